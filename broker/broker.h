@@ -1,0 +1,54 @@
+// The broker: one ROUTER socket, one loop, one journal.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <zmq.hpp>
+
+#include "broker/core.h"
+#include "broker/journal.h"
+#include "proto/result.h"
+
+namespace turnstile::broker {
+
+struct BrokerOptions {
+  std::string endpoint;  // ipc://PATH or tcp://HOST:PORT
+  JournalOptions journal;
+  CoreOptions core;
+  std::shared_ptr<zmq::context_t> context;  // null: one of its own
+};
+
+class Broker {
+ public:
+  // Opens the journal and listens. Errors: locked (another broker uses the journal or the socket),
+  // unreachable (cannot listen there), and those of Journal::open.
+  static Result<std::unique_ptr<Broker>> start(BrokerOptions options);
+
+  // Serves until `stop_fd` is readable; then stores what is in hand. Errors: those of the socket.
+  Result<void> run(int stop_fd);
+
+  [[nodiscard]] const std::string& endpoint() const { return options_.endpoint; }
+  [[nodiscard]] const Journal& journal() const { return *journal_; }
+
+ private:
+  explicit Broker(BrokerOptions options) : options_(std::move(options)) {}
+  Result<void> listen();
+  std::size_t receive_what_is_there(TimePoint now);
+  void send_outbox();
+  void log_rejected(const Error& why, TimePoint now);
+
+  BrokerOptions options_;
+  std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
+  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<Core> core_;
+  zmq::socket_t router_;
+  std::uint64_t rejected_since_log_ = 0;
+  TimePoint next_rejected_log_{};
+};
+
+}  // namespace turnstile::broker

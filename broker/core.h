@@ -1,0 +1,156 @@
+// What the broker does on each message and as time passes, without the socket: sessions, fencing,
+// answers, lease, window and journal put together. Messages come in through receive(), go out
+// through take_outbox(); the caller gives the time.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "broker/journal.h"
+#include "broker/lease.h"
+#include "broker/window.h"
+#include "proto/messages.h"
+
+namespace turnstile::broker {
+
+// A connection, as ROUTER names it.
+using Route = std::string;
+
+struct CoreOptions {
+  WindowOptions window;
+  std::chrono::milliseconds lease{5000};
+  std::uint64_t credit_bytes = std::uint64_t{1024} * 1024;  // unanswered rows bytes of one producer
+  std::size_t max_sessions = 10'000;
+  std::string broker_id;  // of this start
+  std::string endpoint;   // for the status report
+  std::function<std::uint64_t()> wall_clock_ms;
+};
+
+struct Outgoing {
+  Route route;
+  Message message;
+};
+
+class Core {
+ public:
+  Core(CoreOptions options, Journal& journal, TimePoint now);
+
+  // Reads back what the journal holds. Call once, before anything else.
+  Result<void> start();
+
+  void receive(const Route& route, Message&& message, TimePoint now);
+  // A message that could not be decoded.
+  void reject(const Route& route, const Error& why, TimePoint now);
+  // The outbox's message could not be sent: nobody is there, or it reads nothing.
+  void unreachable(const Route& route);
+
+  // Everything that needs no disk: leases, time-outs, deliveries, answers.
+  void advance(TimePoint now);
+  // One group commit, if one is due. May block for the time of a sync.
+  void store(TimePoint now);
+  // Before the end: stores what is only in memory and trims the journal.
+  void finish(TimePoint now);
+
+  std::vector<Outgoing> take_outbox() { return std::exchange(outbox_, {}); }
+  [[nodiscard]] TimePoint deadline(TimePoint now) const;
+  [[nodiscard]] const Window& window() const { return window_; }
+  // As MessagePack; PROTOCOL.md lists the fields.
+  Bytes status_report(TimePoint now);
+
+ private:
+  struct Session {
+    Role role = Role::tool;
+    Hello hello;
+    Epoch epoch;
+    bool welcomed = false;
+    TimePoint heard;
+  };
+  // A question that the consumer was asked. Without an answer by `until` its asker is answered
+  // without it; the question stays until the consumer answers or is replaced, so that one that is
+  // busy for long is not asked without bound.
+  struct Question {
+    enum class Kind { welcome, refresh, table, told } kind;
+    Route route;
+    ProducerId producer;                  // welcome and refresh
+    std::uint64_t request_of_client = 0;  // table
+    TimePoint until;
+  };
+
+  void on(const Route& route, Hello&& m, TimePoint now);
+  void on(const Route& route, Heartbeat&& m, TimePoint now);
+  void on(const Route& route, Bye&& m, TimePoint now);
+  void on(const Route& route, Batch&& m, TimePoint now);
+  void on(const Route& route, CheckTable&& m, TimePoint now);
+  void on(const Route& route, AskStatus&& m, TimePoint now);
+  void on(const Route& route, Results&& m, TimePoint now);
+  void on(const Route& route, ProgressAnswer&& m, TimePoint now);
+  void on(const Route& route, TableAnswer&& m, TimePoint now);
+  template <typename Other>
+  void on(const Route& route, Other&& m, TimePoint now);
+
+  void send(const Route& route, Message&& message);
+  void refuse(const Route& route, RefusalCode code, Sequence sequence, std::string text);
+  void drop_session(const Route& route, const char* why);
+  [[nodiscard]] Route* route_of(const ProducerId& producer);
+
+  void welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now);
+  std::optional<Epoch> grant_epoch(const Route& route, const Hello& hello,
+                                   const std::optional<Progress>& progress, TimePoint now);
+  void ask_progress(const Route& route, TimePoint now);
+  void ask_those_who_wait(TimePoint now);
+  std::optional<Question> take_question(std::uint64_t request);
+  void answer_late_questions(TimePoint now);
+
+  void settle(const BatchResult& result, TimePoint now);
+  void refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
+                    TimePoint now);
+  void tell_applied();
+  void hand_over_lease(TimePoint now);
+  void lose_consumer(const char* why);
+  void retry_stopped_producers();
+  Result<void> read_journal_back();
+  void load(TimePoint now);
+  void deliver(TimePoint now);
+  void journal_failed(const Error& error, TimePoint now);
+  void journal_works_again();
+  void expire_sessions(TimePoint now);
+  [[nodiscard]] double rows_per_second(TimePoint now) const;
+
+  CoreOptions options_;
+  Journal& journal_;
+  Window window_;
+  LeaseDesk lease_;
+  TimePoint started_;
+
+  std::unordered_map<Route, Session> sessions_;
+  std::unordered_map<ProducerId, Route> routes_;
+  std::map<std::uint64_t, Question> questions_;
+  std::uint64_t next_question_ = 1;
+  std::unordered_set<Route> unasked_;  // producers for whom there was no room among the questions
+  std::unordered_map<ProducerId, Applied> applied_;  // answers gathered since the last advance()
+  std::vector<Outgoing> outbox_;
+
+  std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
+  std::string journal_problem_;
+  std::string journal_problem_logged_;  // until the log also said that it is over
+  TimePoint next_journal_log_{};
+  std::uint64_t refused_since_log_ = 0;
+  TimePoint next_refused_log_{};
+  TimePoint next_housekeeping_;
+
+  ConsumerStats consumer_stats_;
+  std::uint64_t rows_settled_ = 0;
+  std::deque<std::pair<TimePoint, std::uint64_t>> rate_samples_;  // one a second, ten at most
+  std::uint64_t messages_rejected_ = 0;
+};
+
+}  // namespace turnstile::broker

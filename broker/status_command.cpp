@@ -1,0 +1,141 @@
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "broker/command.h"
+#include "cli/options.h"
+#include "link/zmq_dealer.h"
+
+namespace turnstile {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string endpoint;
+  std::chrono::milliseconds timeout{5000};
+  bool json = false;
+  LogOptions log;
+};
+
+// Hello until a broker answers, then the question, until the answer or the deadline.
+Result<nlohmann::json> ask(const Options& options) {
+  auto link = ZmqDealer::connect(options.endpoint);
+  if (!link) {
+    return tl::make_unexpected(link.error());
+  }
+  const auto deadline = Clock::now() + options.timeout;
+  bool said_hello = false;
+  bool asked = false;
+  while (Clock::now() < deadline) {
+    if (!said_hello) {
+      Hello hello;
+      hello.producer = {"status"};
+      said_hello = (*link)->send(hello);
+    }
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
+    const auto message = (*link)->receive(std::min(said_hello ? left : 20ms, left));
+    if (!message) {
+      continue;
+    }
+    if (std::holds_alternative<Welcome>(*message) && !asked) {
+      asked = (*link)->send(AskStatus{1});
+    } else if (const auto* refusal = std::get_if<Refusal>(&*message)) {
+      if (refusal->code != RefusalCode::hello_first) {
+        return fail(Errc::refused, "the broker refused: " + refusal->text);
+      }
+    } else if (const auto* status = std::get_if<Status>(&*message)) {
+      (*link)->send(Bye{});
+      auto report = nlohmann::json::from_msgpack(status->report.view(), true, false);
+      if (report.is_discarded()) {
+        return fail(Errc::corrupt, "the broker's report cannot be read");
+      }
+      return report;
+    }
+  }
+  return fail(Errc::unreachable,
+              "no broker answers at " + options.endpoint + " (waited " +
+                  format_duration(options.timeout) + ")",
+              "Start one with `turnstile broker`, or name its endpoint with --broker.");
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr double kMiB = 1024.0 * 1024.0;
+  return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMiB);
+}
+
+void print(const nlohmann::json& r) {
+  const auto& consumer = r["consumer"];
+  const auto& window = r["window"];
+  const auto& journal = r["journal"];
+  fmt::print("broker      {} at {}, up {:.1f} s\n", r["version"].get<std::string>(),
+             r["endpoint"].get<std::string>(), r["uptime_ms"].get<double>() / 1000);
+  if (consumer["attached"].get<bool>()) {
+    fmt::print("consumer    attached, {} rows applied, {:.0f} rows/s, target {}\n",
+               consumer["rows_applied"].get<std::uint64_t>(),
+               consumer["rows_per_second"].get<double>(), consumer["target"].get<std::string>());
+  } else {
+    fmt::print("consumer    none; rows are stored and applied when one comes\n");
+  }
+  if (const auto waiting = consumer["standing_by"].get<std::uint64_t>(); waiting > 0) {
+    fmt::print("            {} standing by\n", waiting);
+  }
+  fmt::print("window      {} batches, {} rows, {} of {}\n", window["batches"].get<std::uint64_t>(),
+             window["rows"].get<std::uint64_t>(), bytes_text(window["bytes"].get<std::uint64_t>()),
+             bytes_text(window["limit_bytes"].get<std::uint64_t>()));
+  fmt::print(
+      "journal     {} batches, {} rows, {} of {} ({})\n", journal["batches"].get<std::uint64_t>(),
+      journal["rows"].get<std::uint64_t>(), bytes_text(journal["bytes"].get<std::uint64_t>()),
+      bytes_text(journal["limit_bytes"].get<std::uint64_t>()), journal["path"].get<std::string>());
+  if (const auto problem = journal["problem"].get<std::string>(); !problem.empty()) {
+    fmt::print("            {}\n", problem);
+  }
+  fmt::print("oldest      waits for {} ms\n", r["oldest_waiting_ms"].get<std::int64_t>());
+  fmt::print("dead        {} dead letters in the target\n", r["dead_letters"].get<std::uint64_t>());
+  for (const auto& stopped : r["producers_stopped"]) {
+    fmt::print("stopped     {}: its stored rows cannot be applied, see the broker's log\n",
+               stopped.get<std::string>());
+  }
+  fmt::print("producers   {} connected\n", r["producers_connected"].get<std::uint64_t>());
+  for (const auto& producer : r["producers"]) {
+    fmt::print("            {:<32}  stored {:>10}  applied {:>10}\n",
+               producer["producer"].get<std::string>(),
+               producer["stored_through"].get<std::uint64_t>(),
+               producer["applied_through"].get<std::uint64_t>());
+  }
+}
+
+int show(const Options& options) {
+  set_up_logging(options.log);
+  const auto report = ask(options);
+  if (!report) {
+    print_error(report.error());
+    return exit_code_for(report.error());
+  }
+  if (options.json) {
+    fmt::print("{}\n", report->dump());
+  } else {
+    print(*report);
+  }
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace
+
+void add_status_command(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("status", "Ask the broker what it holds and for whom");
+  add_broker_option(*command, options->endpoint);
+  add_duration_option(*command, "--timeout", options->timeout, "How long to wait for the broker");
+  add_json_flag(*command, options->json);
+  add_log_options(*command, options->log);
+  add_config_option(*command);
+  command->callback([options, &exit_code] { exit_code = show(*options); });
+}
+
+}  // namespace turnstile

@@ -1,0 +1,91 @@
+// The status report: one map, made by the broker, shown by `turnstile status`.
+#include <nlohmann/json.hpp>
+
+#include "broker/core.h"
+#include "generated/version.h"
+#include "proto/utf8.h"
+
+namespace turnstile::broker {
+namespace {
+
+constexpr std::size_t kProducersListed = 1000;
+
+std::int64_t ms(std::chrono::nanoseconds duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+}  // namespace
+
+double Core::rows_per_second(TimePoint now) const {
+  if (rate_samples_.empty()) {
+    return 0;
+  }
+  const auto& [since, rows] = rate_samples_.front();
+  const double seconds = std::chrono::duration<double>(now - since).count();
+  return seconds > 0 ? static_cast<double>(rows_settled_ - rows) / seconds : 0;
+}
+
+Bytes Core::status_report(TimePoint now) {
+  nlohmann::json producers = nlohmann::json::array();
+  for (const auto& [id, route] : routes_) {
+    if (producers.size() == kProducersListed) {
+      break;
+    }
+    const Session& session = sessions_.at(route);
+    producers.push_back({{"producer", id.text},
+                         {"named", session.hello.named},
+                         {"epoch", session.epoch.value},
+                         {"stored_through", window_.stored_through(id).value},
+                         {"applied_through", window_.applied_through(id).value}});
+  }
+  nlohmann::json stopped = nlohmann::json::array();
+  for (const auto& id : window_.stopped_producers()) {
+    stopped.push_back(id.text);
+  }
+
+  std::int64_t oldest_ms = 0;
+  if (const auto at = window_.oldest()) {
+    oldest_ms = ms(now - *at);
+  }
+  if (!window_.cold().empty()) {
+    if (const auto age = journal_.age(window_.cold().next)) {
+      oldest_ms = std::max(oldest_ms, age->count());
+    }
+  }
+
+  nlohmann::json report = {
+      {"version", kVersion},
+      {"broker", options_.broker_id},
+      {"endpoint", options_.endpoint},
+      {"uptime_ms", ms(now - started_)},
+      {"producers_connected", routes_.size()},
+      {"producers", std::move(producers)},
+      {"producers_stopped", std::move(stopped)},
+      {"window",
+       {{"batches", window_.batches_in_memory()},
+        {"rows", window_.rows_in_memory()},
+        {"bytes", window_.memory_bytes()},
+        {"limit_bytes", options_.window.memory_bytes}}},
+      {"journal",
+       {{"path", journal_.path().string()},
+        {"batches", journal_.batches()},
+        {"rows", journal_.rows()},
+        {"bytes", journal_.bytes()},
+        {"limit_bytes", journal_.limit_bytes()},
+        {"problem", journal_problem_}}},
+      {"oldest_waiting_ms", oldest_ms},
+      {"consumer",
+       {{"attached", window_.has_consumer()},
+        {"target", consumer_stats_.target},
+        {"lease", lease_.lease().value},
+        {"standing_by", lease_.standing_by()},
+        {"rows_applied", consumer_stats_.rows_applied},
+        {"rows_per_second", rows_per_second(now)}}},
+      {"dead_letters", consumer_stats_.dead_letters},
+      {"messages_rejected", messages_rejected_},
+  };
+  const auto bytes = nlohmann::json::to_msgpack(report);
+  return Bytes(std::string(bytes.begin(), bytes.end()));
+}
+
+}  // namespace turnstile::broker

@@ -1,0 +1,359 @@
+#include "broker/window.h"
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace turnstile::broker {
+
+Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
+  const BatchHeader& header = batch.header;
+  Producer& producer = producers_[header.producer];
+
+  if (producer.held_batches > 0 && header.last() <= producer.held_last) {
+    return header.last() <= producer.stored_through ? Verdict::stored : Verdict::held;
+  }
+  if (header.last() <= producer.applied_through) {
+    return Verdict::applied;
+  }
+  // A place to go back to that was stored or applied since, by whatever way, never comes again.
+  if (producer.go_back &&
+      *producer.go_back <= std::max(producer.stored_through, producer.applied_through)) {
+    producer.go_back.reset();
+  }
+  if (producer.go_back && header.first > *producer.go_back) {
+    return Verdict::skipped;
+  }
+  // Only what is held can show a hole here; otherwise the target, which knows, judges.
+  if (producer.held_batches > 0 && header.first > next_new(producer)) {
+    producer.go_back.reset();
+    return Verdict::go_back;
+  }
+  Held held{header.producer,
+            header.first,
+            header.last(),
+            std::move(batch.header_frame),
+            std::move(batch.rows_frame),
+            std::nullopt,
+            now,
+            Ticket{}};
+  if (memory_bytes_ + held.memory() > options_.memory_bytes && memory_bytes_ > 0) {
+    producer.go_back = header.first;
+    return Verdict::go_back;
+  }
+
+  producer.go_back.reset();
+  producer.held_last = held.last;
+  ++producer.held_batches;
+  memory_bytes_ += held.memory();
+  ++unstored_;
+  behind_.push_back(std::move(held));
+  return Verdict::taken;
+}
+
+Sequence Window::next_new(const Producer& producer) {
+  const Sequence held = producer.held_batches > 0 ? producer.held_last : Sequence{};
+  return next(std::max({held, producer.stored_through, producer.applied_through}));
+}
+
+Sequence Window::expected(const ProducerId& producer) const {
+  const auto found = producers_.find(producer);
+  if (found == producers_.end()) {
+    return Sequence{1};
+  }
+  return found->second.go_back.value_or(next_new(found->second));
+}
+
+Sequence Window::stored_through(const ProducerId& producer) const {
+  const auto found = producers_.find(producer);
+  return found == producers_.end() ? Sequence{} : found->second.stored_through;
+}
+
+Sequence Window::applied_through(const ProducerId& producer) const {
+  const auto found = producers_.find(producer);
+  return found == producers_.end() ? Sequence{} : found->second.applied_through;
+}
+
+void Window::note_applied(const ProducerId& producer, Sequence through) {
+  auto& applied = producers_[producer].applied_through;
+  applied = std::max(applied, through);
+}
+
+void Window::forget(const ProducerId& producer) {
+  const auto found = producers_.find(producer);
+  if (found != producers_.end() && found->second.held_batches == 0) {
+    producers_.erase(found);
+  }
+}
+
+bool Window::is_stalled(TimePoint now) const {
+  return handed_ > 0 && now - last_result_ >= options_.stalled_after;
+}
+
+bool Window::should_store(TimePoint now) const {
+  if (unstored_ == 0) {
+    return false;
+  }
+  return !attached_ || !cold_.empty() || is_stalled(now) ||
+         memory_bytes_ > options_.memory_bytes / 4 * 3;
+}
+
+std::optional<TimePoint> Window::store_deadline() const {
+  if (unstored_ == 0 || !attached_ || handed_ == 0) {
+    return std::nullopt;
+  }
+  return last_result_ + options_.stalled_after;
+}
+
+std::vector<const Held*> Window::to_store(std::size_t max_bytes) const {
+  std::vector<const Held*> out;
+  std::size_t bytes = 0;
+  for (const auto* queue : {&front_, &behind_}) {
+    for (const Held& held : *queue) {
+      if (held.offset) {
+        continue;
+      }
+      bytes += held.bytes();
+      if (!out.empty() && bytes > max_bytes) {
+        return out;
+      }
+      out.push_back(&held);
+    }
+  }
+  return out;
+}
+
+std::vector<ProducerId> Window::mark_stored(const std::vector<Offset>& offsets, TimePoint now) {
+  std::vector<ProducerId> moved;
+  auto offset = offsets.begin();
+  for (auto* queue : {&front_, &behind_}) {
+    for (Held& held : *queue) {
+      if (held.offset) {
+        continue;
+      }
+      if (offset == offsets.end()) {
+        break;
+      }
+      held.offset = *offset++;
+      --unstored_;
+      auto& producer = producers_[held.producer];
+      producer.stored_through = std::max(producer.stored_through, held.last);
+      if (moved.empty() || moved.back() != held.producer) {
+        moved.push_back(held.producer);
+      }
+    }
+  }
+  assert(offset == offsets.end());
+  std::sort(moved.begin(), moved.end());
+  moved.erase(std::unique(moved.begin(), moved.end()), moved.end());
+
+  // A consumer that keeps up gets them from memory; otherwise the journal has them, and the memory
+  // is free for others.
+  if (!attached_ || !cold_.empty() || is_stalled(now) ||
+      memory_bytes_ > options_.memory_bytes / 2) {
+    drop_stored_to_journal();
+  }
+  return moved;
+}
+
+void Window::drop_stored_to_journal() {
+  while (!behind_.empty() && behind_.front().offset) {
+    const Offset offset = *behind_.front().offset;
+    if (cold_.empty()) {
+      cold_.next = offset;
+    }
+    cold_.last = offset;
+    memory_bytes_ -= behind_.front().memory();
+    behind_.pop_front();
+  }
+}
+
+void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
+  const auto drop_stored = [this](std::deque<Held>& queue) {
+    std::deque<Held> unstored;
+    for (Held& held : queue) {
+      if (held.offset) {
+        memory_bytes_ -= held.memory();
+      } else {
+        unstored.push_back(std::move(held));
+      }
+    }
+    queue = std::move(unstored);
+  };
+  drop_stored(front_);
+  drop_stored(behind_);
+  // What is unstored waits behind what the journal has; tickets of a hand-over before this are
+  // void.
+  front_.insert(front_.end(), std::make_move_iterator(behind_.begin()),
+                std::make_move_iterator(behind_.end()));
+  behind_ = std::move(front_);
+  front_.clear();
+  handed_ = 0;
+  handed_bytes_ = 0;
+  cold_ = cold;
+  stopped_.clear();
+
+  for (auto& [id, producer] : producers_) {
+    producer.held_batches = 0;
+    producer.stored_through = {};
+  }
+  for (const Kept& k : kept) {
+    Producer& producer = producers_[k.producer];
+    producer.held_batches = k.batches;
+    producer.stored_through = k.last;
+    producer.held_last = k.last;
+  }
+  for (const Held& held : behind_) {
+    Producer& producer = producers_[held.producer];
+    producer.held_last =
+        producer.held_batches++ > 0 ? std::max(producer.held_last, held.last) : held.last;
+  }
+}
+
+std::optional<Offset> Window::wants_load() const {
+  const bool room = handed_bytes_ < options_.consumer_credit_bytes;
+  if (attached_ && room && handed_ == front_.size() && !cold_.empty()) {
+    return cold_.next;
+  }
+  return std::nullopt;
+}
+
+void Window::loaded(std::vector<Held>&& batches, Offset through) {
+  for (Held& held : batches) {
+    if (stopped_.contains(held.producer)) {
+      continue;
+    }
+    memory_bytes_ += held.memory();
+    front_.push_back(std::move(held));
+  }
+  cold_.next = {through.value + 1};
+}
+
+void Window::consumer_attached(TimePoint now) {
+  attached_ = true;
+  last_result_ = now;
+}
+
+void Window::consumer_gone() {
+  attached_ = false;
+  handed_ = 0;
+  handed_bytes_ = 0;
+}
+
+const Held* Window::deliver_next(TimePoint now) {
+  if (!attached_ || (handed_ > 0 && (handed_bytes_ >= options_.consumer_credit_bytes ||
+                                     handed_ >= limits::kResultsListed))) {
+    return nullptr;
+  }
+  if (handed_ == front_.size()) {
+    if (!cold_.empty() || behind_.empty()) {
+      return nullptr;
+    }
+    front_.push_back(std::move(behind_.front()));
+    behind_.pop_front();
+  }
+  if (handed_ == 0) {
+    last_result_ = now;  // an idle consumer is not a stalled one
+  }
+  Held& held = front_[handed_++];
+  held.ticket = next_ticket_;
+  ++next_ticket_.value;
+  handed_bytes_ += held.memory();
+  return &held;
+}
+
+void Window::release(Producer& producer) {
+  assert(producer.held_batches > 0);
+  --producer.held_batches;
+}
+
+std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoint now) {
+  const auto handed_end = front_.begin() + static_cast<std::ptrdiff_t>(handed_);
+  const auto found = std::lower_bound(front_.begin(), handed_end, result.ticket,
+                                      [](const Held& h, Ticket t) { return h.ticket < t; });
+  if (found == handed_end || found->ticket != result.ticket) {
+    return std::nullopt;
+  }
+  last_result_ = now;
+
+  // An answer that claims less than the batch holds is none to build upon.
+  const bool applied = result.outcome == Outcome::applied && result.through >= found->last;
+  const ProducerId id = found->producer;
+  Settled settled{id,
+                  found->first,
+                  found->last.value - found->first.value + 1,
+                  found->bytes(),
+                  applied,
+                  found->offset,
+                  false};
+  Producer& producer = producers_[id];
+  const bool stored = found->offset.has_value();
+  if (applied) {
+    producer.applied_through = std::max(producer.applied_through, result.through);
+    release(producer);
+  } else if (stored) {
+    // Promise 2: what was stored is never dropped, so it waits in the journal for somebody who can
+    // tell why; the rest of its producer waits behind it.
+    settled.remove.reset();
+    settled.stopped = true;
+    stopped_.insert(id);
+  } else {
+    release(producer);
+  }
+  if (!stored) {
+    --unstored_;
+  }
+  memory_bytes_ -= found->memory();
+  handed_bytes_ -= found->memory();
+  --handed_;
+  front_.erase(found);
+  if (!applied && !stored) {
+    drop_unstored(id, producer);
+  }
+  return settled;
+}
+
+// Storing them would promise what cannot be kept (promise 1). The answers to those that the
+// consumer has are void: their tickets are gone.
+void Window::drop_unstored(const ProducerId& id, Producer& producer) {
+  producer.held_last = producer.stored_through;
+  producer.go_back.reset();
+  const auto is_unstored = [&](const Held& held) { return held.producer == id && !held.offset; };
+  std::size_t index = 0;
+  std::size_t handed = handed_;
+  for (auto* queue : {&front_, &behind_}) {
+    for (const Held& held : *queue) {
+      if (is_unstored(held)) {
+        memory_bytes_ -= held.memory();
+        --unstored_;
+        release(producer);
+        if (index < handed_) {
+          handed_bytes_ -= held.memory();
+          --handed;
+        }
+      }
+      ++index;
+    }
+    queue->erase(std::remove_if(queue->begin(), queue->end(), is_unstored), queue->end());
+  }
+  handed_ = handed;
+}
+
+std::uint64_t Window::rows_in_memory() const {
+  std::uint64_t rows = 0;
+  for (const auto* queue : {&front_, &behind_}) {
+    for (const Held& held : *queue) {
+      rows += held.last.value - held.first.value + 1;
+    }
+  }
+  return rows;
+}
+
+std::optional<TimePoint> Window::oldest() const {
+  if (!front_.empty()) {
+    return front_.front().since;
+  }
+  return behind_.empty() ? std::nullopt : std::optional(behind_.front().since);
+}
+
+}  // namespace turnstile::broker

@@ -1,0 +1,174 @@
+// The window: which batches the broker holds, in which order they go to the consumer, and which of
+// them must be stored in the journal before anything else is promised.
+//
+// A pure state machine: it takes batches, results and the time, and touches no socket and no file.
+//
+//   offer()                    deliver_next()                      settle()
+//  ─────────► behind_ ─────────────────────────────► front_ ─────────────────► gone
+//                │  ▲                                   ▲
+//   mark_stored()│  │ nothing is cold                   │ loaded()
+//   and no room  ▼  │                                   │
+//              cold_ (only in the journal) ─────────────┘
+//
+// Order of delivery: front_, then what is cold, then behind_. What is in the journal is always a
+// prefix of that order, so a crash that empties the memory leaves no hole behind a stored batch.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "proto/messages.h"
+
+namespace turnstile::broker {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+struct WindowOptions {
+  // Of what producers have sent; what is read back from the journal for the consumer, up to its
+  // credit, comes on top.
+  std::size_t memory_bytes = std::size_t{32} * 1024 * 1024;
+  // Handed to the consumer and not answered. Less than memory_bytes.
+  std::size_t consumer_credit_bytes = std::size_t{8} * 1024 * 1024;
+  // The consumer answered nothing for so long although it has something: store what waits.
+  std::chrono::milliseconds stalled_after{100};
+};
+
+// Of a Held beside its bytes: itself, its producer's id, the owners of its two frames.
+inline constexpr std::size_t kHeldOverhead = 512;
+
+// A batch in the broker's hands.
+struct Held {
+  ProducerId producer;
+  Sequence first;
+  Sequence last;
+  Bytes header_frame;
+  Bytes rows_frame;
+  std::optional<Offset> offset;  // where the journal has it
+  TimePoint since;               // when the broker got it, or read it back from the journal
+  Ticket ticket;                 // of its last hand-over; 0 before the first
+
+  [[nodiscard]] std::size_t bytes() const { return header_frame.size() + rows_frame.size(); }
+  // What it takes in memory. A batch of one small row is mostly what surrounds it.
+  [[nodiscard]] std::size_t memory() const { return bytes() + kHeldOverhead; }
+};
+
+// What the journal holds that is not in memory: offsets from `next` up to and with `last`.
+struct Cold {
+  Offset next{1};
+  Offset last{0};
+  [[nodiscard]] bool empty() const { return next > last; }
+};
+
+class Window {
+ public:
+  enum class Verdict {
+    taken,    // held; an answer will come
+    held,     // already held: an answer will come
+    stored,   // already in the journal: see stored_through()
+    applied,  // already applied: see applied_through()
+    go_back,  // not taken: at a bound, or a batch before it is missing; send expected() first
+    skipped,  // not taken: it follows one that was told to go back
+  };
+
+  explicit Window(WindowOptions options) : options_(options) {}
+
+  // ---- producers
+  Verdict offer(Batch&& batch, TimePoint now);
+  // The sequence that offer() takes next from this producer, after go_back.
+  [[nodiscard]] Sequence expected(const ProducerId& producer) const;
+  [[nodiscard]] Sequence stored_through(const ProducerId& producer) const;
+  [[nodiscard]] Sequence applied_through(const ProducerId& producer) const;
+  void note_applied(const ProducerId& producer, Sequence through);
+  // The producer's session ended: nothing but what is held of it is remembered.
+  void forget(const ProducerId& producer);
+
+  // ---- journal
+  [[nodiscard]] bool should_store(TimePoint now) const;
+  // When should_store() could become true without another call; nothing: never.
+  [[nodiscard]] std::optional<TimePoint> store_deadline() const;
+  // The oldest batches that the journal lacks, up to `max_bytes` (at least one). Pointers are valid
+  // until the next call that is not const.
+  [[nodiscard]] std::vector<const Held*> to_store(std::size_t max_bytes) const;
+  // They are in the journal, synced. Gives the producers whose stored_through() has moved.
+  std::vector<ProducerId> mark_stored(const std::vector<Offset>& offsets, TimePoint now);
+  // What the journal holds after start, after it was opened anew, or when stopped producers are to
+  // be tried again. Batches in memory that are in the journal are dropped from memory.
+  struct Kept {
+    ProducerId producer;
+    Sequence last;
+    std::uint64_t batches;
+  };
+  void journal_opened(Cold cold, const std::vector<Kept>& kept);
+  [[nodiscard]] std::optional<Offset> wants_load() const;
+  // What the journal has from wants_load() on, up to `through`.
+  void loaded(std::vector<Held>&& batches, Offset through);
+  // A batch of this producer in the journal cannot be read: what is behind it stays there too.
+  void stop(const ProducerId& producer) { stopped_.insert(producer); }
+
+  // ---- consumer
+  void consumer_attached(TimePoint now);
+  void consumer_gone();
+  [[nodiscard]] bool has_consumer() const { return attached_; }
+  // The next batch to hand over, with its ticket; nullptr: none, or no credit.
+  const Held* deliver_next(TimePoint now);
+
+  // What a result leads to. A result with an unknown ticket leads to nothing.
+  struct Settled {
+    ProducerId producer;
+    Sequence first;
+    std::uint64_t rows = 0;
+    std::size_t bytes = 0;
+    bool applied = false;          // every row of it; otherwise it was refused
+    std::optional<Offset> remove;  // from the journal
+    bool stopped = false;  // refused while stored: it stays in the journal, its producer stops
+  };
+  // A batch refused while only in memory is dropped, with what else is held of its producer in
+  // memory only: no row of that can be applied before the refused ones.
+  std::optional<Settled> settle(const BatchResult& result, TimePoint now);
+
+  // ---- figures
+  [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
+  [[nodiscard]] std::size_t batches_in_memory() const { return front_.size() + behind_.size(); }
+  [[nodiscard]] std::uint64_t rows_in_memory() const;
+  [[nodiscard]] std::optional<TimePoint> oldest() const;
+  [[nodiscard]] const std::set<ProducerId>& stopped_producers() const { return stopped_; }
+  [[nodiscard]] const Cold& cold() const { return cold_; }
+
+ private:
+  struct Producer {
+    Sequence held_last;  // of what is in memory or in the journal
+    std::uint64_t held_batches = 0;
+    Sequence stored_through;
+    Sequence applied_through;
+    std::optional<Sequence> go_back;  // nothing behind it is taken until it comes
+  };
+
+  [[nodiscard]] bool is_stalled(TimePoint now) const;
+  // The first sequence that is neither held nor known to be stored or applied.
+  [[nodiscard]] static Sequence next_new(const Producer& producer);
+  void release(Producer& producer);
+  void drop_unstored(const ProducerId& id, Producer& producer);
+  void drop_stored_to_journal();
+
+  WindowOptions options_;
+  std::deque<Held> front_;
+  std::size_t handed_ = 0;  // how many of front_ the consumer has
+  std::size_t handed_bytes_ = 0;
+  Cold cold_;
+  std::deque<Held> behind_;
+  std::size_t memory_bytes_ = 0;
+  std::size_t unstored_ = 0;  // batches in memory that the journal lacks
+  bool attached_ = false;
+  TimePoint last_result_{};
+  Ticket next_ticket_{1};
+  std::unordered_map<ProducerId, Producer> producers_;
+  std::set<ProducerId> stopped_;
+};
+
+}  // namespace turnstile::broker

@@ -1,0 +1,60 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "cli/check.h"
+#include "cli/options.h"
+
+namespace turnstile {
+namespace {
+
+struct Options {
+  std::string db;
+  std::string journal;
+  std::string text;
+  std::vector<std::string> ledgers;
+  bool exclusive = false;
+  bool json = false;
+};
+
+int run_check(const Options& options) {
+  check::CheckOptions wanted;
+  wanted.target = options.db;
+  wanted.journal = options.journal;
+  wanted.text_log = options.text;
+  wanted.ledgers.assign(options.ledgers.begin(), options.ledgers.end());
+  wanted.exclusive = options.exclusive;
+  const auto report = check::check(wanted);
+  if (!report) {
+    print_error(report.error());
+    return exit_code_for(report.error());
+  }
+  fmt::print("{}", options.json ? check::json_report(*report) : check::text_report(*report));
+  return static_cast<int>(report->problem_count == 0 ? ExitCode::done : ExitCode::refused);
+}
+
+}  // namespace
+
+void add_check_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand(
+      "check", "Prove from the files that nothing was lost and nothing came twice");
+  const auto options = std::make_shared<Options>();
+  add_db_option(*command, options->db);
+  command->add_option("--journal-file", options->journal, "The broker's journal")
+      ->type_name("FILE");
+  add_text_option(*command, options->text);
+  command
+      ->add_option("--ledger", options->ledgers,
+                   "What a producer was told, as it wrote it with --ledger; may be repeated")
+      ->type_name("FILE");
+  command->add_flag("--exclusive", options->exclusive,
+                    "Nothing but turnstile ever wrote the target's tables, which began empty: they "
+                    "must have as many rows as were applied");
+  add_json_flag(*command, options->json);
+  add_config_option(*command);
+  command->callback([options, &exit_code] { exit_code = run_check(*options); });
+}
+
+}  // namespace turnstile

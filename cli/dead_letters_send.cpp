@@ -1,0 +1,85 @@
+#include <chrono>
+#include <map>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "cli/dead_letters.h"
+#include "cli/signals.h"
+#include "link/zmq_dealer.h"
+#include "producers/identity.h"
+#include "producers/producer.h"
+#include "proto/limits.h"
+#include "store/schema.h"
+
+namespace turnstile::dead_letters {
+namespace {
+
+// The first value of each row says which dead letter is meant; a retry's others are the row.
+Result<Sequence> append(Producer& producer, const Change& change) {
+  std::vector<ValueRef> values{change.letter.id};
+  if (change.row) {
+    values.insert(values.end(), change.row->begin(), change.row->end());
+    producer.into(change.letter.table, change.letter.columns, BatchKind::retry);
+  } else {
+    producer.into(std::string(store::schema::kDeadLetters), {"id"}, BatchKind::discard);
+  }
+  return producer.append(std::span<const ValueRef>(values));
+}
+
+}  // namespace
+
+Result<std::vector<Outcome>> send(const std::string& endpoint, const std::vector<Change>& changes,
+                                  std::chrono::milliseconds timeout) {
+  auto link = ZmqDealer::connect(endpoint);
+  if (!link) {
+    return tl::make_unexpected(std::move(link.error()));
+  }
+  const StopSignal stop;
+  std::map<Sequence, std::string> refused;
+  ProducerOptions options;
+  options.id = random_producer_id();
+  options.timeout = timeout;
+  options.peer = "the broker at " + endpoint;
+  options.interrupted = [&] { return stop.requested(); };
+  options.on_dead = [&](const DeadRow& dead) { refused.emplace(dead.sequence, dead.reason); };
+  Producer producer(**link, std::move(options));
+  if (auto started = producer.start(); !started) {
+    return tl::make_unexpected(std::move(started.error()));
+  }
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  std::vector<Sequence> sequences;
+  for (const Change& change : changes) {
+    auto sequence = append(producer, change);
+    if (!sequence) {
+      return tl::make_unexpected(std::move(sequence.error()));
+    }
+    sequences.push_back(*sequence);
+    // One answer names no more refused rows than that.
+    const bool full = sequences.size() % limits::kDeadListed == 0;
+    auto settled = full ? producer.settle(deadline) : Result<bool>(true);
+    if (settled && *settled && sequences.size() == changes.size()) {
+      settled = producer.finish(deadline);
+    }
+    if (!settled) {
+      return tl::make_unexpected(std::move(settled.error()));
+    }
+    if (!*settled) {
+      const Summary summary = producer.summary();
+      return fail(Errc::unreachable,
+                  fmt::format("{} of {} dead letters were dealt with, and then nobody answered",
+                              summary.applied + summary.dead_count, changes.size()),
+                  "see with `turnstile status` whether a consumer runs; what is stored happens "
+                  "then, and what is asked for twice happens once");
+    }
+  }
+  std::vector<Outcome> outcomes;
+  for (std::size_t i = 0; i < changes.size(); ++i) {
+    const auto reason = refused.find(sequences[i]);
+    outcomes.push_back(
+        {changes[i].letter.id, reason == refused.end() ? std::string() : reason->second});
+  }
+  return outcomes;
+}
+
+}  // namespace turnstile::dead_letters

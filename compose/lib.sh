@@ -1,0 +1,188 @@
+# shellcheck shell=bash
+# What the scripts share. Sourced, never run. Needs bash 5.1 (wait -p) and util-linux.
+
+project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+readonly project
+
+readonly kDone=0 kRefused=1 kUsage=2 kUnreachable=3 kInterrupted=130
+export kDone kRefused kUsage kUnreachable kInterrupted
+
+# The kernel's limit for a socket's path, without the final NUL.
+readonly kLongestSocketPath=107
+
+die() { # die CODE MESSAGE...
+  local code=$1
+  shift
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit "$code"
+}
+
+usage_error() { die "$kUsage" "$* (--help shows what there is)"; }
+
+# The comment block below the first line of a script is its help.
+print_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0"; }
+
+need_value() { # need_value FLAG [VALUE...]
+  [[ $# -ge 2 && -n $2 ]] || usage_error "$1 needs a value"
+}
+
+is_duration() { [[ $1 =~ ^(0|[0-9]{1,9}(ms|s|m|h))$ ]]; }
+
+need_duration() { # need_duration FLAG VALUE
+  is_duration "$2" || usage_error "$1 $2: a duration is written 250ms, 3s, 2m, 1h or 0"
+}
+
+need_duration_range() { # need_duration_range FLAG VALUE
+  if ! is_duration "${2%%..*}" || ! is_duration "${2#*..}"; then
+    usage_error "$1 $2: an interval is written 250ms, 3s, 1s..3s or 0"
+  fi
+}
+
+seconds_of() { # seconds_of DURATION: as sleep understands it
+  case $1 in
+    0) echo 0 ;;
+    *ms) printf '%d.%03d\n' "$((10#${1%ms} / 1000))" "$((10#${1%ms} % 1000))" ;;
+    *) echo "$1" ;;
+  esac
+}
+
+# --- SQLite -------------------------------------------------------------------------------------
+
+# The sqlite3 shell without the user's own settings.
+sql() { # sql DB STATEMENT...
+  sqlite3 -batch -init /dev/null -noheader -list -cmd '.timeout 5000' "$@"
+}
+
+sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
+
+json_value() { # json_value FILE PATH: empty when the file holds no JSON or not that value
+  sql :memory: "WITH file(text) AS (SELECT CAST(readfile($(sql_text "$1")) AS TEXT))
+    SELECT CASE WHEN json_valid(text) THEN json_extract(text, $(sql_text "$2")) END FROM file"
+}
+
+# --- processes ----------------------------------------------------------------------------------
+
+# A process id alone may have gone to a stranger meanwhile; with its start and the boot it has not.
+identity_of() { # identity_of PID: "PID START BOOT"
+  local stat fields boot
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  read -ra fields <<<"${stat##*) }"
+  [[ ${fields[0]} != Z ]] || return 1
+  read -r boot </proc/sys/kernel/random/boot_id
+  printf '%s %s %s\n' "$1" "${fields[19]}" "$boot"
+}
+
+# running_in PIDFILE: prints the process id, if the process that the file means still runs.
+running_in() {
+  local identity
+  { read -r identity <"$1"; } 2>/dev/null || return 1
+  [[ -n $identity && $(identity_of "${identity%% *}") == "$identity" ]] || return 1
+  echo "${identity%% *}"
+}
+
+# wait_until SECONDS COMMAND...: tries it every 0.1 s until it succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+is_gone() { ! identity_of "$1" >/dev/null; }
+
+# In the background and in a process group of its own, so that Ctrl+C is answered at once, ends the
+# whole group, and no half of it stays.
+run_stoppable() { # run_stoppable COMMAND...
+  local job code=0
+  set -m
+  "$@" 9>&- &
+  set +m
+  job=$!
+  # shellcheck disable=SC2064  # the job's number is meant as it is now
+  trap "kill -TERM -- -$job; exit $kInterrupted" INT TERM HUP
+  wait "$job" || code=$?
+  trap - INT TERM HUP
+  return "$code"
+}
+
+# --- the program --------------------------------------------------------------------------------
+
+# Sets `turnstile`. TURNSTILE_PROGRAM names a program that was built elsewhere.
+turnstile=${TURNSTILE_PROGRAM:-$project/build/release/cli/turnstile}
+
+# Makes sure that there is a program, and all that the scripts need.
+need_program() {
+  if [[ -n ${TURNSTILE_PROGRAM:-} ]]; then
+    [[ -x $turnstile ]] ||
+      die "$kUnreachable" "TURNSTILE_PROGRAM: '$turnstile' is no program that can be run"
+    turnstile=$(realpath -- "$turnstile")
+    [[ -n $(type -P sqlite3) ]] ||
+      die "$kUnreachable" "the sqlite3 shell is missing: apt-get install sqlite3"
+  else
+    "$project/compose/setup"
+    run_stoppable "$project/compose/build" || exit
+  fi
+}
+
+# --- work folder --------------------------------------------------------------------------------
+
+open_run_folder() { # open_run_folder DIR: makes it where it is missing, and sets `run`
+  run=${1%/}
+  [[ -n $run ]] || usage_error "--run: '$1' cannot be a work folder"
+  # Promise 10: the socket's folder is the user's own.
+  (umask 077 && mkdir -p -- "$run/log") || die "$kUnreachable" "cannot make the folder '$run'"
+  [[ -w $run && -w $run/log ]] || die "$kUnreachable" "the folder '$run' cannot be written"
+}
+
+# Held while a script starts, uses or stops what runs in the folder; given up by the end of the
+# process. Children must not inherit it: they are started with 9>&-.
+lock_run_folder() {
+  exec 9>"$run/lock"
+  flock -n 9 || die "$kRefused" "another script is at work in '$run'; end it, or use --run DIR"
+}
+
+# Only what these scripts make there: the folder may hold other files, which are not ours.
+empty_run_folder() {
+  local name
+  for name in shared.db journal.db; do
+    rm -f -- "$run/$name" "$run/$name-wal" "$run/$name-shm" "$run/$name-journal"
+  done
+  rm -f -- "$run/out9.txt" "$run/broker.sock" "$run"/*.pid "$run"/log/*.log "$run"/log/*.json
+}
+
+# An endpoint for the folder's socket that fits the kernel's limit: as given, absolute, relative,
+# or through a short link in a folder of the user's own.
+endpoint() {
+  local whole relative short
+  whole=$(realpath -- "$run")/broker.sock
+  relative=$(realpath --relative-to=. -- "$run")/broker.sock
+  for short in "$run/broker.sock" "$whole" "$relative"; do
+    if ((${#short} <= kLongestSocketPath)); then
+      printf 'ipc://%s\n' "$short"
+      return
+    fi
+  done
+  short=${XDG_RUNTIME_DIR:-/tmp}/turnstile-$UID
+  ((${#short} <= 80)) || short=/tmp/turnstile-$UID
+  (umask 077 && mkdir -p -- "$short")
+  [[ -O $short && ! -L $short ]] || die "$kUnreachable" "'$short' belongs to somebody else"
+  short+=/$(cksum <<<"$whole" | cut -d ' ' -f 1)
+  ln -sfn -- "${whole%/*}" "$short"
+  printf 'ipc://%s/broker.sock\n' "$short"
+}
+
+up_is_running() { running_in "$run/broker.pid" >/dev/null || running_in "$run/consumer.pid" >/dev/null; }
+
+consumer_is_attached() { # consumer_is_attached ENDPOINT
+  "$turnstile" status --broker "$1" --timeout 1s --json >"$run/log/status.json" \
+    2>"$run/log/status.log" || return 1
+  [[ $(json_value "$run/log/status.json" '$.consumer.attached') == 1 ]]
+}
+
+show_end_of() { # show_end_of LOG
+  [[ -s $1 ]] || return 0
+  printf -- '--- end of %s\n' "$1" >&2
+  tail -n 15 -- "$1" >&2
+}

@@ -1,0 +1,32 @@
+// What a producer, a consumer or a tool needs of whatever lies between: send a message, receive a
+// message. ZeroMQ stands behind it here; in direct mode the producer's own writer does.
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "proto/messages.h"
+
+namespace turnstile {
+
+class Link {
+ public:
+  Link() = default;
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+  virtual ~Link() = default;
+
+  // False: it cannot be taken now (nobody is connected, or the way is full); nothing was sent.
+  // True promises nothing either: only an answer does.
+  virtual bool send(const Message& message) = 0;
+
+  // Waits up to `wait` for the next message; nothing when none came. Messages that cannot be
+  // decoded are dropped and counted. Returns early, with nothing, when a signal came.
+  virtual std::optional<Message> receive(std::chrono::milliseconds wait) = 0;
+
+  // Gives up the present connection, which seems dead, and begins a new one. What was on its way in
+  // either direction may be lost.
+  virtual void reconnect() {}
+};
+
+}  // namespace turnstile

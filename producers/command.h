@@ -1,0 +1,14 @@
+// `turnstile produce pets` and `turnstile produce csv FILE`.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace turnstile {
+
+// Registers the subcommands; their callbacks leave the exit code in `exit_code`.
+void add_produce_command(CLI::App& app, int& exit_code);
+
+void add_produce_pets_command(CLI::App& produce, int& exit_code);
+void add_produce_csv_command(CLI::App& produce, int& exit_code);
+
+}  // namespace turnstile

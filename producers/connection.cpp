@@ -1,0 +1,131 @@
+#include "producers/connection.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <random>
+#include <utility>
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "link/zmq_dealer.h"
+#include "producers/direct_link.h"
+
+namespace turnstile {
+namespace {
+
+constexpr std::chrono::milliseconds kScriptTimeout{30'000};
+
+store::DirectOptions direct_options(const ConnectionFlags& flags, const Stopping& stopping,
+                                    bool reopen_for_each) {
+  store::DirectOptions options;
+  options.path = flags.db;
+  options.text_path = flags.text;
+  options.text_table = flags.text_table;
+  options.busy_timeout = flags.busy_timeout;
+  options.journal =
+      flags.journal == "wal" ? store::DirectJournal::wal : store::DirectJournal::rollback;
+  options.begin =
+      flags.begin == "immediate" ? store::DirectBegin::immediate : store::DirectBegin::deferred;
+  options.reopen_for_each = reopen_for_each;
+  options.while_waiting = [&stopping] { return !stopping.now(); };
+  return options;
+}
+
+// For ever where somebody watches and can press Ctrl+C.
+std::chrono::milliseconds timeout_of(const ConnectionFlags& flags) {
+  if (flags.timeout_option != nullptr && flags.timeout_option->count() > 0) {
+    return flags.timeout;
+  }
+  return isatty(STDERR_FILENO) == 1 ? std::chrono::milliseconds(0) : kScriptTimeout;
+}
+
+}  // namespace
+
+void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
+  add_broker_option(app, flags.broker);
+  flags.timeout_option =
+      add_duration_option(app, "--timeout", flags.timeout,
+                          "Give up when the broker does not answer for so long; 0 never does")
+          ->default_str("0 on a terminal, else 30s");
+  app.add_flag("--direct", flags.direct,
+               "Write the database from here, without broker and consumer");
+  add_db_option(app, flags.db)->group("With --direct");
+  add_text_option(app, flags.text)->group("With --direct");
+  app.add_option("--text-table", flags.text_table, "The table whose rows --text shows")
+      ->capture_default_str()
+      ->group("With --direct");
+  add_duration_option(app, "--busy-timeout", flags.busy_timeout,
+                      "How long to wait for another process that holds the database")
+      ->group("With --direct");
+  app.add_option("--journal", flags.journal, "The database's journal")
+      ->check(CLI::IsMember({"delete", "wal"}))
+      ->capture_default_str()
+      ->group("With --direct");
+  app.add_option("--begin", flags.begin, "How transactions begin")
+      ->check(CLI::IsMember({"deferred", "immediate"}))
+      ->capture_default_str()
+      ->group("With --direct");
+  add_json_flag(app, flags.json);
+  add_log_options(app, flags.log);
+  add_config_option(app);
+}
+
+Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stopping& stopping,
+                                        bool reopen_for_each, const std::string& table,
+                                        const std::vector<std::string>& columns) {
+  if (!flags.direct) {
+    return ZmqDealer::connect(flags.broker).map([](auto link) -> std::unique_ptr<Link> {
+      return link;
+    });
+  }
+  auto link = std::make_unique<DirectLink>(
+      direct_options(flags, stopping, reopen_for_each),
+      [](const Error& error) { spdlog::error("the rows are committed, but {}", error.what); });
+  if (auto opened = link->try_open(table, columns); !opened) {
+    return tl::make_unexpected(opened.error());
+  }
+  return link;
+}
+
+ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& stopping,
+                                 ProducerId id) {
+  ProducerOptions options;
+  options.id = std::move(id);
+  options.timeout = timeout_of(flags);
+  options.peer = flags.direct ? flags.db : "the broker at " + flags.broker;
+  options.interrupted = [&stopping] { return stopping.now(); };
+  options.seed = random_seed();
+  options.on_notice = [](Notice what, const std::string& text) {
+    const bool is_good = what == Notice::connected || what == Notice::busy_over;
+    spdlog::log(is_good ? spdlog::level::info : spdlog::level::warn, "{}", text);
+  };
+  return options;
+}
+
+std::uint64_t random_seed() {
+  std::random_device device;
+  return std::uniform_int_distribution<std::uint64_t>()(device);
+}
+
+int print_report(const Report& report, bool json) {
+  if (json) {
+    fmt::print("{}\n", json_of(report).dump());
+  } else {
+    fmt::print("{}", text_of(report));
+  }
+  std::fflush(stdout);
+  if (report.failure) {
+    print_error(*report.failure);
+  }
+  return exit_code_of(report);
+}
+
+int print_usage_error(const std::string& what, const std::string& hint) {
+  const Error error{Errc::bad_input, what, hint};
+  print_error(error);
+  return exit_code_for(error);
+}
+
+}  // namespace turnstile

@@ -1,0 +1,57 @@
+// What `produce pets` and `produce csv` share: the flags that say where rows go, and the link that
+// comes of them.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/options.h"
+#include "link/link.h"
+#include "producers/producer.h"
+#include "producers/report.h"
+#include "producers/stopping.h"
+#include "store/direct_writer.h"
+
+namespace turnstile {
+
+struct ConnectionFlags {
+  std::string broker;
+  std::string db;
+  std::string text;
+  std::string text_table = store::DirectOptions{}.text_table;
+  bool direct = false;
+  std::chrono::milliseconds busy_timeout{5000};
+  std::string journal = "delete";
+  std::string begin = "deferred";
+  std::chrono::milliseconds timeout{0};
+  CLI::Option* timeout_option = nullptr;  // whether --timeout was given
+  bool json = false;
+  LogOptions log;
+};
+
+void add_connection_flags(CLI::App& app, ConnectionFlags& flags);
+
+// The broker's, or in direct mode one that writes --db. Errors: those of ZmqDealer::connect and of
+// DirectLink::try_open for these rows.
+Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stopping& stopping,
+                                        bool reopen_for_each, const std::string& table,
+                                        const std::vector<std::string>& columns);
+
+// Timeout, names in messages and lines in the log. `stopping` must outlive the producer.
+ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& stopping,
+                                 ProducerId id);
+
+// A seed that no other process has.
+std::uint64_t random_seed();
+
+// Prints the report to stdout, the failure to stderr; the exit code.
+int print_report(const Report& report, bool json);
+
+int print_usage_error(const std::string& what, const std::string& hint);
+
+}  // namespace turnstile

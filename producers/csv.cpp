@@ -1,0 +1,275 @@
+#include "producers/csv.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+#include <variant>
+
+#include <fmt/format.h>
+
+#include "proto/limits.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kLastWait{2000};  // for acknowledgements after Ctrl+C
+
+}  // namespace
+
+std::string csv_source_of(const csv::RowSource& source, const std::string& table, csv::Order order,
+                          bool create) {
+  const std::string text = fmt::format("{}\n{}\n{}\n{}", source.fingerprint(),
+                                       order == csv::Order::reverse, create, table);
+  return fmt::format("{:016x}", XXH3_64bits(text.data(), text.size()));
+}
+
+std::string csv_table_of(const std::string& path) {
+  if (path == "-") {
+    return {};
+  }
+  const std::string base = std::filesystem::path(path).stem().string();
+  return base == "nutrient" ? "nutrients" : base;
+}
+
+CsvRun::CsvRun(Producer& producer, csv::RowSource& source, CsvJob job, Stopping& stopping,
+               ProgressBar& bar, std::function<void(const std::string&)> log)
+    : producer_(producer),
+      source_(source),
+      job_(std::move(job)),
+      stopping_(stopping),
+      bar_(bar),
+      log_(std::move(log)),
+      begun_(steady_clock::now()),
+      random_(job_.seed) {
+  report_.table = job_.table;
+  report_.input = source_.name();
+  report_.resume_name = job_.resume_name;
+}
+
+Report CsvRun::run() {
+  Result<void> done = begin();
+  if (done) {
+    done = stream();
+    if (auto finished = finish(); !finished) {
+      done = std::move(finished);
+    }
+  }
+  bar_.clear();
+  report_.summary = producer_.summary();
+  report_.rows_read = report_.summary.appended;
+  report_.interrupted = stopping_.requested();
+  report_.took = std::chrono::round<milliseconds>(steady_clock::now() - begun_);
+  if (!done && !report_.interrupted) {
+    report_.failure = std::move(done.error());
+  }
+  return std::move(report_);
+}
+
+// What was read is sent and acknowledged, also when something ended it early.
+Result<void> CsvRun::finish() {
+  auto finished = producer_.finish();
+  if (finished && !*finished && stopping_.requested()) {
+    stopping_.be_patient();
+    finished = producer_.finish(steady_clock::now() + kLastWait);
+  }
+  return finished.map([](bool) {});
+}
+
+Result<void> CsvRun::begin() {
+  if (source_.columns().size() > limits::kColumns) {
+    return fail(Errc::bad_input,
+                fmt::format("{} has {} columns, above the limit of {}", source_.name(),
+                            source_.columns().size(), limits::kColumns));
+  }
+  const auto started = producer_.start();
+  if (!started) {
+    return tl::make_unexpected(started.error());
+  }
+  if (auto checked = check_source(*started); !checked) {
+    return checked;
+  }
+  const std::uint64_t definition = job_.create ? 1 : 0;
+  if (started->through.value < definition) {
+    if (auto checked = check_table(); !checked) {
+      return checked;
+    }
+    std::vector<std::string> types;
+    for (const auto type : source_.column_types()) {
+      types.emplace_back(csv::sql_name(type));
+    }
+    if (auto defined = producer_.define(job_.table, source_.columns(), types); !defined) {
+      return tl::make_unexpected(defined.error());
+    }
+  }
+  producer_.into(job_.table, source_.columns());
+  const std::uint64_t done = started->through.value - std::min(started->through.value, definition);
+  if (done == 0) {
+    return {};
+  }
+  const auto skipped = source_.skip(done);
+  if (!skipped) {
+    return tl::make_unexpected(skipped.error());
+  }
+  if (skipped->rows < done) {
+    return fail(Errc::refused,
+                fmt::format("{} rows of '{}' were taken before, and {} has only {}", done,
+                            job_.resume_name, source_.name(), skipped->rows),
+                "is it the same file? Another name for --resume begins anew");
+  }
+  position_ = done;
+  log_(fmt::format("{} rows of '{}' are stored or applied already; going on behind them", done,
+                   job_.resume_name));
+  return {};
+}
+
+Result<void> CsvRun::check_source(const Started& started) const {
+  if (started.source.empty() || started.source == job_.source) {
+    return {};
+  }
+  return fail(Errc::refused,
+              fmt::format("'{}' belongs to another input than {} with this table and order",
+                          job_.resume_name, source_.name()),
+              "give the file, --table, --order and --create that it began with, or another name");
+}
+
+Result<void> CsvRun::check_table() {
+  is_table_checked_ = true;
+  const auto answer = producer_.check_table(job_.table, source_.columns());
+  if (!answer) {
+    return tl::make_unexpected(answer.error());
+  }
+  const std::string detail = answer->detail.empty() ? "" : ": " + answer->detail;
+  switch (answer->state) {
+    case TableState::ready:
+    case TableState::unknown:
+      return {};
+    case TableState::missing_table:
+      if (job_.create) {
+        return {};
+      }
+      return fail(Errc::refused, fmt::format("there is no table '{}'{}", job_.table, detail),
+                  "--create makes it, --table names another");
+    case TableState::missing_column:
+      return fail(
+          Errc::refused,
+          fmt::format("table '{}' lacks a column of {}{}", job_.table, source_.name(), detail),
+          "--table names another table");
+    case TableState::unusable:
+      return fail(Errc::refused, fmt::format("table '{}' cannot be used{}", job_.table, detail));
+  }
+  return {};
+}
+
+Result<void> CsvRun::stream() {
+  while (!stopping_.now() && (!job_.limit || position_ < *job_.limit)) {
+    auto item = source_.next();
+    if (!item) {
+      return tl::make_unexpected(std::move(item.error()));
+    }
+    if (!*item) {
+      return {};
+    }
+    if (const auto* bad = std::get_if<csv::BadRow>(&**item)) {
+      const auto going_on = take_bad(*bad);
+      if (!going_on || !*going_on) {
+        return going_on.map([](bool) {});
+      }
+    } else if (auto taken = take(std::get<csv::Record>(**item)); !taken) {
+      return taken;
+    }
+    show_progress();
+  }
+  return {};
+}
+
+Result<void> CsvRun::take(const csv::Record& record) {
+  if (!is_table_checked_) {
+    if (auto checked = check_table(); !checked) {
+      return checked;
+    }
+  }
+  if (job_.interval.max > milliseconds(0) && position_ > 0) {
+    if (auto paused = pause(); !paused || stopping_.now()) {
+      return paused;
+    }
+  }
+  if (const auto appended = append(record.fields); !appended) {
+    return tl::make_unexpected(appended.error());
+  }
+  ++position_;
+  return {};
+}
+
+Result<bool> CsvRun::take_bad(const csv::BadRow& bad) {
+  ++report_.bad_row_count;
+  if (report_.bad_rows.size() < kBadRowsListed) {
+    report_.bad_rows.push_back(bad);
+  }
+  if (report_.bad_row_count <= kBadRowsListed) {
+    bar_.clear();
+    log_(fmt::format("bad row: {}:{}: {}", source_.name(), bad.line, bad.reason));
+  }
+  return job_.skip_bad_rows;
+}
+
+bool CsvRun::is_null(std::string_view value, std::size_t column) const {
+  if (!value.empty() || job_.empty == EmptyField::text) {
+    return false;
+  }
+  const auto& types = source_.column_types();
+  return job_.empty == EmptyField::null ||
+         (column < types.size() && types[column] != csv::ColumnType::text);
+}
+
+Result<Sequence> CsvRun::append(std::span<const std::string_view> fields) {
+  const bool has_nulls = std::any_of(fields.begin(), fields.end(), [&](const auto& field) {
+    return is_null(field, static_cast<std::size_t>(&field - fields.data()));
+  });
+  if (!has_nulls) {
+    return producer_.append(fields);
+  }
+  values_.clear();
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    values_.push_back(is_null(fields[i], i) ? ValueRef(Null{}) : ValueRef(fields[i]));
+  }
+  return producer_.append(std::span<const ValueRef>(values_));
+}
+
+Result<void> CsvRun::pause() {
+  std::uniform_int_distribution<milliseconds::rep> length(job_.interval.min.count(),
+                                                          job_.interval.max.count());
+  return producer_.pump(milliseconds(length(random_)));
+}
+
+void CsvRun::show_progress() {
+  constexpr std::uint64_t kRowsBetween = 64;  // looks at the clock
+  if (job_.interval.max == milliseconds(0) && position_ % kRowsBetween != 0) {
+    return;
+  }
+  const auto now = steady_clock::now();
+  if (!bar_.is_due(now)) {
+    return;
+  }
+  const csv::Progress progress = source_.progress();
+  ProgressView view;
+  view.rows = position_;
+  view.elapsed = std::chrono::round<milliseconds>(now - begun_);
+  const auto part = [](std::uint64_t done, std::uint64_t all) {
+    return all == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(all);
+  };
+  if (job_.limit || progress.rows_total) {
+    const std::uint64_t most = ~std::uint64_t{0};
+    view.fraction =
+        part(position_, std::min(job_.limit.value_or(most), progress.rows_total.value_or(most)));
+  } else if (progress.bytes_total) {
+    view.fraction = part(progress.bytes_read, *progress.bytes_total);
+  }
+  bar_.update(view, now);
+}
+
+}  // namespace turnstile

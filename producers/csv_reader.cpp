@@ -1,0 +1,164 @@
+#include "producers/csv_reader.h"
+
+#include <utility>
+
+#include "producers/csv_bytes.h"
+#include "producers/csv_reverse.h"
+#include "producers/csv_survey.h"
+
+namespace turnstile::csv {
+namespace {
+
+class FileOrderSource final : public RowSource {
+ public:
+  // `kept` is what `bytes` reads from, if that does not own it.
+  FileOrderSource(std::string name, std::unique_ptr<ByteSource> bytes, FileHandle kept,
+                  const Limits& limits, Progress progress)
+      : kept_(std::move(kept)),
+        bytes_(std::move(bytes)),
+        scanner_(*bytes_, limits),
+        progress_(progress) {
+    facts_.name = std::move(name);
+  }
+
+  Result<void> start(std::vector<ColumnType> types) {
+    auto header = read_header(scanner_, facts_.name);
+    if (!header) {
+      return tl::make_unexpected(std::move(header.error()));
+    }
+    facts_.columns = std::move(header->columns);
+    if (!types.empty() && types.size() != facts_.columns.size()) {
+      return fail_changed(facts_.name);
+    }
+    facts_.types = std::move(types);
+    read_ = scanner_.place().offset;
+    auto first = scanner_.next();
+    if (!first) {
+      return tl::make_unexpected(std::move(first.error()));
+    }
+    facts_.fingerprint = fingerprint_of(header->raw, scanner_.raw());
+    first_ = std::move(*first);
+    return {};
+  }
+
+  Result<std::optional<Item>> next() override {
+    if (first_) {
+      read_ = scanner_.place().offset;
+      return std::exchange(first_, std::nullopt);
+    }
+    auto item = scanner_.next();
+    read_ = scanner_.place().offset;
+    return item;
+  }
+
+  Result<Skipped> skip(std::uint64_t rows) override {
+    Skipped skipped;
+    while (skipped.rows < rows) {
+      const auto item = next();
+      if (!item) {
+        return tl::make_unexpected(item.error());
+      }
+      if (!*item) {
+        break;
+      }
+      ++(std::holds_alternative<Record>(**item) ? skipped.rows : skipped.bad_rows);
+    }
+    return skipped;
+  }
+
+  Progress progress() const override {
+    Progress now = progress_;
+    now.bytes_read = read_;
+    return now;
+  }
+
+ private:
+  FileHandle kept_;
+  std::unique_ptr<ByteSource> bytes_;
+  Scanner scanner_;
+  Progress progress_;
+  std::uint64_t read_ = 0;
+  std::optional<Item> first_;  // was read for the fingerprint
+};
+
+Result<std::unique_ptr<RowSource>> start(std::unique_ptr<FileOrderSource> source,
+                                         std::vector<ColumnType> types) {
+  if (auto started = source->start(std::move(types)); !started) {
+    return tl::make_unexpected(std::move(started.error()));
+  }
+  return source;
+}
+
+Result<std::unique_ptr<RowSource>> open_once(Input input, const CsvOptions& options) {
+  Progress progress;
+  if (input.stamp.size_bytes > 0) {
+    progress.bytes_total = static_cast<std::uint64_t>(input.stamp.size_bytes);
+  }
+  auto bytes =
+      std::make_unique<StreamSource>(std::move(input.file), input.name, options.wait_for_input);
+  return start(std::make_unique<FileOrderSource>(std::move(input.name), std::move(bytes),
+                                                 FileHandle(), options.limits, progress),
+               {});
+}
+
+Result<std::unique_ptr<RowSource>> open_twice(Input input, const CsvOptions& options) {
+  FileHandle kept;
+  std::unique_ptr<ByteSource> first_pass;
+  if (input.read_twice) {
+    kept = std::move(input.file);
+    first_pass = std::make_unique<RangeSource>(kept.fd(), input.name);
+  } else {
+    auto spool = make_spool();
+    if (!spool) {
+      return tl::make_unexpected(std::move(spool.error()));
+    }
+    kept = std::move(*spool);
+    first_pass = std::make_unique<SpoolingSource>(std::move(input.file), input.name, kept.fd(),
+                                                  options.wait_for_input);
+  }
+  Scanner scanner(*first_pass, options.limits);
+  auto header = read_header(scanner, input.name);
+  if (!header) {
+    return tl::make_unexpected(std::move(header.error()));
+  }
+  std::optional<TypeInference> inference;
+  if (options.infer_types) {
+    inference.emplace(header->columns.size());
+  }
+  auto seen = survey(scanner, options.limits, std::move(inference));
+  if (!seen) {
+    return tl::make_unexpected(std::move(seen.error()));
+  }
+  if (options.order == Order::reverse) {
+    if (!input.read_twice) {
+      // Nobody else can reach the spool; from here on it must not change.
+      auto stamp = stamp_of(kept.fd(), input.name);
+      if (!stamp) {
+        return tl::make_unexpected(std::move(stamp.error()));
+      }
+      input.stamp = *stamp;
+    }
+    return open_reverse(std::move(kept), std::move(input.name), input.stamp, *header,
+                        std::move(*seen), options.limits);
+  }
+  auto second_pass = std::make_unique<RangeSource>(kept.fd(), input.name);
+  return start(std::make_unique<FileOrderSource>(
+                   std::move(input.name), std::move(second_pass), std::move(kept), options.limits,
+                   Progress{.bytes_total = seen->bytes, .rows_total = seen->rows}),
+               std::move(seen->types));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RowSource>> open_csv(const CsvOptions& options) {
+  auto input = open_input(options.path);
+  if (!input) {
+    return tl::make_unexpected(std::move(input.error()));
+  }
+  if (options.order == Order::file && !options.infer_types) {
+    return open_once(std::move(*input), options);
+  }
+  return open_twice(std::move(*input), options);
+}
+
+}  // namespace turnstile::csv

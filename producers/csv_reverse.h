@@ -1,0 +1,22 @@
+// The second pass of reverse order: blocks from the last to the first, each one's rows reversed.
+// csv_reader.h says why, and what it costs.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "producers/csv_bytes.h"
+#include "producers/csv_reader.h"
+#include "producers/csv_survey.h"
+#include "proto/result.h"
+
+namespace turnstile::csv {
+
+// `file` was surveyed after `stamp` was taken; a change since then is an error of next(). Memory:
+// one block and its longest row. A quote that is never closed takes the end of the file, so it is
+// the first item. Error: io.
+Result<std::unique_ptr<RowSource>> open_reverse(FileHandle file, std::string name,
+                                                const FileStamp& stamp, const Header& header,
+                                                Survey survey, const Limits& limits);
+
+}  // namespace turnstile::csv

@@ -1,0 +1,157 @@
+// Sends rows so that each arrives once and in order, and tells what became of them.
+//
+//   auto link = ZmqDealer::connect(endpoint);
+//   Producer producer(**link, {.id = random_producer_id()});
+//   producer.start();
+//   producer.into("pets", {"name", "breed"});
+//   producer.append(std::array<std::string_view, 2>{"Ace", "Dog"});
+//   producer.finish();
+//
+// Group commit without a timer: a row goes at once when nothing is on its way, and rows that come
+// while something is on its way gather into one batch.
+//
+// All functions may wait, and serve the link while they do. In between, somebody who has nothing to
+// append calls pump(), so that answers are taken in and the broker hears of this producer.
+// Belongs to one thread. Does not own the link, which must outlive it.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "link/link.h"
+#include "producers/session.h"
+#include "producers/waits.h"
+#include "proto/ids.h"
+#include "proto/messages.h"
+#include "proto/result.h"
+#include "proto/rows.h"
+
+namespace turnstile {
+
+enum class Ack { stored, applied };
+
+struct ProducerOptions {
+  ProducerId id;
+  bool named = false;  // the id outlives the process; its rows go on where they ended
+  std::string source;  // what a named producer reads (limits::kSourceBytes); empty otherwise
+  Ack ack = Ack::applied;
+  std::uint32_t batch_rows = 1000;  // 1 to limits::kBatchRows
+  std::size_t max_unacked_bytes = std::size_t{4} * 1024 * 1024;
+  std::chrono::milliseconds task_duration{0};  // see BatchHeader::task_duration
+  std::chrono::milliseconds timeout{0};  // give up when the broker is silent for so long; 0: never
+  std::string peer = "the broker";       // what it is called in messages
+
+  // Asked often; when it says true, what waits returns.
+  std::function<bool()> interrupted = [] { return false; };
+  std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
+  std::function<void(Notice, const std::string& text)> on_notice;
+  std::function<void(const DeadRow&)> on_dead;  // once a row, in order of sequence
+  std::uint64_t seed = 0;                       // of the jitter of pauses
+};
+
+struct Started {
+  Sequence through;    // rows of this name are stored or applied up to here: go on behind it
+  std::string source;  // that those rows came from; empty when not known
+  bool consumer_attached = false;
+};
+
+// Counts of rows; a definition is none. Of this process only.
+struct Summary {
+  std::uint64_t appended = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t stored = 0;          // or applied
+  std::uint64_t applied = 0;         // committed in the target; dead letters are not
+  std::uint64_t unacknowledged = 0;  // at the level of ProducerOptions::ack
+  std::uint64_t dead_count = 0;
+  std::vector<DeadRow> dead;  // the first limits::kDeadListed
+  // Time in which at least one row was not acknowledged, and the longest for one row.
+  std::chrono::milliseconds waited_total{0};
+  std::chrono::milliseconds waited_longest{0};
+};
+
+class Producer {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Producer(Link& link, ProducerOptions options);
+  Producer(const Producer&) = delete;
+  Producer& operator=(const Producer&) = delete;
+  ~Producer() = default;
+
+  // Says hello and waits for the welcome, which numbers the rows. First of all.
+  // Errors: unreachable (the timeout passed), refused (also: interrupted), fenced.
+  Result<Started> start();
+
+  // Asks whether rows for these columns would find their place. `unknown` when nobody could look.
+  Result<TableAnswer> check_table(std::string table, std::vector<std::string> columns);
+
+  // Has the table made in the target if it is missing, with these types (INTEGER, REAL, TEXT, BLOB,
+  // NUMERIC). Travels like a row, and takes a sequence number.
+  Result<Sequence> define(std::string table, std::vector<std::string> columns,
+                          const std::vector<std::string>& types);
+
+  // Where the rows go that are appended from now on. Of other kinds than insert the rows have the
+  // form that PROTOCOL.md gives.
+  void into(std::string table, std::vector<std::string> columns,
+            BatchKind kind = BatchKind::insert);
+
+  // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held.
+  // Errors: bad_input (a row above the limits of the wire; it was not taken), and those of start().
+  Result<Sequence> append(std::span<const ValueRef> row);
+  Result<Sequence> append(std::span<const std::string_view> row);  // every value as text
+
+  // Has what was gathered sent, as soon as it may be.
+  void flush();
+
+  // Serves the link for that time, or until interrupted.
+  Result<void> pump(std::chrono::milliseconds wait);
+
+  // Waits until all rows so far are acknowledged. False: the deadline passed, or interrupted.
+  Result<bool> settle(std::optional<TimePoint> deadline = std::nullopt);
+
+  // settle(), and then tells the broker that nothing more will come.
+  Result<bool> finish(std::optional<TimePoint> deadline = std::nullopt);
+
+  [[nodiscard]] Summary summary() const;
+
+ private:
+  template <typename Value>
+  Result<Sequence> append_row(std::span<const Value> row);
+  Result<void> check_row(std::size_t values, std::size_t bytes) const;
+  void cut();
+  bool cut_if_idle();
+  void serve(std::chrono::milliseconds wait);
+  void wait_for_room();
+  Result<void> check() const;
+  void tell_if_only_stored(TimePoint since);
+  [[nodiscard]] Sequence last() const;
+  [[nodiscard]] Sequence acknowledged() const;
+  [[nodiscard]] std::uint64_t rows_through(Sequence through) const;
+  void keep(const Resend::NewDead& dead);
+
+  ProducerOptions options_;
+  Session session_;
+
+  std::string table_;
+  std::vector<std::string> columns_;
+  BatchKind kind_ = BatchKind::insert;
+  RowsEncoder gathered_;  // rows of the batch to come
+  TimePoint gathered_since_;
+  TimePoint served_;
+
+  std::vector<Sequence> definitions_;
+  std::uint64_t requests_ = 0;
+  std::uint64_t dead_count_ = 0;
+  std::vector<DeadRow> dead_;
+  Waits waits_;
+  std::optional<TimePoint> told_only_stored_;
+};
+
+}  // namespace turnstile

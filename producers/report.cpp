@@ -1,0 +1,183 @@
+#include "producers/report.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "cli/options.h"
+
+namespace turnstile {
+namespace {
+
+constexpr std::size_t kShown = 10;  // of dead letters or bad rows, to people
+
+double seconds_of(const Report& report) {
+  return std::chrono::duration<double>(report.took).count();
+}
+
+// Dead letters are stored; what direct mode lost is nowhere.
+std::uint64_t rows_stored(const Report& report) {
+  return report.direct ? report.summary.applied : report.summary.stored;
+}
+
+double rate_of(const Report& report) {
+  const double seconds = seconds_of(report);
+  return seconds > 0 ? static_cast<double>(rows_stored(report)) / seconds : 0;
+}
+
+std::string rows(std::uint64_t count) {
+  return fmt::format("{} row{}", count, count == 1 ? "" : "s");
+}
+
+std::string more_of(std::uint64_t count, std::size_t shown) {
+  return count > shown ? fmt::format("  ... and {} more\n", count - shown) : std::string();
+}
+
+std::string counts_text(const Report& report) {
+  const Summary& s = report.summary;
+  std::string text =
+      fmt::format("{}: {} read for {}", report.producer, rows(report.rows_read), report.table);
+  if (report.direct) {
+    text += fmt::format(", {} written, {} lost", s.applied, rows_lost(report));
+  } else {
+    text += fmt::format(", {} sent, {} stored, {} applied", s.sent, s.stored, s.applied);
+  }
+  if (!report.direct && s.dead_count > 0) {
+    text += fmt::format(", {} dead letter{}", s.dead_count, s.dead_count == 1 ? "" : "s");
+  }
+  if (s.unacknowledged > 0) {
+    text += fmt::format(", {} not acknowledged", s.unacknowledged);
+  }
+  return text + "\n";
+}
+
+std::string dead_text(const Report& report) {
+  std::string text;
+  const char* kind = report.direct ? "lost" : "dead letter";
+  const auto& dead = report.summary.dead;
+  for (std::size_t i = 0; i < std::min(dead.size(), kShown); ++i) {
+    text += fmt::format("  {}: {} row {}: {}\n", kind, report.table, dead[i].sequence.value,
+                        dead[i].reason);
+  }
+  return text + more_of(report.summary.dead_count, kShown);
+}
+
+std::string bad_rows_text(const Report& report) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(report.bad_rows.size(), kShown); ++i) {
+    text += fmt::format("  bad row: {}:{}: {}\n", report.input, report.bad_rows[i].line,
+                        report.bad_rows[i].reason);
+  }
+  return text + more_of(report.bad_row_count, kShown);
+}
+
+std::string interrupted_text(const Report& report) {
+  const std::uint64_t applied = report.summary.applied;
+  const std::string so_far =
+      fmt::format("  interrupted: {} {} applied", rows(applied), applied == 1 ? "was" : "were");
+  if (!report.resume_name) {
+    return so_far + "\n";
+  }
+  if (report.resume_name->empty()) {
+    return so_far + "; a run that is started with --resume NAME can be gone on with\n";
+  }
+  return so_far + fmt::format("; go on with --resume {}\n", *report.resume_name);
+}
+
+}  // namespace
+
+std::uint64_t rows_lost(const Report& report) {
+  return report.direct ? report.summary.appended - report.summary.applied : 0;
+}
+
+std::uint64_t error_count(const Report& report) {
+  return report.summary.dead_count + report.bad_row_count + (report.failure ? 1U : 0U);
+}
+
+std::string text_of(const Report& report) {
+  const Summary& s = report.summary;
+  std::string text = counts_text(report);
+  text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {:.0f} rows/s\n",
+                      format_duration(s.waited_total), format_duration(s.waited_longest),
+                      seconds_of(report), rate_of(report));
+  text += bad_rows_text(report) + dead_text(report);
+  if (report.interrupted) {
+    text += interrupted_text(report);
+  }
+  return text;
+}
+
+nlohmann::ordered_json json_of(const Report& report) {
+  const Summary& s = report.summary;
+  nlohmann::ordered_json json;
+  json["producer"] = report.producer;
+  json["table"] = report.table;
+  json["rows_read"] = report.rows_read;
+  json["rows_sent"] = s.sent;
+  json["rows_stored"] = rows_stored(report);
+  json["rows_applied"] = s.applied;
+  json["rows_unacknowledged"] = s.unacknowledged;
+  json["rows_lost"] = rows_lost(report);
+  json["dead_letters"] = nlohmann::ordered_json::array();
+  for (const auto& dead : s.dead) {
+    json["dead_letters"].push_back({{"sequence", dead.sequence.value}, {"reason", dead.reason}});
+  }
+  json["dead_letter_count"] = s.dead_count;
+  json["bad_rows"] = nlohmann::ordered_json::array();
+  for (const auto& bad : report.bad_rows) {
+    json["bad_rows"].push_back({{"line", bad.line}, {"reason", bad.reason}});
+  }
+  json["bad_row_count"] = report.bad_row_count;
+  json["errors"] = error_count(report);
+  json["error"] = report.failure ? nlohmann::ordered_json(report.failure->what) : nullptr;
+  json["interrupted"] = report.interrupted;
+  json["wait_ms_total"] = s.waited_total.count();
+  json["wait_ms_longest"] = s.waited_longest.count();
+  json["seconds"] = seconds_of(report);
+  json["rows_per_second"] = rate_of(report);
+  return json;
+}
+
+nlohmann::ordered_json sum_of(const std::vector<nlohmann::ordered_json>& reports) {
+  nlohmann::ordered_json sum = nlohmann::ordered_json::object();
+  double rows_stored = 0;
+  for (const auto& report : reports) {
+    for (const auto& [key, value] : report.items()) {
+      if (key == "wait_ms_longest" || key == "seconds") {
+        sum[key] = std::max(sum.value(key, 0.0), value.get<double>());
+      } else if (value.is_number()) {
+        sum[key] = sum.value(key, std::int64_t{0}) + value.get<std::int64_t>();
+      } else if (value.is_array()) {
+        if (!sum.contains(key)) {
+          sum[key] = nlohmann::ordered_json::array();
+        }
+        sum[key].insert(sum[key].end(), value.begin(), value.end());
+      } else if (value.is_boolean()) {
+        sum[key] = sum.value(key, false) || value.get<bool>();
+      } else if (!sum.contains(key) || sum[key].is_null()) {
+        sum[key] = value;
+      }
+    }
+    rows_stored += report.value("rows_stored", 0.0);
+  }
+  sum["producer"] = "pets";
+  const double seconds = sum.value("seconds", 0.0);
+  sum["rows_per_second"] = seconds > 0 ? rows_stored / seconds : 0.0;
+  sum["processes"] = reports;
+  return sum;
+}
+
+int exit_code_of(const Report& report) {
+  if (report.interrupted) {
+    return static_cast<int>(ExitCode::interrupted);
+  }
+  if (report.failure) {
+    // What is wrong with the data is no wrong usage.
+    return report.failure->code == Errc::bad_input ? static_cast<int>(ExitCode::refused)
+                                                   : exit_code_for(*report.failure);
+  }
+  const bool is_all_done = error_count(report) == 0 && report.summary.unacknowledged == 0;
+  return static_cast<int>(is_all_done ? ExitCode::done : ExitCode::refused);
+}
+
+}  // namespace turnstile

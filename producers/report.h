@@ -1,0 +1,69 @@
+// What a producing command tells at its end, for people or as one JSON object:
+//   producer               P1..P3, the name of --resume, or the producer's id
+//   table
+//   rows_read              from the input; sequence numbers count these
+//   rows_sent              at least once
+//   rows_stored            acknowledged as stored or applied
+//   rows_applied           committed in the target
+//   rows_unacknowledged    at the level that was asked for; they may or may not have arrived
+//   rows_lost              direct mode only: rows that were not written
+//   dead_letters           [{sequence, reason}], the first 100; in direct mode what was lost
+//   dead_letter_count
+//   bad_rows               [{line, reason}], the first 100
+//   bad_row_count
+//   errors                 dead letters, bad rows, and 1 for an end before the end of the input
+//   error                  why it ended early; null when it did not
+//   interrupted            by SIGINT or SIGTERM
+//   wait_ms_total          time in which at least one row was not acknowledged
+//   wait_ms_longest        for one row
+//   seconds, rows_per_second
+// `produce pets` without --as sums them up over its processes and has the single ones in
+// `processes`.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "producers/csv_scanner.h"
+#include "producers/producer.h"
+#include "proto/result.h"
+
+namespace turnstile {
+
+struct Report {
+  std::string producer;
+  std::string table;
+  std::string input;  // what bad rows are named with
+  bool direct = false;
+  std::uint64_t rows_read = 0;
+  Summary summary;
+  std::vector<csv::BadRow> bad_rows;  // the first kBadRowsListed
+  std::uint64_t bad_row_count = 0;
+  std::optional<Error> failure;
+  bool interrupted = false;
+  // The name to go on with; empty when none was given, and nothing when there is no going on.
+  std::optional<std::string> resume_name;
+  std::chrono::milliseconds took{0};
+};
+
+inline constexpr std::size_t kBadRowsListed = 100;
+
+std::uint64_t rows_lost(const Report& report);
+std::uint64_t error_count(const Report& report);
+
+// Several lines, the last one with its line end.
+std::string text_of(const Report& report);
+nlohmann::ordered_json json_of(const Report& report);
+
+// One object out of several processes' objects.
+nlohmann::ordered_json sum_of(const std::vector<nlohmann::ordered_json>& reports);
+
+// 0 all done; 1 refused, lost, bad or not acknowledged; 3 not reachable; 130 interrupted.
+int exit_code_of(const Report& report);
+
+}  // namespace turnstile

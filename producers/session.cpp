@@ -1,0 +1,258 @@
+#include "producers/session.h"
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "proto/limits.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLongestWait{100};      // so that timers and interrupts are seen
+constexpr milliseconds kHeartbeatAfter{2000};  // without anything else to send
+constexpr milliseconds kHelloAgainAfter{2000};
+constexpr milliseconds kSilenceTold{2000};
+constexpr milliseconds kSilenceIsDeath{6000};
+constexpr int kMessagesAtOnce = 256;  // taken in before something is sent again
+
+std::string in_words(milliseconds duration) {
+  const auto ms = duration.count();
+  return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
+}
+
+}  // namespace
+
+Session::Session(Link& link, SessionOptions options)
+    : link_(link),
+      options_(std::move(options)),
+      resend_(options_.seed),
+      last_sent_(options_.clock()) {}
+
+void Session::serve(milliseconds wait) {
+  const bool came = take_in(milliseconds(0));
+  send_due();
+  if (!came && wait > milliseconds(0) && !failure_ && take_in(wait)) {
+    send_due();
+  }
+}
+
+bool Session::take_in(milliseconds wait) {
+  if (wait > milliseconds(0)) {
+    wait = std::min(wait, kLongestWait);
+    if (const auto paused = resend_.paused_until()) {
+      const auto left = std::chrono::ceil<milliseconds>(*paused - options_.clock());
+      wait = std::clamp(left, milliseconds(0), wait);
+    }
+  }
+  auto message = link_.receive(wait);
+  const bool came = message.has_value();
+  for (int taken = 1; message && !failure_; ++taken) {
+    waiting_since_.reset();
+    unanswered_since_.reset();
+    if (is_silence_told_ && state_ == State::welcomed) {
+      is_silence_told_ = false;
+      notice(Notice::connected, options_.peer + " answers again");
+    }
+    handle(*message);
+    if (taken == kMessagesAtOnce) {
+      break;
+    }
+    message = link_.receive(milliseconds(0));
+  }
+  return came;
+}
+
+void Session::send_due() {
+  if (failure_) {
+    return;
+  }
+  const TimePoint now = options_.clock();
+  if (state_ == State::greeting) {
+    send_hello(now);
+  } else {
+    send_question(now);
+    send_batches(now);
+    send_heartbeat(now);
+  }
+  check_silence(now);
+}
+
+bool Session::send(const Message& message, TimePoint now) {
+  waiting_since_ = waiting_since_.value_or(now);
+  if (!link_.send(message)) {
+    return false;
+  }
+  last_sent_ = now;
+  unanswered_since_ = unanswered_since_.value_or(now);
+  return true;
+}
+
+void Session::send_hello(TimePoint now) {
+  if (hello_sent_ && now - *hello_sent_ < kHelloAgainAfter) {
+    return;
+  }
+  Hello hello;
+  hello.role = Role::producer;
+  hello.producer = options_.producer;
+  hello.named = options_.named;
+  hello.epoch = welcome_ ? welcome_->epoch : Epoch{};
+  hello.known = resend_.applied_through();
+  hello.source = options_.source;
+  if (send(hello, now)) {
+    hello_sent_ = now;
+  }
+}
+
+void Session::send_batches(TimePoint now) {
+  while (const Batch* batch = resend_.next_to_send(now)) {
+    if (!send(*batch, now)) {
+      return;
+    }
+    resend_.sent();
+  }
+}
+
+void Session::send_question(TimePoint now) {
+  if (question_ && !is_asked_) {
+    is_asked_ = send(*question_, now);
+  }
+}
+
+void Session::send_heartbeat(TimePoint now) {
+  if (now - last_sent_ >= kHeartbeatAfter) {
+    send(Heartbeat{}, now);
+  }
+}
+
+void Session::check_silence(TimePoint now) {
+  if (!waiting_since_) {
+    return;
+  }
+  const auto silence = now - *waiting_since_;
+  if (silence >= kSilenceTold && !is_silence_told_) {
+    is_silence_told_ = true;
+    notice(Notice::unreachable, "no answer from " + options_.peer + ", trying again");
+  }
+  if (options_.timeout > milliseconds(0) && silence >= options_.timeout) {
+    fail_with(Errc::unreachable,
+              "no answer from " + options_.peer + " for " + in_words(options_.timeout),
+              "is it running? `turnstile broker` starts one; --timeout waits longer");
+    return;
+  }
+  // A link that takes nothing is still connecting, and does so by itself.
+  if (unanswered_since_ && now - *unanswered_since_ >= kSilenceIsDeath) {
+    unanswered_since_.reset();
+    link_.reconnect();
+    greet_again();
+  }
+}
+
+void Session::greet_again() {
+  state_ = State::greeting;
+  hello_sent_.reset();
+  is_asked_ = false;
+  resend_.disconnected();
+}
+
+void Session::handle(const Message& message) {
+  std::visit([this](const auto& m) { on(m); }, message);
+}
+
+void Session::on(const Welcome& welcome) {
+  if (welcome.version != limits::kProtocolVersion) {
+    fail_with(Errc::refused, options_.peer + " speaks version " + std::to_string(welcome.version) +
+                                 " of the protocol, this program version " +
+                                 std::to_string(limits::kProtocolVersion));
+    return;
+  }
+  const bool is_first = !welcome_;
+  const bool is_news = is_silence_told_ || (!is_first && state_ == State::greeting);
+  is_silence_told_ = false;
+  state_ = State::welcomed;
+  welcome_ = welcome;
+  is_asked_ = false;
+  resend_.welcomed(welcome);
+  tell_if_busy_is_over();
+  if (is_news) {
+    notice(Notice::connected, "connected to " + options_.peer + (is_first ? "" : " again"));
+  }
+}
+
+void Session::on(const Stored& stored) {
+  resend_.stored(stored.through);
+  tell_if_busy_is_over();
+}
+
+void Session::on(const Applied& applied) {
+  const auto dead = resend_.applied(applied);
+  if (dead.count > 0 && options_.on_dead) {
+    options_.on_dead(dead);
+  }
+  tell_if_busy_is_over();
+}
+
+void Session::on(const TableAnswer& answer) {
+  if (question_ && answer.request == question_->request) {
+    answer_ = answer;
+    question_.reset();
+  }
+}
+
+void Session::on(const Refusal& refusal) {
+  switch (refusal.code) {
+    case RefusalCode::hello_first:
+      // While a HELLO is on its way these are answers to what was sent before it.
+      if (state_ == State::welcomed) {
+        greet_again();
+      }
+      return;
+    case RefusalCode::busy:
+      resend_.busy(refusal.sequence, options_.clock());
+      if (resend_.is_busy() && !is_busy_told_) {
+        is_busy_told_ = true;
+        notice(Notice::busy,
+               options_.peer + " takes no more rows for now (" + refusal.text + "), waiting");
+      }
+      return;
+    case RefusalCode::not_now:
+      return;
+    case RefusalCode::fenced:
+      fail_with(Errc::fenced, "a newer process with the name '" + options_.producer.text +
+                                  "' has started; this one stops");
+      return;
+    case RefusalCode::version:
+    case RefusalCode::malformed:
+    case RefusalCode::hole:
+    case RefusalCode::other_source:
+      fail_with(Errc::refused, options_.peer + " refused this producer: " + refusal.text);
+      return;
+  }
+}
+
+void Session::tell_if_busy_is_over() {
+  if (is_busy_told_ && !resend_.is_busy()) {
+    is_busy_told_ = false;
+    notice(Notice::busy_over, options_.peer + " takes rows again");
+  }
+}
+
+void Session::ask(CheckTable question) {
+  question_ = std::move(question);
+  answer_.reset();
+  is_asked_ = false;
+}
+
+void Session::notice(Notice what, const std::string& text) const {
+  if (options_.on_notice) {
+    options_.on_notice(what, text);
+  }
+}
+
+void Session::fail_with(Errc code, std::string what, std::string hint) {
+  failure_ = Error{code, std::move(what), std::move(hint)};
+}
+
+}  // namespace turnstile

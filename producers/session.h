@@ -1,0 +1,117 @@
+// A producer's conversation with the broker: greeting, sending, answers, heartbeats, and noticing
+// that nobody answers.
+//
+//   greeting ──WELCOME──► welcomed ──"hello first", or silence──► greeting ...
+//       └────────────── a final refusal, or the timeout ──► failed
+//
+// Works on any Link; the clock comes in. Belongs to one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "link/link.h"
+#include "producers/resend.h"
+#include "proto/messages.h"
+#include "proto/result.h"
+
+namespace turnstile {
+
+// What people should hear of, once when it begins and once when it ends.
+enum class Notice {
+  unreachable,  // nothing came from the broker for 2 s
+  connected,    // ... it answers again, or for the first time after that
+  busy,         // the broker is at a bound and dropped rows, which are sent again
+  busy_over,
+  stored_only,  // everything is stored, and no consumer applies it
+};
+
+struct SessionOptions {
+  ProducerId producer;
+  bool named = false;
+  std::string source;                    // see BatchHeader::source
+  std::string peer = "the broker";       // what it is called in messages
+  std::chrono::milliseconds timeout{0};  // give up after so long without an answer; 0: never
+  std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
+  std::function<void(Notice, const std::string& text)> on_notice;
+  std::function<void(const Resend::NewDead&)> on_dead;
+  std::uint64_t seed = 0;  // of the jitter
+};
+
+class Session {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  Session(Link& link, SessionOptions options);
+
+  // Takes in what came, waiting up to `wait` (and never long) for the first of it, and sends what
+  // may be sent.
+  void serve(std::chrono::milliseconds wait);
+
+  [[nodiscard]] Resend& resend() { return resend_; }
+  [[nodiscard]] const Resend& resend() const { return resend_; }
+
+  // The latest; none before the first.
+  [[nodiscard]] const std::optional<Welcome>& welcome() const { return welcome_; }
+
+  // Why this producer cannot go on: unreachable (the timeout passed), refused, fenced.
+  [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+
+  // One question at a time; it is asked again after a reconnect until answered.
+  void ask(CheckTable question);
+  [[nodiscard]] const std::optional<TableAnswer>& answer() const { return answer_; }
+
+  void notice(Notice what, const std::string& text) const;
+  // Tells the broker that nothing more will come.
+  void bye() { link_.send(Bye{}); }
+
+ private:
+  enum class State { greeting, welcomed };
+
+  bool take_in(std::chrono::milliseconds wait);
+  void send_due();
+  void send_hello(TimePoint now);
+  void send_batches(TimePoint now);
+  void send_question(TimePoint now);
+  void send_heartbeat(TimePoint now);
+  bool send(const Message& message, TimePoint now);
+  void check_silence(TimePoint now);
+  void greet_again();
+
+  void handle(const Message& message);
+  void on(const Welcome& welcome);
+  void on(const Stored& stored);
+  void on(const Applied& applied);
+  void on(const Refusal& refusal);
+  void on(const TableAnswer& answer);
+  template <typename Other>
+  void on(const Other& /*other*/) {}  // a heartbeat, or no message for a producer
+
+  void tell_if_busy_is_over();
+  void fail_with(Errc code, std::string what, std::string hint = {});
+
+  Link& link_;
+  SessionOptions options_;
+  Resend resend_;
+
+  State state_ = State::greeting;
+  std::optional<Welcome> welcome_;
+  std::optional<Error> failure_;
+
+  std::optional<CheckTable> question_;  // not answered yet
+  bool is_asked_ = false;               // on this connection
+  std::optional<TableAnswer> answer_;
+
+  std::optional<TimePoint> hello_sent_;  // on this connection
+  TimePoint last_sent_;                  // anything
+  // Nothing has come since something was to be sent, and since the link took something.
+  std::optional<TimePoint> waiting_since_;
+  std::optional<TimePoint> unanswered_since_;
+  bool is_silence_told_ = false;
+  bool is_busy_told_ = false;
+};
+
+}  // namespace turnstile

@@ -1,0 +1,192 @@
+#include "proto/rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <utility>
+
+#include <msgpack.hpp>
+
+#include "proto/limits.h"
+#include "proto/msgpack_reader.h"
+#include "proto/utf8.h"
+
+namespace turnstile {
+namespace {
+
+struct Stream {
+  std::string* out;
+  void write(const char* data, std::size_t size) { out->append(data, size); }
+};
+
+// The frame's outer array header is written last, in its longest form, over these bytes.
+constexpr std::size_t kArray32 = 5;
+
+void append_big_endian(std::string& out, std::uint64_t value, std::size_t length) {
+  for (std::size_t i = length; i-- > 0;) {
+    out += static_cast<char>((value >> (8 * i)) & 0xFFU);
+  }
+}
+
+using Kind = Element::Kind;
+
+// Why a frame with this element in this place cannot be read.
+std::string what_is_wrong(const Element& element) {
+  switch (element.kind) {
+    case Kind::truncated:
+      return "a truncated frame";
+    case Kind::invalid:
+      return "bytes that are not MessagePack";
+    case Kind::map:
+      return "a map";
+    case Kind::extension:
+      return "an extension type, which no SQLite value can be";
+    case Kind::array:
+      return "an array inside a row";
+    default:
+      return "a value outside a row";
+  }
+}
+
+// Adds what SQLite gets for `element`; false when it is no value. `defect` gets the reason when its
+// row cannot be kept.
+bool add_value(const Element& element, std::vector<ValueRef>& values, std::string_view& defect) {
+  switch (element.kind) {
+    case Kind::text:
+      values.emplace_back(element.bytes());
+      if (!is_text(element.bytes())) {
+        defect = is_utf8(element.bytes()) ? "text with a NUL byte (send it as binary)"
+                                          : "text that is not UTF-8";
+      }
+      return true;
+    case Kind::positive:
+      values.emplace_back(element.integer());
+      if (element.integer() < 0) {
+        defect = "an integer above 9223372036854775807";
+      }
+      return true;
+    case Kind::negative:
+    case Kind::boolean:
+      values.emplace_back(element.integer());
+      return true;
+    case Kind::real:
+      values.emplace_back(element.real());
+      return true;
+    case Kind::blob:
+      values.emplace_back(Blob{element.bytes()});
+      return true;
+    case Kind::nil:
+      values.emplace_back(Null{});
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+RowsEncoder::RowsEncoder() : buffer_(kArray32, '\0') {}
+
+void RowsEncoder::begin_row(std::size_t values) {
+  Stream stream{&buffer_};
+  msgpack::packer<Stream>(stream).pack_array(static_cast<std::uint32_t>(values));
+  ++rows_;
+}
+
+void RowsEncoder::add_value(const ValueRef& value) {
+  Stream stream{&buffer_};
+  msgpack::packer<Stream> packer(stream);
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    packer.pack_str(static_cast<std::uint32_t>(text->size()));
+    packer.pack_str_body(text->data(), static_cast<std::uint32_t>(text->size()));
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    packer.pack_int64(*integer);
+  } else if (const auto* real = std::get_if<double>(&value)) {
+    // pack_double() would turn 5.0 into the integer 5, which SQLite keeps as another storage class.
+    buffer_ += static_cast<char>(0xCB);
+    append_big_endian(buffer_, std::bit_cast<std::uint64_t>(*real), sizeof *real);
+  } else if (const auto* blob = std::get_if<Blob>(&value)) {
+    packer.pack_bin(static_cast<std::uint32_t>(blob->bytes.size()));
+    packer.pack_bin_body(blob->bytes.data(), static_cast<std::uint32_t>(blob->bytes.size()));
+  } else {
+    packer.pack_nil();
+  }
+}
+
+void RowsEncoder::add(std::span<const ValueRef> row) {
+  begin_row(row.size());
+  for (const auto& value : row) {
+    add_value(value);
+  }
+}
+
+void RowsEncoder::add(std::span<const std::string_view> row) {
+  begin_row(row.size());
+  for (const auto value : row) {
+    add_value(value);
+  }
+}
+
+Bytes RowsEncoder::take() {
+  buffer_[0] = static_cast<char>(0xDD);
+  for (std::size_t i = 1; i < kArray32; ++i) {
+    buffer_[i] = static_cast<char>((rows_ >> (8 * (kArray32 - 1 - i))) & 0xFFU);
+  }
+  const std::size_t expected = buffer_.size();
+  Bytes out(std::exchange(buffer_, std::string(kArray32, '\0')));
+  buffer_.reserve(expected + expected / 8);
+  rows_ = 0;
+  return out;
+}
+
+std::string_view DecodedRows::defect(std::size_t index) const {
+  if (defects_.empty()) {
+    return {};
+  }
+  const auto at = std::lower_bound(defects_.begin(), defects_.end(), index,
+                                   [](const Defect& d, std::size_t row) { return d.row < row; });
+  return at != defects_.end() && at->row == index ? at->reason : std::string_view{};
+}
+
+Result<void> decode_rows(std::string_view frame, std::uint32_t rows, DecodedRows& into) {
+  into.values_.clear();
+  into.ends_.clear();
+  into.defects_.clear();
+  const auto broken = [](const std::string& problem) {
+    return fail(Errc::corrupt, "the rows frame holds " + problem);
+  };
+
+  MsgpackReader in(frame);
+  const Element outer = in.next();
+  if (outer.kind != Kind::array) {
+    return broken(what_is_wrong(outer));
+  }
+  if (outer.bits != rows) {
+    return broken(std::to_string(outer.bits) + " rows, the header says " + std::to_string(rows));
+  }
+  for (std::uint32_t row = 0; row < rows; ++row) {
+    const Element head = in.next();
+    if (head.kind != Kind::array) {
+      return broken(what_is_wrong(head));
+    }
+    if (head.bits > limits::kColumns) {
+      return broken("a row of " + std::to_string(head.bits) + " values");
+    }
+    if (into.values_.size() + head.bits > limits::kBatchValues) {
+      return broken("more than " + std::to_string(limits::kBatchValues) + " values");
+    }
+    std::string_view defect;
+    for (std::uint64_t i = 0; i < head.bits; ++i) {
+      const Element element = in.next();
+      if (!add_value(element, into.values_, defect)) {
+        return broken(what_is_wrong(element));
+      }
+    }
+    into.ends_.push_back(static_cast<std::uint32_t>(into.values_.size()));
+    if (!defect.empty()) {
+      into.defects_.push_back({row, defect});
+    }
+  }
+  return in.at_end() ? Result<void>() : broken("bytes behind the last row");
+}
+
+}  // namespace turnstile

@@ -1,0 +1,293 @@
+#include "store/applier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "proto/limits.h"
+#include "proto/utf8.h"
+#include "store/definition.h"
+
+namespace turnstile::store {
+namespace {
+
+constexpr std::size_t kEllipsis = 3;
+
+// As a message can carry it and a log can print it.
+std::string fitting(std::string_view reason) {
+  return printable(reason, limits::kReasonBytes - kEllipsis);
+}
+
+}  // namespace
+
+tl::unexpected<Error> Applier::failure(int code) const {
+  return tl::make_unexpected(connection_.error(code, "inserting rows"));
+}
+
+Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
+  const BatchHeader& header = batch.header;
+  auto progress = books_.progress(header.producer);
+  if (!progress) {
+    return tl::make_unexpected(std::move(progress.error()));
+  }
+  BatchOutcome outcome;
+  outcome.through = progress->through;
+  if (header.epoch < progress->epoch) {
+    outcome.outcome = Outcome::fenced;
+    return outcome;
+  }
+  if (!header.source.empty() && !progress->source.empty() && header.source != progress->source) {
+    outcome.outcome = Outcome::other_source;
+    return outcome;
+  }
+  const bool empty = header.rows == 0 || header.first.value == 0;
+  if (empty || header.first > next(progress->through)) {
+    outcome.outcome = Outcome::hole;
+    return outcome;
+  }
+
+  // Promise 2: what is behind progress was applied, and gets the outcome that it had.
+  const auto known = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(header.rows, progress->through.value + 1 - header.first.value));
+  Work work{.batch = batch,
+            .next = known,
+            .now_ms = now_ms_(),
+            .bytes = RowBytes(batch.rows_frame),
+            .applied = 0,
+            .dead = {}};
+  if (known > 0) {
+    auto read = books_.read_dead_letters(header.producer, header.first,
+                                         plus(header.first, known - 1), work.dead);
+    if (!read) {
+      return tl::make_unexpected(std::move(read.error()));
+    }
+  }
+  const std::uint32_t dead_before = work.dead.count;
+  if (known < header.rows) {
+    auto applied = apply_rows(work);
+    if (!applied) {
+      return tl::make_unexpected(std::move(applied.error()));
+    }
+    if (*applied == Step::rolled_back) {
+      return std::nullopt;
+    }
+    outcome.through = header.last();
+  }
+  if (known < header.rows || header.epoch > progress->epoch) {
+    auto saved = books_.save_progress(header, outcome.through, work.applied,
+                                      work.dead.count - dead_before, work.now_ms);
+    if (!saved) {
+      return tl::make_unexpected(std::move(saved.error()));
+    }
+  }
+  outcome.rows_applied = work.applied;
+  outcome.dead_now = work.dead.count - dead_before;
+  outcome.dead_count = work.dead.count;
+  outcome.dead = std::move(work.dead.listed);
+  return outcome;
+}
+
+Result<Applier::Step> Applier::apply_rows(Work& work) {
+  const BatchHeader& header = work.batch.header;
+  if (auto decoded = decode_rows(work.batch.rows_frame, header.rows, decoded_); !decoded) {
+    auto refused = refuse_frame(work, decoded.error().what);
+    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  }
+  return header.kind == BatchKind::define ? define_table(work) : insert_rows(work);
+}
+
+std::string Applier::refusal(const Inserter& inserter, const std::string& table,
+                             const std::vector<std::string>& columns) const {
+  if (auto reserved = reserved_table_problem(table); !reserved.empty()) {
+    return reserved;
+  }
+  if (!inserter.refusal().empty() || text_log_ == nullptr) {
+    return inserter.refusal();
+  }
+  return text_log_->refusal(*inserter.table(), columns);
+}
+
+std::string Applier::defect(const Work& work, std::uint32_t row, std::size_t columns) const {
+  if (const auto known = work.batch.refused.find(row); known != work.batch.refused.end()) {
+    return known->second;
+  }
+  auto problem = count_problem(decoded_.row(row).size(), columns);
+  return problem.empty() ? std::string(decoded_.defect(row)) : problem;
+}
+
+Result<Applier::Step> Applier::insert_rows(Work& work) {
+  const BatchHeader& header = work.batch.header;
+  auto found = tables_.inserter_or_lab(header.table, header.columns);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  Inserter& inserter = **found;
+  if (const auto reason = refusal(inserter, header.table, header.columns); !reason.empty()) {
+    auto refused = refuse_rest(work, reason);
+    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  }
+  std::optional<BatchLines> lines;
+  if (text_log_ != nullptr && same_name(inserter.table()->name, text_log_->table())) {
+    if (auto ready = text_log_->before_rows(); !ready) {
+      return tl::make_unexpected(std::move(ready.error()));
+    }
+    lines = BatchLines::make(*inserter.table(), header.columns);
+  }
+  const auto log = [&](std::uint32_t first, std::size_t count) {
+    if (lines) {
+      text_log_->add_rows(*lines, decoded_, first, count, connection_.last_insert_rowid());
+    }
+  };
+  const auto fits = [&](std::uint32_t row) {
+    return decoded_.row(row).size() == inserter.columns() && decoded_.defect(row).empty();
+  };
+
+  const auto group = static_cast<std::uint32_t>(inserter.group_rows());
+  const bool in_groups = group > 0 && !work.batch.one_by_one && work.batch.refused.empty();
+  std::uint32_t one_by_one_until = work.next;
+  while (work.next < header.rows) {
+    const std::uint32_t row = work.next;
+    if (in_groups && row >= one_by_one_until && header.rows - row >= group) {
+      one_by_one_until = row + group;
+      bool all_fit = true;
+      for (std::uint32_t i = row; i < one_by_one_until; ++i) {
+        all_fit = all_fit && fits(i);
+      }
+      const int code = all_fit ? inserter.insert_group(decoded_, row) : SQLITE_CONSTRAINT;
+      if (code == SQLITE_DONE) {
+        log(row, group);
+        work.applied += group;
+        work.next += group;
+        continue;
+      }
+      if (!sqlite::is_row_error(code)) {
+        return failure(code);
+      }
+      if (!connection_.in_transaction()) {
+        work.batch.one_by_one = true;
+        return Step::rolled_back;
+      }
+    }
+    const std::uint32_t applied_before = work.applied;
+    auto step = insert_one(work, inserter, row);
+    if (!step || *step == Step::rolled_back) {
+      return step;
+    }
+    if (work.applied > applied_before) {
+      log(row, 1);
+    }
+    ++work.next;
+  }
+  return Step::done;
+}
+
+Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::uint32_t row) {
+  std::string reason = defect(work, row, inserter.columns());
+  if (reason.empty()) {
+    // What a failed insert may leave behind is taken back with the savepoint.
+    const bool careful = inserter.table()->careful;
+    if (careful) {
+      if (auto saved = connection_.execute("SAVEPOINT turnstile_row"); !saved) {
+        return tl::make_unexpected(std::move(saved.error()));
+      }
+    }
+    const int code = inserter.insert(decoded_.row(row));
+    if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
+      return failure(code);
+    }
+    if (code != SQLITE_DONE) {
+      reason = connection_.message();
+      if (!connection_.in_transaction()) {
+        work.batch.refused.emplace(row, std::move(reason));
+        return Step::rolled_back;
+      }
+    }
+    if (careful) {
+      const char* end = code == SQLITE_DONE ? "RELEASE turnstile_row"
+                                            : "ROLLBACK TO turnstile_row; RELEASE turnstile_row";
+      if (auto ended = connection_.execute(end); !ended) {
+        return tl::make_unexpected(std::move(ended.error()));
+      }
+    }
+    if (code == SQLITE_DONE) {
+      ++work.applied;
+      return Step::done;
+    }
+  }
+  auto refused = refuse(work, row, reason);
+  return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+}
+
+Result<Applier::Step> Applier::define_table(Work& work) {
+  const BatchHeader& header = work.batch.header;
+  std::string reason = reserved_table_problem(header.table);
+  if (reason.empty() && header.rows != 1) {
+    reason = "the definition of a table has one row, not " + std::to_string(header.rows);
+  }
+  if (reason.empty()) {
+    reason = decoded_.defect(0);
+  }
+  if (reason.empty()) {
+    auto sql = definition_sql(header.table, header.columns, decoded_.row(0));
+    auto made = sql ? connection_.execute(*sql, "creating a table").and_then([&] {
+      return tables_.refresh();
+    })
+                    : tl::make_unexpected(sql.error());
+    if (!made && made.error().code == Errc::bad_input) {
+      reason = made.error().what;
+    } else if (!made && made.error().code == Errc::refused) {
+      reason = connection_.message();
+    } else if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+  }
+  if (reason.empty()) {
+    work.applied = 1;
+    return Step::done;
+  }
+  auto refused = refuse_rest(work, reason);
+  return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+}
+
+Result<void> Applier::refuse(Work& work, std::uint32_t row, std::string_view reason) {
+  const BatchHeader& header = work.batch.header;
+  const std::string fit = fitting(reason);
+  const Sequence sequence = plus(header.first, row);
+  work.dead.add(1, sequence, fit);
+  return books_.add_dead_letter(
+      header,
+      {.kind = header.kind == BatchKind::define ? schema::LetterKind::definition
+                                                : schema::LetterKind::row,
+       .sequence = sequence,
+       .rows = 1,
+       .row = work.bytes.row(row),
+       .reason = fit},
+      work.now_ms);
+}
+
+Result<void> Applier::refuse_rest(Work& work, std::string_view reason) {
+  for (; work.next < work.batch.header.rows; ++work.next) {
+    if (auto refused = refuse(work, work.next, reason); !refused) {
+      return refused;
+    }
+  }
+  return {};
+}
+
+Result<void> Applier::refuse_frame(Work& work, std::string_view reason) {
+  const BatchHeader& header = work.batch.header;
+  const Sequence first = plus(header.first, work.next);
+  const std::uint32_t rows = header.rows - work.next;
+  const std::string named = "rows " + std::to_string(first.value) + " to " +
+                            std::to_string(header.last().value) + ": " + std::string(reason);
+  const std::string fit = fitting(named);
+  work.dead.add(rows, first, fit);
+  return books_.add_dead_letter(header,
+                                {.kind = schema::LetterKind::frame,
+                                 .sequence = first,
+                                 .rows = rows,
+                                 .row = work.batch.rows_frame,
+                                 .reason = fit},
+                                work.now_ms);
+}
+
+}  // namespace turnstile::store

@@ -1,0 +1,74 @@
+// Applies one batch within an open transaction: exactly the rows that its producer's progress says
+// are new (promise 2), in order (promise 3); a row that the target refuses becomes a dead letter
+// beside its neighbours (promise 7); progress moves with them.
+// Belongs to the connection's thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "proto/result.h"
+#include "proto/rows.h"
+#include "store/batch.h"
+#include "store/books.h"
+#include "store/row_bytes.h"
+#include "store/sqlite.h"
+#include "store/tables.h"
+#include "store/text_log.h"
+
+namespace turnstile::store {
+
+class Applier {
+ public:
+  // `text_log` may be null. `now_ms`: since the Unix epoch.
+  Applier(sqlite::Connection& connection, Tables& tables, Books& books, TextLog* text_log,
+          std::function<std::int64_t()> now_ms)
+      : connection_(connection),
+        tables_(tables),
+        books_(books),
+        text_log_(text_log),
+        now_ms_(std::move(now_ms)) {}
+
+  // Nothing: a row made SQLite roll back the whole transaction; `batch` says now which, and the
+  // transaction must be begun again with all its batches.
+  // Errors are the file's; the transaction is then of no use.
+  Result<std::optional<BatchOutcome>> apply(OpenBatch& batch);
+
+  // Why no row of this form is taken; empty when it is.
+  [[nodiscard]] std::string refusal(const Inserter& inserter, const std::string& table,
+                                    const std::vector<std::string>& columns) const;
+
+ private:
+  // One call of apply(): rows [next, header.rows) are to be done.
+  struct Work {
+    OpenBatch& batch;
+    std::uint32_t next;
+    std::int64_t now_ms;
+    RowBytes bytes;
+    std::uint32_t applied = 0;
+    DeadRows dead;
+  };
+  enum class Step { done, rolled_back };
+
+  Result<Step> apply_rows(Work& work);
+  Result<Step> insert_rows(Work& work);
+  Result<Step> insert_one(Work& work, Inserter& inserter, std::uint32_t row);
+  Result<Step> define_table(Work& work);
+  Result<void> refuse(Work& work, std::uint32_t row, std::string_view reason);
+  Result<void> refuse_rest(Work& work, std::string_view reason);
+  Result<void> refuse_frame(Work& work, std::string_view reason);
+  [[nodiscard]] std::string defect(const Work& work, std::uint32_t row, std::size_t columns) const;
+  [[nodiscard]] tl::unexpected<Error> failure(int code) const;
+
+  sqlite::Connection& connection_;
+  Tables& tables_;
+  Books& books_;
+  TextLog* text_log_;
+  std::function<std::int64_t()> now_ms_;
+  DecodedRows decoded_;  // of the batch at hand; keeps its memory
+};
+
+}  // namespace turnstile::store

@@ -1,0 +1,279 @@
+#include "store/books.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "proto/limits.h"
+
+namespace turnstile::store {
+namespace {
+
+std::int64_t stored(std::uint64_t value) {
+  return static_cast<std::int64_t>(value);
+}
+std::uint64_t loaded(std::int64_t value) {
+  return static_cast<std::uint64_t>(value);
+}
+
+std::string json_array(const std::vector<std::string>& texts) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  constexpr unsigned kHalf = 4;
+  constexpr unsigned kLow = 0xF;
+  std::string out = "[";
+  for (const auto& text : texts) {
+    out += &text == &texts.front() ? "\"" : ",\"";
+    for (const char c : text) {
+      const auto byte = static_cast<unsigned char>(c);
+      if (c == '"' || c == '\\') {
+        out += '\\';
+        out += c;
+      } else if (byte < ' ') {
+        out += "\\u00";
+        out += kDigits[byte >> kHalf];
+        out += kDigits[byte & kLow];
+      } else {
+        out += c;
+      }
+    }
+    out += '"';
+  }
+  return out + "]";
+}
+
+}  // namespace
+
+void DeadRows::add(std::uint32_t rows, Sequence sequence, std::string_view reason) {
+  count += rows;
+  if (listed.size() < limits::kDeadListed) {
+    listed.push_back({sequence, std::string(reason)});
+  }
+}
+
+Result<void> Books::create(sqlite::Connection& connection) {
+  auto found = connection.query_integer(schema::kCountObjects);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  // A newer format is recognised before anything is added to it.
+  const auto check = [&]() -> Result<void> {
+    auto version = connection.query_integer("SELECT value FROM main.turnstile_meta WHERE key = '" +
+                                            std::string(schema::kMetaFormatVersion) + "'");
+    if (!version) {
+      return tl::make_unexpected(std::move(version.error()));
+    }
+    if (*version > schema::kFormatVersion) {
+      return fail(Errc::unreachable,
+                  connection.path().string() + " has format version " + std::to_string(*version) +
+                      ", this program knows " + std::to_string(schema::kFormatVersion),
+                  "use the program that wrote it, or a newer one");
+    }
+    return {};
+  };
+  auto has_meta = connection.query_integer(
+      "SELECT count(*) FROM main.sqlite_schema WHERE name = 'turnstile_meta'");
+  if (!has_meta) {
+    return tl::make_unexpected(std::move(has_meta.error()));
+  }
+  if (*has_meta != 0) {
+    if (auto checked = check(); !checked) {
+      return checked;
+    }
+  }
+  if (*found == schema::kObjects) {
+    return {};
+  }
+  auto made = connection.execute("BEGIN IMMEDIATE")
+                  .and_then([&] { return connection.execute(schema::kCreate); })
+                  .and_then([&] { return connection.execute("COMMIT"); });
+  if (!made && connection.in_transaction()) {
+    // The first failure is the one to tell; the file is closed next, which ends the transaction.
+    static_cast<void>(connection.execute("ROLLBACK"));
+  }
+  return made;
+}
+
+Result<Books> Books::open(sqlite::Connection& connection) {
+  Books books(connection);
+  struct Prepared {
+    sqlite::Statement* statement;
+    const char* sql;
+  };
+  const std::array wanted{
+      Prepared{&books.generation_,
+               "SELECT value FROM main.turnstile_meta WHERE key = 'generation'"},
+      Prepared{&books.next_generation_,
+               "UPDATE main.turnstile_meta SET value = value + 1 WHERE key = 'generation'"},
+      Prepared{&books.progress_,
+               "SELECT epoch, through, source FROM main.turnstile_producers WHERE producer = ?1"},
+      Prepared{&books.save_progress_,
+               "INSERT INTO main.turnstile_producers(producer, epoch, through, rows_applied, "
+               "  rows_dead, source, updated_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+               "ON CONFLICT(producer) DO UPDATE SET epoch = ?2, through = ?3, "
+               "  rows_applied = rows_applied + ?4, rows_dead = rows_dead + ?5, "
+               "  source = CASE WHEN ?6 = '' THEN source ELSE ?6 END, updated_at_ms = ?7"},
+      Prepared{&books.add_dead_letter_,
+               "INSERT INTO main.turnstile_dead_letters(producer, epoch, sequence, rows, kind, "
+               "  table_name, columns, row, reason, at_ms, live) "
+               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"},
+      Prepared{&books.read_dead_letters_,
+               "SELECT sequence, rows, reason FROM main.turnstile_dead_letters "
+               "WHERE live AND producer = ?1 AND sequence BETWEEN ?2 AND ?4 "
+               "  AND sequence + rows > ?3 ORDER BY sequence"},
+      Prepared{&books.count_dead_letters_,
+               "SELECT coalesce(sum(rows), 0) FROM main.turnstile_dead_letters"},
+      Prepared{&books.has_idle_,
+               "SELECT EXISTS (SELECT 1 FROM main.turnstile_producers WHERE updated_at_ms < ?1)"},
+      // A name may start again at sequence 1: its earlier dead letters stay, but answer no more.
+      Prepared{&books.retire_letters_,
+               "UPDATE main.turnstile_dead_letters SET live = 0 WHERE live AND producer IN "
+               "  (SELECT producer FROM main.turnstile_producers WHERE updated_at_ms < ?1)"},
+      Prepared{&books.forget_idle_,
+               "DELETE FROM main.turnstile_producers WHERE updated_at_ms < ?1"},
+  };
+  for (const auto& [statement, sql] : wanted) {
+    auto prepared = connection.prepare(sql);
+    if (!prepared) {
+      return tl::make_unexpected(std::move(prepared.error()));
+    }
+    *statement = std::move(*prepared);
+  }
+  return books;
+}
+
+tl::unexpected<Error> Books::failure(int code, std::string_view doing) const {
+  return tl::make_unexpected(connection_->error(code, doing));
+}
+
+Result<Generation> Books::generation() {
+  const sqlite::ResetAtEnd reset(generation_);
+  if (const int code = generation_.step(); code != SQLITE_ROW) {
+    return code == SQLITE_DONE
+               ? Result<Generation>(
+                     fail(Errc::corrupt,
+                          connection_->path().string() + " does not say which consumer writes it",
+                          "its table turnstile_meta was changed: restore it from a copy"))
+               : Result<Generation>(failure(code, "reading who writes the target"));
+  }
+  return Generation{loaded(generation_.integer(0))};
+}
+
+Result<Generation> Books::next_generation() {
+  {
+    const sqlite::ResetAtEnd reset(next_generation_);
+    if (const int code = next_generation_.step(); code != SQLITE_DONE) {
+      return failure(code, "becoming the target's writer");
+    }
+  }
+  return generation();
+}
+
+Result<ProducerProgress> Books::progress(const ProducerId& producer) {
+  const sqlite::ResetAtEnd reset(progress_);
+  progress_.bind(1, std::string_view(producer.text));
+  const int code = progress_.step();
+  if (code == SQLITE_DONE) {
+    return ProducerProgress{};
+  }
+  if (code != SQLITE_ROW) {
+    return failure(code, "reading a producer's progress");
+  }
+  return ProducerProgress{.known = true,
+                          .epoch = {loaded(progress_.integer(0))},
+                          .through = {loaded(progress_.integer(1))},
+                          .source = std::string(progress_.text(2))};
+}
+
+Result<void> Books::save_progress(const BatchHeader& header, Sequence through,
+                                  std::uint32_t applied, std::uint32_t dead, std::int64_t now_ms) {
+  const sqlite::ResetAtEnd reset(save_progress_);
+  int position = 0;
+  save_progress_.bind(++position, std::string_view(header.producer.text));
+  save_progress_.bind(++position, stored(header.epoch.value));
+  save_progress_.bind(++position, stored(through.value));
+  save_progress_.bind(++position, std::int64_t{applied});
+  save_progress_.bind(++position, std::int64_t{dead});
+  save_progress_.bind(++position, std::string_view(header.source));
+  save_progress_.bind(++position, now_ms);
+  if (const int code = save_progress_.step(); code != SQLITE_DONE) {
+    return failure(code, "recording a producer's progress");
+  }
+  return {};
+}
+
+Result<void> Books::add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
+                                    std::int64_t now_ms) {
+  const std::string columns = json_array(header.columns);
+  const sqlite::ResetAtEnd reset(add_dead_letter_);
+  int position = 0;
+  add_dead_letter_.bind(++position, std::string_view(header.producer.text));
+  add_dead_letter_.bind(++position, stored(header.epoch.value));
+  add_dead_letter_.bind(++position, stored(letter.sequence.value));
+  add_dead_letter_.bind(++position, std::int64_t{letter.rows});
+  add_dead_letter_.bind(++position, static_cast<std::int64_t>(letter.kind));
+  add_dead_letter_.bind(++position, std::string_view(header.table));
+  add_dead_letter_.bind(++position, std::string_view(columns));
+  add_dead_letter_.bind_blob(++position, letter.row);
+  add_dead_letter_.bind(++position, letter.reason);
+  add_dead_letter_.bind(++position, now_ms);
+  if (const int code = add_dead_letter_.step(); code != SQLITE_DONE) {
+    return failure(code, "keeping a dead letter");
+  }
+  return {};
+}
+
+Result<void> Books::read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
+                                      DeadRows& into) {
+  // A letter that stands for a whole batch may begin before the range.
+  const std::uint64_t earliest =
+      first.value > limits::kBatchRows ? first.value - limits::kBatchRows : 0;
+  const sqlite::ResetAtEnd reset(read_dead_letters_);
+  int position = 0;
+  read_dead_letters_.bind(++position, std::string_view(producer.text));
+  read_dead_letters_.bind(++position, stored(earliest));
+  read_dead_letters_.bind(++position, stored(first.value));
+  read_dead_letters_.bind(++position, stored(last.value));
+  int code = SQLITE_ROW;
+  while ((code = read_dead_letters_.step()) == SQLITE_ROW) {
+    const std::uint64_t begin = loaded(read_dead_letters_.integer(0));
+    const std::uint64_t end = begin + loaded(read_dead_letters_.integer(1));
+    const std::uint64_t from = std::max(begin, first.value);
+    const std::uint64_t to = std::min(end, last.value + 1);
+    into.add(static_cast<std::uint32_t>(to - from), {from}, read_dead_letters_.text(2));
+  }
+  if (code != SQLITE_DONE) {
+    return failure(code, "reading dead letters");
+  }
+  return {};
+}
+
+Result<std::int64_t> Books::count_dead_letters() {
+  const sqlite::ResetAtEnd reset(count_dead_letters_);
+  if (const int code = count_dead_letters_.step(); code != SQLITE_ROW) {
+    return failure(code, "counting dead letters");
+  }
+  return count_dead_letters_.integer(0);
+}
+
+Result<bool> Books::has_idle(std::int64_t before_ms) {
+  const sqlite::ResetAtEnd reset(has_idle_);
+  has_idle_.bind(1, before_ms);
+  if (const int code = has_idle_.step(); code != SQLITE_ROW) {
+    return failure(code, "looking for idle producers");
+  }
+  return has_idle_.integer(0) != 0;
+}
+
+Result<void> Books::forget_idle(std::int64_t before_ms) {
+  for (auto* statement : {&retire_letters_, &forget_idle_}) {
+    const sqlite::ResetAtEnd reset(*statement);
+    statement->bind(1, before_ms);
+    if (const int code = statement->step(); code != SQLITE_DONE) {
+      return failure(code, "forgetting idle producers");
+    }
+  }
+  return {};
+}
+
+}  // namespace turnstile::store

@@ -1,0 +1,87 @@
+// The target's bookkeeping: who writes it, how far each producer has come, and the dead letters
+// (TARGET.md explains the tables). Every statement runs within the caller's transaction.
+// Belongs to the connection's thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/ids.h"
+#include "proto/messages.h"
+#include "proto/result.h"
+#include "store/schema.h"
+#include "store/sqlite.h"
+
+namespace turnstile::store {
+
+// How far a producer has come, as the target has it.
+struct ProducerProgress {
+  bool known = false;
+  Epoch epoch;
+  Sequence through;
+  std::string source;
+};
+
+// The dead letters of a range of sequences: all are counted, the first limits::kDeadListed listed.
+struct DeadRows {
+  std::uint32_t count = 0;
+  std::vector<DeadRow> listed;
+
+  void add(std::uint32_t rows, Sequence sequence, std::string_view reason);
+};
+
+struct DeadLetter {
+  schema::LetterKind kind = schema::LetterKind::row;
+  Sequence sequence;       // of the first row that it stands for
+  std::uint32_t rows = 1;  // how many
+  std::string_view row;    // the bytes, as they were sent
+  std::string_view reason;
+};
+
+class Books {
+ public:
+  // Makes the tables where they are missing. Errors: unreachable for a newer format version.
+  static Result<void> create(sqlite::Connection& connection);
+
+  // Prepares the statements; the tables exist.
+  static Result<Books> open(sqlite::Connection& connection);
+
+  Result<Generation> generation();
+  Result<Generation> next_generation();
+
+  Result<ProducerProgress> progress(const ProducerId& producer);
+  // Moves `header`'s producer to `through`, and adds to what it has written.
+  Result<void> save_progress(const BatchHeader& header, Sequence through, std::uint32_t applied,
+                             std::uint32_t dead, std::int64_t now_ms);
+
+  Result<void> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
+                               std::int64_t now_ms);
+  Result<void> read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
+                                 DeadRows& into);
+  Result<std::int64_t> count_dead_letters();  // in rows
+
+  // Producers that were last heard of before `before_ms`.
+  Result<bool> has_idle(std::int64_t before_ms);
+  Result<void> forget_idle(std::int64_t before_ms);
+
+ private:
+  explicit Books(sqlite::Connection& connection) : connection_(&connection) {}
+
+  [[nodiscard]] tl::unexpected<Error> failure(int code, std::string_view doing) const;
+
+  sqlite::Connection* connection_;
+  sqlite::Statement generation_;
+  sqlite::Statement next_generation_;
+  sqlite::Statement progress_;
+  sqlite::Statement save_progress_;
+  sqlite::Statement add_dead_letter_;
+  sqlite::Statement read_dead_letters_;
+  sqlite::Statement count_dead_letters_;
+  sqlite::Statement has_idle_;
+  sqlite::Statement retire_letters_;
+  sqlite::Statement forget_idle_;
+};
+
+}  // namespace turnstile::store

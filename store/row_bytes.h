@@ -1,0 +1,23 @@
+// The bytes of single rows within a rows frame that was decoded without error, for dead letters:
+// they keep a row exactly as it was sent.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace turnstile::store {
+
+class RowBytes {
+ public:
+  explicit RowBytes(std::string_view frame) : frame_(frame) {}
+
+  // Rows must be asked for in ascending order.
+  std::string_view row(std::size_t index);
+
+ private:
+  std::string_view frame_;
+  std::size_t at_ = 0;  // where row next_ begins; 0: before the frame's own header
+  std::size_t next_ = 0;
+};
+
+}  // namespace turnstile::store

@@ -1,0 +1,326 @@
+#include "store/sqlite.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+namespace turnstile::sqlite {
+namespace {
+
+constexpr int kPrimaryCode = 0xFF;
+
+// SQLite takes a null pointer for NULL, whatever the length.
+const char* bytes_of(std::string_view view) {
+  return view.data() == nullptr ? "" : view.data();
+}
+
+std::string_view view_of(const void* bytes, int size) {
+  return bytes == nullptr
+             ? std::string_view{}
+             : std::string_view(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
+}
+
+Error cannot_open(const std::filesystem::path& path, std::string_view doing, int system_error,
+                  const std::string& message) {
+  std::error_code ignored;
+  const std::string file = path.string();
+  const std::string start = std::string(doing) + ": ";
+  const auto parent = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  if (std::filesystem::is_directory(path, ignored)) {
+    return {Errc::unreachable, start + file + " is a folder", "name a file"};
+  }
+  // A file that may not be made is tried once more for reading, which hides why.
+  const bool may_not_make = !std::filesystem::exists(path, ignored) &&
+                            std::filesystem::exists(parent, ignored) &&
+                            ::faccessat(AT_FDCWD, parent.c_str(), W_OK, AT_EACCESS) != 0;
+  if (system_error == EACCES || system_error == EPERM || may_not_make) {
+    return {Errc::unreachable, start + "no permission to open or create " + file,
+            "give this user the right to read and write it and its folder, or name another file"};
+  }
+  if (!std::filesystem::exists(parent, ignored)) {
+    return {Errc::unreachable, start + "there is no folder " + parent.string(),
+            "make the folder, or name another file"};
+  }
+  if (!std::filesystem::exists(path, ignored) && system_error == ENOENT) {
+    return {Errc::unreachable, start + "there is no file " + file, "name another file"};
+  }
+  const std::string why =
+      system_error != 0 ? std::generic_category().message(system_error) : message;
+  return {Errc::unreachable, start + file + " cannot be opened (" + why + ")",
+          "see whether the file and its folder can be read and written"};
+}
+
+Error describe(int code, std::string_view doing, const std::filesystem::path& path,
+               int system_error, const std::string& message) {
+  const std::string file = path.string();
+  const std::string start = std::string(doing) + ": ";
+  const bool out_of_space = system_error == ENOSPC || system_error == EDQUOT;
+  switch (code & kPrimaryCode) {
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+      return {Errc::locked, start + "another program holds " + file,
+              "let it finish or end it; `fuser -v " + file + "` names it"};
+    case SQLITE_FULL:
+      return {Errc::full, start + "no space left for " + file, "free space on its file system"};
+    case SQLITE_NOMEM:
+      return {Errc::full, start + "out of memory with " + file, "free memory"};
+    case SQLITE_NOTADB:
+      return {Errc::unreachable, start + file + " is not an SQLite database",
+              "name another file, or move this one away"};
+    case SQLITE_CANTOPEN:
+      return cannot_open(path, doing, system_error, message);
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+      if (code == SQLITE_READONLY_DBMOVED) {
+        return {Errc::unreachable, start + file + " was moved or deleted while it was open",
+                "put it back, or start anew"};
+      }
+      return {Errc::unreachable, start + file + " cannot be written (" + message + ")",
+              "give this user the right to write the file and its folder"};
+    case SQLITE_IOERR:
+      // A write that found no room can be tried again; a failed sync never counts as that.
+      if (out_of_space && code != SQLITE_IOERR_FSYNC) {
+        return {Errc::full, start + "no space left for " + file, "free space on its file system"};
+      }
+      return {Errc::io,
+              start + "reading or writing " + file + " failed (" + message +
+                  (system_error != 0 ? ", " + std::generic_category().message(system_error) : "") +
+                  ")",
+              "look at the disk (dmesg), then open the file anew"};
+    case SQLITE_CORRUPT:
+      return {Errc::corrupt, start + file + " is damaged (" + message + ")",
+              "copy it away, then see what `sqlite3 " + file + " '.recover'` can save"};
+    default:
+      return {Errc::refused, start + message + " (" + file + ")", {}};
+  }
+}
+
+}  // namespace
+
+void Statement::bind(int position, const ValueRef& value) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    bind(position, *text);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    bind(position, *integer);
+  } else if (const auto* real = std::get_if<double>(&value)) {
+    sqlite3_bind_double(handle_.get(), position, *real);
+  } else if (const auto* blob = std::get_if<Blob>(&value)) {
+    bind_blob(position, blob->bytes);
+  } else {
+    bind_null(position);
+  }
+}
+
+void Statement::bind(int position, std::int64_t value) {
+  sqlite3_bind_int64(handle_.get(), position, value);
+}
+
+void Statement::bind(int position, std::string_view text) {
+  sqlite3_bind_text64(handle_.get(), position, bytes_of(text), text.size(), SQLITE_STATIC,
+                      SQLITE_UTF8);
+}
+
+void Statement::bind_blob(int position, std::string_view bytes) {
+  sqlite3_bind_blob64(handle_.get(), position, bytes_of(bytes), bytes.size(), SQLITE_STATIC);
+}
+
+void Statement::bind_null(int position) {
+  sqlite3_bind_null(handle_.get(), position);
+}
+
+int Statement::step() {
+  return sqlite3_step(handle_.get());
+}
+
+void Statement::reset() {
+  sqlite3_reset(handle_.get());
+}
+
+std::int64_t Statement::integer(int column) const {
+  return sqlite3_column_int64(handle_.get(), column);
+}
+
+std::string_view Statement::text(int column) const {
+  // The bytes are counted after the conversion that the pointer asks for.
+  const void* bytes = sqlite3_column_text(handle_.get(), column);
+  return view_of(bytes, sqlite3_column_bytes(handle_.get(), column));
+}
+
+std::string_view Statement::blob(int column) const {
+  const void* bytes = sqlite3_column_blob(handle_.get(), column);
+  return view_of(bytes, sqlite3_column_bytes(handle_.get(), column));
+}
+
+ValueRef Statement::value(int column) const {
+  switch (sqlite3_column_type(handle_.get(), column)) {
+    case SQLITE_INTEGER:
+      return integer(column);
+    case SQLITE_FLOAT:
+      return sqlite3_column_double(handle_.get(), column);
+    case SQLITE_TEXT:
+      return text(column);
+    case SQLITE_BLOB:
+      return Blob{blob(column)};
+    default:
+      return Null{};
+  }
+}
+
+int Statement::columns() const {
+  return sqlite3_column_count(handle_.get());
+}
+
+Result<Connection> Connection::open(const std::filesystem::path& path, Access access,
+                                    const std::string& vfs) {
+  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  switch (access) {
+    case Access::read_only:
+      flags |= SQLITE_OPEN_READONLY;
+      break;
+    case Access::read_write:
+      flags |= SQLITE_OPEN_READWRITE;
+      break;
+    case Access::create:
+      flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+      break;
+  }
+  Connection connection;
+  connection.path_ = path;
+  sqlite3* handle = nullptr;
+  const int code =
+      sqlite3_open_v2(path.c_str(), &handle, flags, vfs.empty() ? nullptr : vfs.c_str());
+  connection.handle_.reset(handle);
+  if (code != SQLITE_OK) {
+    return tl::make_unexpected(connection.error(code, "opening the database"));
+  }
+  // SQLite opens a file that it may not write for reading only, and says so at the first write.
+  if (access != Access::read_only && sqlite3_db_readonly(handle, "main") == 1) {
+    return tl::make_unexpected(
+        describe(SQLITE_READONLY, "opening the database", path, 0, "no permission"));
+  }
+  return connection;
+}
+
+Result<void> Connection::execute(const std::string& sql, std::string_view doing) {
+  const int code = sqlite3_exec(handle_.get(), sql.c_str(), nullptr, nullptr, nullptr);
+  if (code != SQLITE_OK) {
+    return tl::make_unexpected(error(code, doing.empty() ? sql : doing));
+  }
+  return {};
+}
+
+Result<Statement> Connection::prepare(std::string_view sql) {
+  Statement statement;
+  sqlite3_stmt* handle = nullptr;
+  const int code = sqlite3_prepare_v3(handle_.get(), sql.data(), static_cast<int>(sql.size()),
+                                      SQLITE_PREPARE_PERSISTENT, &handle, nullptr);
+  statement.handle_.reset(handle);
+  if (code != SQLITE_OK) {
+    return tl::make_unexpected(error(code, "preparing a statement"));
+  }
+  return statement;
+}
+
+Result<std::int64_t> Connection::query_integer(const std::string& sql, std::string_view doing) {
+  auto statement = prepare(sql);
+  if (!statement) {
+    return tl::make_unexpected(
+        error(sqlite3_extended_errcode(handle_.get()), doing.empty() ? sql : doing));
+  }
+  const int code = statement->step();
+  if (code != SQLITE_ROW && code != SQLITE_DONE) {
+    return tl::make_unexpected(error(code, doing.empty() ? sql : doing));
+  }
+  return code == SQLITE_ROW ? statement->integer(0) : 0;
+}
+
+Result<std::string> Connection::query_text(const std::string& sql, std::string_view doing) {
+  auto statement = prepare(sql);
+  if (!statement) {
+    return tl::make_unexpected(
+        error(sqlite3_extended_errcode(handle_.get()), doing.empty() ? sql : doing));
+  }
+  const int code = statement->step();
+  if (code != SQLITE_ROW && code != SQLITE_DONE) {
+    return tl::make_unexpected(error(code, doing.empty() ? sql : doing));
+  }
+  return code == SQLITE_ROW ? std::string(statement->text(0)) : std::string();
+}
+
+int Connection::busy_callback(void* busy, int calls) {
+  using std::chrono::milliseconds;
+  constexpr std::array kWaits{milliseconds{1},  milliseconds{2},  milliseconds{5},
+                              milliseconds{10}, milliseconds{20}, milliseconds{50}};
+  auto& state = *static_cast<Busy*>(busy);
+  const auto now = std::chrono::steady_clock::now();
+  if (calls == 0) {
+    state.since = now;
+  }
+  if (!state.handler(std::chrono::duration_cast<milliseconds>(now - state.since))) {
+    return 0;
+  }
+  std::this_thread::sleep_for(
+      kWaits.at(std::min(static_cast<std::size_t>(calls), kWaits.size() - 1)));
+  return 1;
+}
+
+void Connection::on_busy(std::function<bool(std::chrono::milliseconds waited)> handler) {
+  auto busy = std::make_unique<Busy>(Busy{std::move(handler), {}});
+  sqlite3_busy_handler(handle_.get(), busy_callback, busy.get());
+  busy_ = std::move(busy);
+}
+
+bool Connection::in_transaction() const {
+  return sqlite3_get_autocommit(handle_.get()) == 0;
+}
+
+std::int64_t Connection::last_insert_rowid() const {
+  return sqlite3_last_insert_rowid(handle_.get());
+}
+
+int Connection::changes() const {
+  return sqlite3_changes(handle_.get());
+}
+
+std::string Connection::message() const {
+  return sqlite3_errmsg(handle_.get());
+}
+
+Error Connection::error(int code, std::string_view doing) const {
+  return describe(code, doing, path_, sqlite3_system_errno(handle_.get()), message());
+}
+
+std::string quoted(std::string_view name) {
+  std::string out = "\"";
+  for (const char c : name) {
+    if (c == '"') {
+      out += '"';
+    }
+    out += c;
+  }
+  out += '"';
+  return out;
+}
+
+bool is_row_error(int code) {
+  switch (code & kPrimaryCode) {
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_TOOBIG:
+    case SQLITE_ERROR:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace turnstile::sqlite

@@ -1,0 +1,124 @@
+// A thin RAII layer over SQLite's C interface: the target and the journal need bindings without
+// copies, extended error codes and the autocommit state, which wrapper libraries hide.
+// A Connection and its Statements belong to one thread (they are opened without SQLite's mutexes).
+// Statements end before their Connection does.
+#pragma once
+
+#include <sqlite3.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "proto/result.h"
+#include "proto/rows.h"
+
+namespace turnstile::sqlite {
+
+class Statement {
+ public:
+  Statement() = default;
+
+  // Bind by 1-based position. Text and blobs are not copied: they must live until reset().
+  void bind(int position, const ValueRef& value);
+  void bind(int position, std::int64_t value);
+  void bind(int position, std::string_view text);
+  void bind_blob(int position, std::string_view bytes);
+  void bind_null(int position);
+
+  // SQLITE_ROW, SQLITE_DONE or an (extended) error code.
+  int step();
+  void reset();
+
+  [[nodiscard]] std::int64_t integer(int column) const;
+  [[nodiscard]] std::string_view text(int column) const;  // valid until the next step or reset
+  [[nodiscard]] std::string_view blob(int column) const;
+  [[nodiscard]] ValueRef value(int column) const;
+  [[nodiscard]] int columns() const;
+
+  explicit operator bool() const { return handle_ != nullptr; }
+
+ private:
+  friend class Connection;
+  struct Finalize {
+    void operator()(sqlite3_stmt* s) const { sqlite3_finalize(s); }
+  };
+  std::unique_ptr<sqlite3_stmt, Finalize> handle_;
+};
+
+// Resets a statement when a scope ends: a statement that is not reset keeps its read lock.
+class ResetAtEnd {
+ public:
+  explicit ResetAtEnd(Statement& statement) : statement_(statement) {}
+  ResetAtEnd(const ResetAtEnd&) = delete;
+  ResetAtEnd& operator=(const ResetAtEnd&) = delete;
+  ~ResetAtEnd() { statement_.reset(); }
+
+ private:
+  Statement& statement_;
+};
+
+enum class Access { read_only, read_write, create };
+
+class Connection {
+ public:
+  Connection() = default;
+
+  // Errors name the file and say what to do (no such folder, no permission, ...). SQLite reads the
+  // file only when it is first used: that it is not a database shows then.
+  // `vfs` empty: the system's.
+  static Result<Connection> open(const std::filesystem::path& path, Access access,
+                                 const std::string& vfs = {});
+
+  // Runs one or more statements without results. `doing` says in errors what for; empty: `sql`
+  // does.
+  Result<void> execute(const std::string& sql, std::string_view doing = {});
+  // For statements that are kept and run many times.
+  Result<Statement> prepare(std::string_view sql);
+  // The single integer (or text) that `sql` gives; 0 (or empty) when it gives no row.
+  Result<std::int64_t> query_integer(const std::string& sql, std::string_view doing = {});
+  Result<std::string> query_text(const std::string& sql, std::string_view doing = {});
+
+  // Called while another process holds the file, with the time waited so far; returning false gives
+  // up with SQLITE_BUSY. Between calls it waits 1 ms to 50 ms, rising. Replaces any earlier one.
+  void on_busy(std::function<bool(std::chrono::milliseconds waited)> handler);
+
+  [[nodiscard]] bool in_transaction() const;  // false after SQLite rolled back by itself
+  [[nodiscard]] std::int64_t last_insert_rowid() const;
+  [[nodiscard]] int changes() const;
+  // SQLite's words for the last failure.
+  [[nodiscard]] std::string message() const;
+  // The last failure as an Error: `what` begins with `doing`, names the file and says why. Codes:
+  // locked, full, unreachable, io, corrupt; refused for whatever the statement itself is to blame.
+  [[nodiscard]] Error error(int code, std::string_view doing) const;
+  [[nodiscard]] sqlite3* handle() const { return handle_.get(); }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  struct Close {
+    void operator()(sqlite3* db) const { sqlite3_close_v2(db); }
+  };
+  struct Busy {
+    std::function<bool(std::chrono::milliseconds)> handler;
+    std::chrono::steady_clock::time_point since;
+  };
+  static int busy_callback(void* busy, int calls);
+
+  std::filesystem::path path_;
+  std::unique_ptr<Busy> busy_;  // its address is given to SQLite, so it outlives moves
+  std::unique_ptr<sqlite3, Close> handle_;
+};
+
+// A name as SQL: quoted, so that any valid identifier is only ever a name.
+std::string quoted(std::string_view name);
+
+// Which failures are the row's own (constraint, type mismatch, too big, an error that a trigger or
+// a check raises), so that the row becomes a dead letter, and which are the file's (disk full,
+// locked, I/O), so that the transaction is tried again.
+bool is_row_error(int code);
+
+}  // namespace turnstile::sqlite

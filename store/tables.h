@@ -1,0 +1,122 @@
+// What a connection knows of the tables of its database, and the prepared inserts for them. Both
+// are kept until the schema changes, whoever changed it. Belongs to the connection's thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "proto/messages.h"
+#include "proto/result.h"
+#include "proto/rows.h"
+#include "store/affinity.h"
+#include "store/sqlite.h"
+
+namespace turnstile::store {
+
+struct Column {
+  std::string name;
+  Affinity affinity = Affinity::blob;
+  bool has_default = false;
+  bool generated = false;
+  bool is_rowid = false;  // the table's INTEGER PRIMARY KEY: another name of its rowid
+};
+
+struct TableInfo {
+  std::string name;             // as the database spells it
+  std::vector<Column> columns;  // as SELECT * gives them
+  // The word that reads the rowid; empty when there is none to read (a view, WITHOUT ROWID, ...).
+  std::string rowid;
+  // An insert may leave something behind when it fails, or end the transaction: the table is not an
+  // ordinary one, has triggers, or has a conflict clause that does so.
+  bool careful = false;
+  // A row once inserted reads back as affinity alone says: no trigger, conflict clause or generated
+  // column.
+  bool plain = false;
+
+  // The position in `columns`, or columns.size(). SQLite's names do not mind ASCII case.
+  [[nodiscard]] std::size_t find(std::string_view column) const;
+  // Whether `column` names the rowid, by one of SQLite's words for it or by its own.
+  [[nodiscard]] bool names_rowid(std::string_view column) const;
+};
+
+// One row or a group of rows into certain columns of one table.
+class Inserter {
+ public:
+  static constexpr std::size_t kGroupRows = 50;
+
+  // Not empty: the database takes no row of this form, and why.
+  [[nodiscard]] const std::string& refusal() const { return refusal_; }
+  [[nodiscard]] const TableInfo* table() const { return table_.get(); }  // null when there is none
+  [[nodiscard]] std::size_t columns() const { return affinities_.size(); }
+  // Rows that one insert_group takes; 0: insert rows one by one.
+  [[nodiscard]] std::size_t group_rows() const { return group_rows_; }
+
+  // SQLITE_DONE or an (extended) error code. The rows have columns() values each.
+  int insert(std::span<const ValueRef> row);
+  int insert_group(const DecodedRows& rows, std::size_t first);
+
+ private:
+  friend class Tables;
+
+  void bind_row(sqlite::Statement& statement, int position, std::span<const ValueRef> row) const;
+
+  std::string refusal_;
+  std::shared_ptr<const TableInfo> table_;
+  std::vector<Affinity> affinities_;
+  std::size_t group_rows_ = 0;
+  sqlite::Statement one_;
+  sqlite::Statement group_;
+};
+
+class Tables {
+ public:
+  explicit Tables(sqlite::Connection& connection) : connection_(connection) {}
+
+  // Looks whether the schema changed, and forgets everything if so. At the start of a transaction,
+  // and after a change of one's own.
+  Result<void> refresh();
+
+  // Nullptr: there is no such table or view. Valid until the next refresh().
+  Result<const TableInfo*> find(const std::string& table);
+
+  // Valid until the next refresh() or inserter().
+  Result<Inserter*> inserter(const std::string& table, const std::vector<std::string>& columns);
+
+  // The same; the table is made if it is one of the lab's and missing.
+  Result<Inserter*> inserter_or_lab(const std::string& table,
+                                    const std::vector<std::string>& columns);
+
+  // Counts the times that everything was forgotten.
+  [[nodiscard]] std::uint64_t version() const { return version_; }
+
+ private:
+  Result<std::shared_ptr<const TableInfo>> look_up(const std::string& table);
+  Result<std::shared_ptr<const TableInfo>> read(const std::string& table);
+  Result<Inserter> make_inserter(const std::string& table, const std::vector<std::string>& columns);
+  void forget();
+
+  sqlite::Connection& connection_;
+  sqlite::Statement schema_version_;
+  std::int64_t seen_schema_version_ = -1;
+  std::uint64_t version_ = 0;
+  std::unordered_map<std::string, std::shared_ptr<const TableInfo>> tables_;
+  std::unordered_map<std::string, Inserter> inserters_;
+};
+
+// ASCII case apart.
+bool same_name(std::string_view a, std::string_view b);
+
+// Why rows are never inserted in this table, turnstile's own or SQLite's; empty for any other.
+std::string reserved_table_problem(std::string_view table);
+
+// What a producer is told about these columns of a table before it sends rows.
+TableAnswer answer_about(const Inserter& inserter, const std::string& table,
+                         const std::vector<std::string>& columns);
+
+}  // namespace turnstile::store

@@ -1,0 +1,442 @@
+#include "store/target.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "proto/limits.h"
+
+namespace turnstile::store {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds kAskEvery{100};
+constexpr milliseconds kForgetEvery{60'000};
+
+// 4,000 pages of 16 KiB: the write-ahead log is reused at about 64 MB.
+constexpr int kCheckpointPages = 4'000;
+
+constexpr const char* kSettings =
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY";
+
+bool same_outcome(const BatchOutcome& a, const BatchOutcome& b) {
+  const auto same_row = [](const DeadRow& x, const DeadRow& y) { return x.sequence == y.sequence; };
+  return a.outcome == b.outcome && a.through == b.through && a.dead_count == b.dead_count &&
+         std::equal(a.dead.begin(), a.dead.end(), b.dead.begin(), b.dead.end(), same_row);
+}
+
+}  // namespace
+
+std::int64_t system_now_ms() {
+  return std::chrono::duration_cast<milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Target::Target(TargetOptions options) : options_(std::move(options)) {}
+
+Target::~Target() {
+  rollback();
+  if (text_log_ != nullptr && !text_log_->behind()) {
+    // What fails here is written again at the next start: the record does not count it as synced.
+    static_cast<void>(text_log_->sync());
+  }
+}
+
+Result<std::unique_ptr<Target>> Target::open(TargetOptions options) {
+  std::unique_ptr<Target> target(new Target(std::move(options)));
+  if (auto prepared = target->prepare(); !prepared) {
+    return tl::make_unexpected(std::move(prepared.error()));
+  }
+  return target;
+}
+
+Result<void> Target::prepare() {
+  constexpr const char* kDoing = "opening the target";
+  auto opened = sqlite::Connection::open(options_.path, sqlite::Access::create, options_.vfs);
+  if (!opened) {
+    return tl::make_unexpected(std::move(opened.error()));
+  }
+  connection_ = std::move(*opened);
+  connection_.on_busy(
+      [this](milliseconds waited) { return waited < options_.busy_timeout && still_wanted(); });
+  // The page size counts for a new file only.
+  auto mode = connection_.execute("PRAGMA page_size=16384", kDoing).and_then([&] {
+    return connection_.query_text("PRAGMA journal_mode=WAL", kDoing);
+  });
+  if (!mode) {
+    return tl::make_unexpected(std::move(mode.error()));
+  }
+  if (*mode != "wal") {
+    return fail(Errc::unreachable,
+                "opening the target: " + options_.path.string() +
+                    " cannot have a write-ahead log (it is in mode " + *mode + ")",
+                "put it on a local file system");
+  }
+  if (auto set = connection_.execute(kSettings, kDoing); !set) {
+    return set;
+  }
+  if (auto made = Books::create(connection_); !made) {
+    return made;
+  }
+  auto books = Books::open(connection_);
+  if (!books) {
+    return tl::make_unexpected(std::move(books.error()));
+  }
+  books_ = std::make_unique<Books>(std::move(*books));
+  auto letters = books_->count_dead_letters();
+  if (!letters) {
+    return tl::make_unexpected(std::move(letters.error()));
+  }
+  dead_letters_ = static_cast<std::uint64_t>(*letters);
+  tables_ = std::make_unique<Tables>(connection_);
+  if (!options_.text_path.empty()) {
+    text_log_ = std::make_unique<TextLog>(connection_, *tables_, options_.text_path,
+                                          options_.text_table, options_.open_text_file,
+                                          [this] { static_cast<void>(still_wanted()); });
+    if (auto ready = text_log_->open(); !ready) {
+      return ready;
+    }
+  }
+  applier_ =
+      std::make_unique<Applier>(connection_, *tables_, *books_, text_log_.get(), options_.now_ms);
+  // Instead of SQLite's own checkpoints, which hide their failures (promise 8).
+  sqlite3_wal_hook(
+      connection_.handle(),
+      [](void* pages, sqlite3*, const char*, int count) {
+        *static_cast<int*>(pages) = count;
+        return SQLITE_OK;
+      },
+      &wal_pages_);
+  return {};
+}
+
+Result<void> Target::usable() const {
+  if (broken_) {
+    return fail(broken_->code, broken_->what, "open the target anew");
+  }
+  return {};
+}
+
+Error Target::abandon(Error error) {
+  rollback();
+  if (error.code == Errc::io) {
+    // Promise 8: what is on disk is unknown until it is read back. Closing must not copy from the
+    // write-ahead log what may not be there; opening checks its checksums.
+    broken_ = error;
+    sqlite3_db_config(connection_.handle(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  }
+  return error;
+}
+
+Result<Generation> Target::take_over() {
+  if (auto ready = usable(); !ready) {
+    return tl::make_unexpected(std::move(ready.error()));
+  }
+  rollback();
+  auto generation =
+      connection_.execute("BEGIN IMMEDIATE", "becoming the target's writer").and_then([&] {
+        return books_->next_generation();
+      });
+  auto taken = generation.map([](Generation) {}).and_then([&]() -> Result<void> {
+    return text_log_ == nullptr ? Result<void>() : text_log_->load();
+  });
+  if (taken) {
+    taken = finish();
+  }
+  if (!taken) {
+    return tl::make_unexpected(abandon(std::move(taken.error())));
+  }
+  generation_ = *generation;
+  if (auto letters = books_->count_dead_letters(); letters) {
+    dead_letters_ = static_cast<std::uint64_t>(*letters);
+  }
+  // A text log that cannot be written now stops begin(), not this.
+  static_cast<void>(catch_up_text_log());
+  return *generation;
+}
+
+// BEGIN, and promise 4.
+Result<void> Target::start() {
+  if (!generation_) {
+    return fail(Errc::fenced, "this consumer has not taken over " + options_.path.string());
+  }
+  auto current = connection_.execute("BEGIN IMMEDIATE", "beginning a transaction").and_then([&] {
+    return books_->generation();
+  });
+  if (current && *current != *generation_) {
+    rollback();
+    return fail(Errc::fenced,
+                "another consumer (generation " + std::to_string(current->value) + ") writes " +
+                    options_.path.string() + " now",
+                "stop this one");
+  }
+  auto begun = current.map([](Generation) {}).and_then([&] { return tables_->refresh(); });
+  if (!begun) {
+    return tl::make_unexpected(abandon(std::move(begun.error())));
+  }
+  if (text_log_ != nullptr) {
+    text_log_->begin();
+  }
+  return {};
+}
+
+Result<void> Target::begin() {
+  if (auto ready = usable(); !ready) {
+    return ready;
+  }
+  rollback();
+  if (auto written = catch_up_text_log(); !written) {
+    return written;
+  }
+  return start();
+}
+
+Result<BatchOutcome> Target::apply(const BatchHeader& header, std::string_view rows_frame) {
+  if (auto ready = usable(); !ready) {
+    return tl::make_unexpected(std::move(ready.error()));
+  }
+  if (!connection_.in_transaction()) {
+    return fail(Errc::refused, "no transaction is open in " + options_.path.string());
+  }
+  OpenBatch& batch = batches_.emplace_back();
+  batch.header = header;
+  batch.rows_frame = rows_frame;
+  std::size_t at = batches_.size() - 1;
+  while (at < batches_.size()) {
+    auto outcome = applier_->apply(batches_[at]);
+    if (!outcome) {
+      return tl::make_unexpected(abandon(std::move(outcome.error())));
+    }
+    if (!outcome->has_value()) {
+      // A row made SQLite roll everything back: once more, without that row.
+      if (!still_wanted()) {
+        rollback();
+        return fail(Errc::locked, "the transaction was given up");
+      }
+      auto batches = std::move(batches_);
+      auto again = start();
+      batches_ = std::move(batches);
+      if (!again) {
+        return tl::make_unexpected(abandon(std::move(again.error())));
+      }
+      at = 0;
+      continue;
+    }
+    const bool told = at + 1 < batches_.size();
+    if (told && !same_outcome(batches_[at].outcome, **outcome)) {
+      rollback();
+      return fail(Errc::locked, options_.path.string() + " was changed by another program",
+                  "try again");
+    }
+    batches_[at].outcome = std::move(**outcome);
+    ++at;
+  }
+  if (batches_.back().outcome.rows_applied > 0) {
+    hold(header.task_duration);
+  }
+  return batches_.back().outcome;
+}
+
+// Everything that belongs to COMMIT, and COMMIT.
+Result<void> Target::finish() {
+  if (text_log_ != nullptr) {
+    if (auto lines = text_log_->finish(); !lines) {
+      return lines;
+    }
+  }
+  if (auto committed = connection_.execute("COMMIT", "committing"); !committed) {
+    return committed;
+  }
+  batches_.clear();
+  if (text_log_ != nullptr) {
+    text_log_->committed();
+  }
+  checkpoint();
+  return {};
+}
+
+Result<void> Target::commit() {
+  if (auto ready = usable(); !ready) {
+    return ready;
+  }
+  if (!connection_.in_transaction()) {
+    return fail(Errc::refused, "no transaction is open in " + options_.path.string());
+  }
+  std::uint64_t letters = 0;
+  for (const auto& batch : batches_) {
+    letters += batch.outcome.dead_now;
+  }
+  if (auto finished = finish(); !finished) {
+    return tl::make_unexpected(abandon(std::move(finished.error())));
+  }
+  dead_letters_ += letters;
+  return {};
+}
+
+void Target::rollback() {
+  batches_.clear();
+  if (connection_.handle() != nullptr && connection_.in_transaction()) {
+    // When this fails, SQLite rolls back by itself: nothing was committed either way.
+    static_cast<void>(connection_.execute("ROLLBACK"));
+  }
+  if (text_log_ != nullptr) {
+    text_log_->begin();
+  }
+}
+
+void Target::checkpoint() {
+  if (wal_pages_ < kCheckpointPages) {
+    return;
+  }
+  int log = 0;
+  int copied = 0;
+  const int code = sqlite3_wal_checkpoint_v2(connection_.handle(), "main",
+                                             SQLITE_CHECKPOINT_PASSIVE, &log, &copied);
+  // Readers that hinder it, or a full disk: the next commit tries again. What was committed is
+  // synced in the write-ahead log, so a failure here takes nothing back; but it is the last.
+  if (code != SQLITE_OK) {
+    Error error = connection_.error(code, "copying the write-ahead log into the target");
+    if (error.code == Errc::io) {
+      static_cast<void>(abandon(std::move(error)));
+    }
+  }
+}
+
+bool Target::still_wanted() {
+  const auto now = steady_clock::now();
+  if (!options_.while_waiting || now - last_asked_ < kAskEvery) {
+    return true;
+  }
+  last_asked_ = now;
+  return options_.while_waiting();
+}
+
+void Target::hold(milliseconds duration) {
+  const auto until = steady_clock::now() + std::min(duration, limits::kTaskDuration);
+  for (auto now = steady_clock::now(); now < until; now = steady_clock::now()) {
+    std::this_thread::sleep_for(std::min<steady_clock::duration>(until - now, kAskEvery));
+    if (!still_wanted()) {
+      return;
+    }
+  }
+}
+
+const std::optional<Error>& Target::text_log_error() const {
+  return text_log_ == nullptr ? no_error_ : text_log_->behind();
+}
+
+std::vector<std::string> Target::take_notes() {
+  return text_log_ == nullptr ? std::vector<std::string>() : text_log_->take_notes();
+}
+
+Result<void> Target::catch_up_text_log() {
+  if (!text_log_is_behind()) {
+    return {};
+  }
+  if (auto ready = usable(); !ready) {
+    return ready;
+  }
+  auto restored = text_log_->restore();
+  if (!restored) {
+    return tl::make_unexpected(std::move(restored.error()));
+  }
+  if (*restored) {
+    return {};
+  }
+  if (auto begun = start(); !begun) {
+    return begun;
+  }
+  text_log_->request_rebuild("rows were changed that it has");
+  if (auto done = commit(); !done) {
+    return done;
+  }
+  if (text_log_is_behind()) {
+    return tl::make_unexpected(*text_log_error());
+  }
+  return {};
+}
+
+Result<Progress> Target::progress(const ProducerId& producer, Sequence since) {
+  if (auto ready = usable(); !ready) {
+    return tl::make_unexpected(std::move(ready.error()));
+  }
+  auto known = books_->progress(producer);
+  if (!known) {
+    return tl::make_unexpected(std::move(known.error()));
+  }
+  Progress progress{.known = known->known,
+                    .epoch = known->epoch,
+                    .through = known->through,
+                    .source = std::move(known->source),
+                    .dead_count = 0,
+                    .dead = {}};
+  if (progress.through > since) {
+    DeadRows dead;
+    auto read = books_->read_dead_letters(producer, next(since), progress.through, dead);
+    if (!read) {
+      return tl::make_unexpected(std::move(read.error()));
+    }
+    progress.dead_count = dead.count;
+    progress.dead = std::move(dead.listed);
+  }
+  return progress;
+}
+
+Result<TableAnswer> Target::check_table(const std::string& table,
+                                        const std::vector<std::string>& columns) {
+  if (auto begun = begin(); !begun) {
+    return tl::make_unexpected(std::move(begun.error()));
+  }
+  auto found = tables_->inserter_or_lab(table, columns);
+  if (!found) {
+    return tl::make_unexpected(abandon(std::move(found.error())));
+  }
+  TableAnswer answer = answer_about(**found, table, columns);
+  if (answer.state == TableState::ready && text_log_ != nullptr) {
+    answer.detail = text_log_->refusal(*(*found)->table(), columns);
+    answer.state = answer.detail.empty() ? TableState::ready : TableState::unusable;
+  }
+  if (auto committed = commit(); !committed) {
+    return tl::make_unexpected(std::move(committed.error()));
+  }
+  return answer;
+}
+
+Result<void> Target::housekeeping() {
+  if (auto ready = usable(); !ready) {
+    return ready;
+  }
+  if (auto written = catch_up_text_log(); !written) {
+    return written;
+  }
+  if (text_log_ != nullptr) {
+    if (auto synced = text_log_->sync(); !synced) {
+      return synced;
+    }
+  }
+  const std::int64_t now = options_.now_ms();
+  if (now < next_forget_ms_) {
+    return {};
+  }
+  next_forget_ms_ = now + kForgetEvery.count();
+  const std::int64_t before = now - milliseconds(options_.keep_progress).count();
+  auto idle = books_->has_idle(before);
+  if (!idle) {
+    return tl::make_unexpected(std::move(idle.error()));
+  }
+  if (!*idle) {
+    return {};
+  }
+  if (auto begun = begin(); !begun) {
+    return begun;
+  }
+  if (auto forgotten = books_->forget_idle(before); !forgotten) {
+    return tl::make_unexpected(abandon(std::move(forgotten.error())));
+  }
+  return commit();
+}
+
+}  // namespace turnstile::store

@@ -1,0 +1,137 @@
+// The target: the SQLite file that the consumer writes, each row exactly once.
+//
+// One transaction holds the rows, their producers' progress, their dead letters and how long the
+// text log must be. The commit is the point after which everything can be done again: the text log
+// is written from what was committed, answers are repeated from progress and dead letters.
+// TARGET.md explains the file.
+//
+//              take_over          begin            apply...
+//   [opened] ────────────► [idle] ──────► [open] ◄──────────┐
+//                            ▲              │ └─────────────┘
+//                            ├── commit ────┤
+//                            ├── rollback ──┤
+//                            └── any error ─┤
+//                                           └── Errc::io ──► [broken]: open anew (promise 8)
+//
+// Belongs to one thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/messages.h"
+#include "proto/result.h"
+#include "store/applier.h"
+#include "store/batch.h"
+#include "store/books.h"
+#include "store/sqlite.h"
+#include "store/tables.h"
+#include "store/text_file.h"
+#include "store/text_log.h"
+
+namespace turnstile::store {
+
+// Milliseconds since the Unix epoch.
+std::int64_t system_now_ms();
+
+struct TargetOptions {
+  std::filesystem::path path;
+  std::filesystem::path text_path;       // empty: no text log
+  std::string text_table = "nutrients";  // whose rows the text log holds
+  std::chrono::milliseconds busy_timeout{5000};
+  std::chrono::hours keep_progress{24 * 30};  // of a producer that sends nothing
+  std::string vfs;                            // of SQLite; empty: the system's
+  // Called about every 100 ms while a transaction waits for a lock, a task holds the database or
+  // much is read back, so that the caller can say that it is alive. Must not touch the target.
+  // Returning false gives up.
+  std::function<bool()> while_waiting;
+  std::function<std::int64_t()> now_ms = system_now_ms;
+  OpenTextFile open_text_file = open_posix_text_file;
+};
+
+class Target {
+ public:
+  // Opens or creates the file and its bookkeeping tables (turnstile_*), and looks whether the text
+  // log can be this target's. Writes no row and no line: a consumer that stands by may open it.
+  // Errors: unreachable (missing folder, no permission, not a database, a newer format version,
+  // a text log that exists but is not this target's), locked, io, full.
+  static Result<std::unique_ptr<Target>> open(TargetOptions options);
+  Target(const Target&) = delete;
+  Target& operator=(const Target&) = delete;
+  ~Target();
+
+  // Becomes the target's one writer: every transaction of an earlier one fails from now on
+  // (promise 4). Then completes the text log or cuts it to what the target says (promise 5); when
+  // the file cannot be written, text_log_error() says why.
+  Result<Generation> take_over();
+
+  // begin, apply..., commit. Any error means that the transaction is rolled back and nothing of it
+  // was applied; the caller tries again later (locked, full) or opens the target anew (io; promise
+  // 8). Errc::fenced: another writer has taken over. begin() first catches up with the text log,
+  // and fails when that fails.
+  Result<void> begin();
+  // Copies what it needs. Rows of a header with a task duration keep the transaction open so long.
+  Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame);
+  Result<void> commit();
+  void rollback();
+
+  // Writes what is committed but not yet in the text log. commit() does it; when that part fails
+  // the rows are committed all the same, text_log_error() says why, and the caller calls this again
+  // until it succeeds.
+  Result<void> catch_up_text_log();
+  [[nodiscard]] bool text_log_is_behind() const { return text_log_error().has_value(); }
+  [[nodiscard]] const std::optional<Error>& text_log_error() const;
+  // What people should know of the text log, such as that it was written anew; empties the list.
+  std::vector<std::string> take_notes();
+
+  // Outside transactions only: they must see what is committed.
+  Result<Progress> progress(const ProducerId& producer, Sequence since);
+  // Makes the lab's tables if they are named and missing, so it needs take_over() like begin().
+  Result<TableAnswer> check_table(const std::string& table,
+                                  const std::vector<std::string>& columns);
+  // In rows.
+  [[nodiscard]] std::uint64_t dead_letters() const { return dead_letters_; }
+
+  // Forgets producers idle for longer than keep_progress and syncs the text log; cheap when there
+  // is nothing to do. For idle moments.
+  Result<void> housekeeping();
+
+ private:
+  explicit Target(TargetOptions options);
+
+  Result<void> prepare();
+  Result<void> usable() const;
+  Result<void> start();
+  Result<void> finish();
+  Error abandon(Error error);
+  void checkpoint();
+  void hold(std::chrono::milliseconds duration);
+  bool still_wanted();
+
+  const TargetOptions options_;
+  sqlite::Connection connection_;
+  std::unique_ptr<Tables> tables_;
+  std::unique_ptr<Books> books_;
+  std::unique_ptr<TextLog> text_log_;  // null: none was asked for
+  std::unique_ptr<Applier> applier_;
+  const std::optional<Error> no_error_;  // of a text log that is not kept
+
+  std::optional<Generation> generation_;  // from take_over() on
+  std::optional<Error> broken_;           // promise 8
+  std::uint64_t dead_letters_ = 0;
+  int wal_pages_ = 0;  // in the write-ahead log after the last commit
+  std::chrono::steady_clock::time_point last_asked_;
+  std::int64_t next_forget_ms_ = 0;
+
+  // Of the open transaction.
+  std::vector<OpenBatch> batches_;
+};
+
+}  // namespace turnstile::store

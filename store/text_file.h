@@ -1,0 +1,41 @@
+// The file of the text log, as little of a file as it needs; tests put failing ones in its place.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "proto/result.h"
+
+namespace turnstile::store {
+
+class TextFile {
+ public:
+  TextFile() = default;
+  TextFile(const TextFile&) = delete;
+  TextFile& operator=(const TextFile&) = delete;
+  virtual ~TextFile() = default;
+
+  // Errors of all: full (no room), io.
+  virtual Result<std::uint64_t> size() = 0;
+  // May write less than all, and then says how much.
+  virtual Result<std::size_t> write_some(std::uint64_t offset, std::string_view bytes) = 0;
+  virtual Result<void> truncate(std::uint64_t length) = 0;
+  virtual Result<void> sync() = 0;
+};
+
+// Opens or creates. Errors: unreachable.
+using OpenTextFile =
+    std::function<Result<std::unique_ptr<TextFile>>(const std::filesystem::path& path)>;
+
+Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::path& path);
+
+Result<void> write_all(TextFile& file, std::uint64_t offset, std::string_view bytes);
+
+// What the system's error number means for a file that is written.
+Error file_error(int error_number, std::string_view doing, const std::filesystem::path& path);
+
+}  // namespace turnstile::store

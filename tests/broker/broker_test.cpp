@@ -1,0 +1,285 @@
+// The broker on a real socket, in a thread of its own, with real clients.
+#include "broker/broker.h"
+
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "link/zmq_dealer.h"
+#include "tests/broker/batches.h"
+#include "tests/broker/folder.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::HasSubstr;
+
+constexpr auto kPatience = 10s;
+
+class Running {
+ public:
+  explicit Running(BrokerOptions options) : stop_(::eventfd(0, EFD_CLOEXEC)) {
+    auto broker = Broker::start(std::move(options));
+    if (!broker) {
+      throw std::runtime_error(broker.error().what);
+    }
+    broker_ = std::move(*broker);
+    thread_ = std::thread([this] { outcome_ = broker_->run(stop_); });
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  ~Running() {
+    stop();
+    ::close(stop_);
+  }
+  // What run() returned.
+  Result<void> stop() {
+    const std::uint64_t one = 1;
+    EXPECT_EQ(::write(stop_, &one, sizeof(one)), ssize_t{sizeof(one)});
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    return outcome_;
+  }
+
+ private:
+  int stop_;
+  std::unique_ptr<Broker> broker_;
+  std::thread thread_;
+  Result<void> outcome_;
+};
+
+class BrokerTest : public testing::Test {
+ protected:
+  BrokerOptions options(const std::string& journal = "journal.db") const {
+    BrokerOptions out;
+    out.endpoint = endpoint_;
+    out.journal.path = folder_ / journal;
+    return out;
+  }
+  std::unique_ptr<ZmqDealer> client() const {
+    auto link = ZmqDealer::connect(endpoint_);
+    if (!link) {
+      throw std::runtime_error(link.error().what);
+    }
+    return std::move(*link);
+  }
+  static void send(Link& link, const Message& message) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    while (!link.send(message)) {
+      ASSERT_LT(std::chrono::steady_clock::now(), until) << "nobody takes the message";
+      link.receive(10ms);
+    }
+  }
+  // The next message of this kind; others are passed over.
+  template <typename T>
+  static T expect(Link& link) {
+    const auto until = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < until) {
+      auto message = link.receive(100ms);
+      if (message && std::holds_alternative<T>(*message)) {
+        return std::get<T>(std::move(*message));
+      }
+    }
+    ADD_FAILURE() << "the message did not come";
+    return {};
+  }
+  static Hello hello(Role role, const std::string& id) {
+    Hello out;
+    out.role = role;
+    out.producer = {id};
+    return out;
+  }
+
+  Folder folder_;
+  std::string endpoint_ = "ipc://" + (folder_ / "broker.sock").string();
+};
+
+TEST_F(BrokerTest, RowsGoFromProducerToConsumerAndTheAnswerBack) {
+  const Running broker(options());
+  const auto consumer = client();
+  send(*consumer, hello(Role::consumer, "/t.db"));
+  const auto state = expect<LeaseState>(*consumer);
+  ASSERT_TRUE(state.granted);
+  const auto producer = client();
+  send(*producer, hello(Role::producer, "a"));
+  EXPECT_TRUE(expect<Welcome>(*producer).consumer_attached);
+  const Batch batch = batch_of("a", 1, 3, 100'000);
+  send(*producer, batch);
+  const auto delivery = expect<Delivery>(*consumer);
+  EXPECT_EQ(delivery.rows_frame.view(), batch.rows_frame.view());
+  send(*consumer, Results{state.lease, {applied_result(delivery.ticket, 3)}, {}});
+  EXPECT_EQ(expect<Applied>(*producer).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, StoredRowsOutliveTheBrokerAndItsSocket) {
+  const auto producer = client();
+  {
+    Running broker(options());
+    send(*producer, hello(Role::producer, "a"));
+    expect<Welcome>(*producer);
+    send(*producer, batch_of("a", 1, 3));
+    EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
+    EXPECT_TRUE(broker.stop());
+  }
+  const Running broker(options());
+  EXPECT_EQ(expect<Refusal>(*producer).code, RefusalCode::hello_first);
+  Hello again = hello(Role::producer, "a");
+  again.epoch = {1};
+  send(*producer, again);
+  EXPECT_EQ(expect<Welcome>(*producer).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, StoppingStoresWhatTheConsumerHasNotAnswered) {
+  {
+    Running broker(options());
+    const auto consumer = client();
+    send(*consumer, hello(Role::consumer, "/t.db"));
+    expect<LeaseState>(*consumer);
+    const auto producer = client();
+    send(*producer, hello(Role::producer, "a"));
+    expect<Welcome>(*producer);
+    send(*producer, batch_of("a", 1, 3));
+    expect<Delivery>(*consumer);
+    EXPECT_TRUE(broker.stop());
+  }
+  const auto journal = Journal::open({folder_ / "journal.db", 1 << 20, {}});
+  ASSERT_TRUE(journal);
+  EXPECT_EQ(journal->rows(), 3U);
+}
+
+TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
+  const Running broker(options());
+  zmq::context_t context;
+  zmq::socket_t socket(context, zmq::socket_type::dealer);
+  socket.set(zmq::sockopt::linger, 0);
+  socket.set(zmq::sockopt::rcvtimeo, 10'000);
+  socket.connect(endpoint_);
+  std::mt19937 random(7);
+  const Frames valid = encode(batch_of("a", 1, 3));
+  const auto answers = [&] {
+    Frames frames;
+    zmq::message_t part;
+    do {
+      if (!socket.recv(part)) {
+        return std::optional<RefusalCode>{};
+      }
+      frames.emplace_back(part.to_string());
+    } while (part.more());
+    const auto message = decode(frames);
+    const auto* refusal = message ? std::get_if<Refusal>(&*message) : nullptr;
+    return refusal != nullptr ? std::optional(refusal->code) : std::nullopt;
+  };
+  for (int i = 0; i < 500; ++i) {
+    std::vector<std::string> frames;
+    for (auto n = random() % 6 + 1; n > 0; --n) {
+      frames.emplace_back(valid[random() % valid.size()].view());
+      std::string& frame = frames.back();
+      if (random() % 2 == 0) {
+        frame.resize(random() % (frame.size() + 1));
+      }
+      for (auto flips = random() % 4; flips > 0 && !frame.empty(); --flips) {
+        frame[random() % frame.size()] = static_cast<char>(random());
+      }
+    }
+    for (std::size_t f = 0; f < frames.size(); ++f) {
+      socket.send(zmq::buffer(frames[f]),
+                  f + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+    }
+    ASSERT_TRUE(answers()) << "no refusal for message " << i;
+  }
+  const auto tool = client();
+  send(*tool, hello(Role::tool, ""));
+  expect<Welcome>(*tool);
+  send(*tool, AskStatus{1});
+  EXPECT_THAT(std::string(expect<Status>(*tool).report.view()), HasSubstr("messages_rejected"));
+}
+
+TEST_F(BrokerTest, AClientThatReadsNothingHoldsUpNobody) {
+  const Running broker(options());
+  const auto deaf = client();
+  send(*deaf, hello(Role::tool, ""));
+  for (int i = 0; i < 20'000; ++i) {
+    deaf->send(AskStatus{1});
+  }
+  const auto producer = client();
+  send(*producer, hello(Role::producer, "a"));
+  expect<Welcome>(*producer);
+  send(*producer, batch_of("a", 1, 3));
+  EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, ASecondBrokerOnTheSameJournalOrSocketIsRefused) {
+  const Running broker(options());
+  const auto same_journal = Broker::start([&] {
+    auto o = options();
+    o.endpoint = "ipc://" + (folder_ / "other.sock").string();
+    return o;
+  }());
+  ASSERT_FALSE(same_journal);
+  EXPECT_EQ(same_journal.error().code, Errc::locked);
+  EXPECT_THAT(same_journal.error().what, HasSubstr("journal.db"));
+  const auto same_socket = Broker::start(options("other.db"));
+  ASSERT_FALSE(same_socket);
+  EXPECT_EQ(same_socket.error().code, Errc::locked);
+  EXPECT_THAT(same_socket.error().what, HasSubstr("broker.sock"));
+}
+
+TEST_F(BrokerTest, ASocketThatADeadBrokerLeftIsTakenOver) {
+  std::ofstream(folder_ / "broker.sock") << "";
+  const Running broker(options());
+  const auto tool = client();
+  send(*tool, hello(Role::tool, ""));
+  expect<Welcome>(*tool);
+}
+
+// Promise 10.
+TEST_F(BrokerTest, AFolderThatOthersMayWriteInIsRefused) {
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0777), 0);
+  const auto broker = Broker::start(options());
+  ASSERT_FALSE(broker);
+  EXPECT_EQ(broker.error().code, Errc::unreachable);
+  EXPECT_THAT(broker.error().hint, HasSubstr("chmod 700"));
+}
+
+TEST_F(BrokerTest, OnlyItsUserMayReachTheSocketAndTheFolderMadeForIt) {
+  endpoint_ = "ipc://" + (folder_ / "made" / "broker.sock").string();
+  const mode_t mask = ::umask(0);
+  const Running broker(options());
+  ::umask(mask);
+  struct stat info {};
+  ASSERT_EQ(::stat((folder_ / "made" / "broker.sock").c_str(), &info), 0);
+  EXPECT_TRUE(S_ISSOCK(info.st_mode));
+  EXPECT_EQ(info.st_mode & 0077U, 0U);
+  ASSERT_EQ(::stat((folder_ / "made").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777U, 0700U);
+}
+
+TEST_F(BrokerTest, AMissingFolderAndANameThatIsTooLongAreNamed) {
+  auto o = options();
+  o.endpoint = "ipc://" + (folder_ / "no" / "such" / "broker.sock").string();
+  auto broker = Broker::start(o);
+  ASSERT_FALSE(broker);
+  EXPECT_EQ(broker.error().code, Errc::unreachable);
+  EXPECT_THAT(broker.error().what, HasSubstr("there is no folder"));
+  o.endpoint = "ipc://" + (folder_ / std::string(120, 's')).string();
+  broker = Broker::start(o);
+  ASSERT_FALSE(broker);
+  EXPECT_EQ(broker.error().code, Errc::unreachable);
+}
+
+}  // namespace
+}  // namespace turnstile::broker

@@ -1,0 +1,373 @@
+#include "broker/window.h"
+
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/broker/batches.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::ElementsAre;
+using Verdict = Window::Verdict;
+
+const ProducerId kA{"a"};
+const ProducerId kB{"b"};
+
+class WindowTest : public testing::Test {
+ protected:
+  Verdict offer(const std::string& producer, std::uint64_t first, std::uint64_t last,
+                std::size_t bytes = 100) {
+    return window_.offer(batch_of(producer, first, last, bytes), now_);
+  }
+  // What a broker does with its journal: everything that waits, in order.
+  std::vector<ProducerId> store() {
+    std::vector<Offset> offsets;
+    for (std::size_t i = window_.to_store(SIZE_MAX).size(); i > 0; --i) {
+      offsets.push_back({next_offset_++});
+    }
+    return window_.mark_stored(offsets, now_);
+  }
+  std::vector<std::pair<std::string, std::uint64_t>> deliver_all() {
+    std::vector<std::pair<std::string, std::uint64_t>> out;
+    while (const Held* held = window_.deliver_next(now_)) {
+      out.emplace_back(held->producer.text, held->first.value);
+      last_ticket_ = held->ticket;
+    }
+    return out;
+  }
+  static Held stored_batch(const std::string& producer, std::uint64_t first, std::uint64_t last,
+                           std::uint64_t offset) {
+    const Batch batch = batch_of(producer, first, last);
+    return {{producer},       {first},        {last}, batch.header_frame,
+            batch.rows_frame, Offset{offset}, kStart, {}};
+  }
+
+  WindowOptions options_{64 * 1024, 16 * 1024, 100ms};
+  Window window_{options_};
+  TimePoint now_ = kStart;
+  std::uint64_t next_offset_ = 1;
+  Ticket last_ticket_;
+};
+
+TEST_F(WindowTest, ABatchInOrderIsTakenAndTheSameOneAgainIsHeld) {
+  EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 1, 10), Verdict::held);
+  EXPECT_EQ(offer("a", 3, 7), Verdict::held);
+  EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
+  EXPECT_EQ(window_.batches_in_memory(), 2U);
+  EXPECT_EQ(window_.rows_in_memory(), 20U);
+}
+
+TEST_F(WindowTest, OtherBatchBoundariesAreTakenWhenTheyBringNewRows) {
+  EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
+  EXPECT_EQ(window_.expected(kA), Sequence{16});
+}
+
+TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetJudges) {
+  EXPECT_EQ(offer("a", 500, 510), Verdict::taken);
+}
+
+TEST_F(WindowTest, EachBatchBehindAHoleIsToldWhereToGoBackTo) {
+  ASSERT_EQ(offer("a", 1, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
+  EXPECT_EQ(window_.expected(kA), Sequence{11});
+  EXPECT_EQ(offer("a", 31, 40), Verdict::go_back);
+  EXPECT_EQ(window_.expected(kA), Sequence{11});
+  EXPECT_EQ(offer("a", 11, 19), Verdict::taken);
+  EXPECT_EQ(offer("a", 20, 30), Verdict::taken);
+}
+
+TEST_F(WindowTest, RowsThatTheTargetHasAreNoHole) {
+  // An earlier broker handed 11..30 over; this one only read 1..10 back from its journal.
+  window_.journal_opened({{1}, {1}}, {{kA, {10}, 1}});
+  window_.note_applied(kA, {30});
+  EXPECT_EQ(offer("a", 31, 40), Verdict::taken);
+}
+
+TEST_F(WindowTest, AtTheBoundABatchGoesBackAndWhatFollowsIsSkippedUntilItComes) {
+  ASSERT_EQ(offer("a", 1, 1, 40'000), Verdict::taken);
+  EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::go_back);
+  EXPECT_EQ(window_.expected(kA), Sequence{2});
+  EXPECT_EQ(offer("a", 3, 3, 10), Verdict::skipped);
+  EXPECT_EQ(offer("b", 1, 1, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::go_back);
+  window_.consumer_attached(now_);
+  deliver_all();
+  ASSERT_TRUE(window_.settle(applied_result({1}, 1), now_));
+  EXPECT_EQ(offer("a", 3, 3, 10), Verdict::skipped);
+  EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::taken);
+  EXPECT_EQ(offer("a", 3, 3, 10), Verdict::taken);
+}
+
+TEST_F(WindowTest, APlaceToGoBackToIsForgottenWhenTheTargetHasItByAnotherWay) {
+  ASSERT_EQ(offer("b", 1, 1, 60'000), Verdict::taken);
+  ASSERT_EQ(offer("a", 5, 9, 40'000), Verdict::go_back);
+  window_.note_applied(kA, {9});
+  EXPECT_EQ(offer("a", 10, 12, 10), Verdict::taken);
+}
+
+TEST_F(WindowTest, ABatchLargerThanTheMemoryIsTakenAlone) {
+  EXPECT_EQ(offer("a", 1, 1, 100'000), Verdict::taken);
+  EXPECT_EQ(offer("b", 1, 1, 1), Verdict::go_back);
+}
+
+TEST_F(WindowTest, MemoryCountsWhatSurroundsASmallBatch) {
+  offer("a", 1, 1, 1);
+  EXPECT_GT(window_.memory_bytes(), kHeldOverhead);
+}
+
+TEST_F(WindowTest, WithoutAConsumerItIsTimeToStoreAtOnce) {
+  EXPECT_FALSE(window_.should_store(now_));
+  offer("a", 1, 10);
+  EXPECT_TRUE(window_.should_store(now_));
+  EXPECT_THAT(store(), ElementsAre(kA));
+  EXPECT_EQ(window_.stored_through(kA), Sequence{10});
+  EXPECT_FALSE(window_.should_store(now_));
+  EXPECT_EQ(window_.memory_bytes(), 0U);
+  EXPECT_EQ(offer("a", 1, 10), Verdict::stored);
+}
+
+TEST_F(WindowTest, AConsumerThatAnswersKeepsBatchesOutOfTheJournal) {
+  window_.consumer_attached(now_);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    offer("a", i, i);
+    deliver_all();
+    now_ += 90ms;
+    EXPECT_FALSE(window_.should_store(now_));
+    const auto settled = window_.settle(applied_result(last_ticket_, i), now_);
+    ASSERT_TRUE(settled);
+    EXPECT_FALSE(settled->remove);
+  }
+  EXPECT_EQ(window_.memory_bytes(), 0U);
+  EXPECT_EQ(window_.applied_through(kA), Sequence{20});
+}
+
+TEST_F(WindowTest, AStalledConsumerMakesItStoreAtTheDeadline) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  deliver_all();
+  EXPECT_EQ(window_.store_deadline(), kStart + 100ms);
+  EXPECT_FALSE(window_.should_store(kStart + 99ms));
+  EXPECT_TRUE(window_.should_store(kStart + 100ms));
+}
+
+TEST_F(WindowTest, AnIdleConsumerIsNotAStalledOne) {
+  window_.consumer_attached(now_);
+  now_ += 1h;
+  offer("a", 1, 10);
+  deliver_all();
+  EXPECT_FALSE(window_.should_store(now_));
+}
+
+TEST_F(WindowTest, NearlyFullMemoryIsStored) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 1, 47'000);
+  deliver_all();
+  EXPECT_FALSE(window_.should_store(now_));
+  offer("a", 2, 2, 5'000);
+  EXPECT_TRUE(window_.should_store(now_));
+}
+
+TEST_F(WindowTest, WhatIsOnlyInTheJournalIsLoadedAndDeliveredBeforeWhatCameLater) {
+  offer("a", 1, 10);
+  offer("b", 1, 10);
+  store();
+  offer("a", 11, 20);
+  window_.consumer_attached(now_);
+  EXPECT_TRUE(deliver_all().empty());
+  ASSERT_EQ(window_.wants_load(), Offset{1});
+  std::vector<Held> batches{stored_batch("a", 1, 10, 1), stored_batch("b", 1, 10, 2)};
+  window_.loaded(std::move(batches), {2});
+  EXPECT_FALSE(window_.wants_load());
+  EXPECT_THAT(deliver_all(),
+              ElementsAre(std::pair("a", 1U), std::pair("b", 1U), std::pair("a", 11U)));
+}
+
+TEST_F(WindowTest, ANewConsumerGetsEverythingUnansweredAgainUnderNewTickets) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  offer("a", 11, 20);
+  deliver_all();
+  window_.consumer_gone();
+  EXPECT_EQ(window_.deliver_next(now_), nullptr);
+  EXPECT_FALSE(window_.settle(applied_result({1}, 10), now_));
+  window_.consumer_attached(now_);
+  EXPECT_THAT(deliver_all(), ElementsAre(std::pair("a", 1U), std::pair("a", 11U)));
+  EXPECT_FALSE(window_.settle(applied_result({1}, 10), now_));
+  EXPECT_TRUE(window_.settle(applied_result({3}, 10), now_));
+}
+
+TEST_F(WindowTest, ResultsMayComeInAnyOrderAndOnceEach) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  offer("b", 1, 10);
+  offer("a", 11, 20);
+  deliver_all();
+  EXPECT_TRUE(window_.settle(applied_result({2}, 10), now_));
+  EXPECT_FALSE(window_.settle(applied_result({2}, 10), now_));
+  EXPECT_TRUE(window_.settle(applied_result({3}, 20), now_));
+  EXPECT_TRUE(window_.settle(applied_result({1}, 20), now_));
+  EXPECT_FALSE(window_.settle(applied_result({99}, 20), now_));
+  EXPECT_FALSE(window_.settle(applied_result({0}, 20), now_));
+  EXPECT_EQ(window_.batches_in_memory(), 0U);
+  EXPECT_EQ(window_.memory_bytes(), 0U);
+}
+
+TEST_F(WindowTest, CreditBoundsWhatTheConsumerHasButOneBatchAlwaysGoes) {
+  offer("a", 1, 1, 20'000);
+  offer("a", 2, 2, 20'000);
+  window_.consumer_attached(now_);
+  EXPECT_EQ(deliver_all().size(), 1U);
+  window_.settle(applied_result({1}, 1), now_);
+  EXPECT_EQ(deliver_all().size(), 1U);
+}
+
+TEST_F(WindowTest, AStoredBatchThatIsRefusedStaysInTheJournalAndStopsItsProducerOnly) {
+  offer("a", 5, 10);
+  offer("b", 1, 10);
+  offer("a", 11, 20);
+  store();
+  window_.consumer_attached(now_);
+  std::vector<Held> first{stored_batch("a", 5, 10, 1)};
+  window_.loaded(std::move(first), {1});
+  deliver_all();
+  const auto settled = window_.settle({{1}, Outcome::hole, {0}, 0, {}}, now_);
+  ASSERT_TRUE(settled);
+  EXPECT_TRUE(settled->stopped);
+  EXPECT_FALSE(settled->applied);
+  EXPECT_FALSE(settled->remove);
+  EXPECT_THAT(window_.stopped_producers(), ElementsAre(kA));
+  std::vector<Held> rest{stored_batch("b", 1, 10, 2), stored_batch("a", 11, 20, 3)};
+  window_.loaded(std::move(rest), {3});
+  EXPECT_THAT(deliver_all(), ElementsAre(std::pair("b", 1U)));
+  // What it holds is still known, so it is not taken a second time.
+  EXPECT_EQ(offer("a", 5, 20), Verdict::stored);
+}
+
+TEST_F(WindowTest, ARefusedUnstoredBatchTakesWhatFollowsItOfItsProducerWithIt) {
+  window_.consumer_attached(now_);
+  offer("a", 5, 10);
+  offer("b", 1, 10);
+  offer("a", 11, 20);
+  deliver_all();
+  offer("a", 21, 30);
+  const auto settled = window_.settle({{1}, Outcome::hole, {0}, 0, {}}, now_);
+  ASSERT_TRUE(settled);
+  EXPECT_FALSE(settled->stopped);
+  EXPECT_EQ(window_.batches_in_memory(), 1U);
+  EXPECT_FALSE(window_.settle({{3}, Outcome::hole, {0}, 0, {}}, now_));
+  EXPECT_TRUE(window_.settle(applied_result({2}, 10), now_));
+  EXPECT_EQ(window_.memory_bytes(), 0U);
+  EXPECT_FALSE(window_.should_store(now_ + 1h));
+  // The refused rows may come again.
+  EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
+}
+
+TEST_F(WindowTest, AnAnswerThatClaimsLessThanTheBatchHoldsIsNoSuccess) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  deliver_all();
+  const auto settled = window_.settle(applied_result({1}, 9), now_);
+  ASSERT_TRUE(settled);
+  EXPECT_FALSE(settled->applied);
+}
+
+TEST_F(WindowTest, OpeningTheJournalAnewPutsWhatItHasBeforeWhatItLacks) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  deliver_all();
+  now_ += 200ms;
+  store();
+  offer("a", 11, 20);
+  window_.journal_opened({{1}, {1}}, {{kA, {10}, 1}});
+  EXPECT_FALSE(window_.settle(applied_result({1}, 10), now_));
+  EXPECT_EQ(window_.wants_load(), Offset{1});
+  std::vector<Held> batches{stored_batch("a", 1, 10, 1)};
+  window_.loaded(std::move(batches), {1});
+  EXPECT_THAT(deliver_all(), ElementsAre(std::pair("a", 1U), std::pair("a", 11U)));
+  EXPECT_TRUE(window_.settle(applied_result({2}, 10), now_));
+  EXPECT_TRUE(window_.settle(applied_result({3}, 20), now_));
+  EXPECT_EQ(window_.memory_bytes(), 0U);
+}
+
+TEST_F(WindowTest, WhatAReopenedJournalDoesNotHoldIsNotCalledStored) {
+  offer("a", 1, 10);
+  store();
+  ASSERT_EQ(window_.stored_through(kA), Sequence{10});
+  window_.journal_opened({}, {});
+  EXPECT_EQ(window_.stored_through(kA), Sequence{0});
+  EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
+}
+
+TEST_F(WindowTest, AProducerOfWhomNothingIsHeldIsForgotten) {
+  window_.note_applied(kA, {7});
+  window_.forget(kA);
+  EXPECT_EQ(window_.applied_through(kA), Sequence{0});
+  offer("b", 1, 10);
+  store();
+  window_.forget(kB);
+  EXPECT_EQ(window_.stored_through(kB), Sequence{10});
+}
+
+TEST_F(WindowTest, OnlyWhatIsAppliedAsAWholeIsCalledApplied) {
+  window_.note_applied(kA, {10});
+  EXPECT_EQ(offer("a", 5, 10), Verdict::applied);
+  EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
+}
+
+TEST_F(WindowTest, ABatchThatIsAppliedIsNoLongerHeld) {
+  window_.consumer_attached(now_);
+  offer("a", 1, 10);
+  deliver_all();
+  window_.settle(applied_result(last_ticket_, 10), now_);
+  window_.forget(kA);
+  EXPECT_EQ(window_.applied_through(kA), Sequence{0});
+}
+
+TEST_F(WindowTest, RowsRefusedBehindAStoppedBatchMayComeAgain) {
+  offer("a", 5, 10);
+  store();
+  window_.consumer_attached(now_);
+  std::vector<Held> stored{stored_batch("a", 5, 10, 1)};
+  window_.loaded(std::move(stored), {1});
+  offer("a", 11, 20);
+  deliver_all();
+  window_.settle({{1}, Outcome::hole, {0}, 0, {}}, now_);
+  window_.settle({{2}, Outcome::hole, {0}, 0, {}}, now_);
+  EXPECT_EQ(window_.batches_in_memory(), 0U);
+  EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
+}
+
+TEST_F(WindowTest, AHoleThatOpensInTheJournalMovesThePlaceToGoBackTo) {
+  offer("a", 1, 10);
+  store();
+  offer("b", 1, 1, 60'000);
+  ASSERT_EQ(offer("a", 11, 20, 10'000), Verdict::go_back);
+  ASSERT_EQ(window_.expected(kA), Sequence{11});
+  window_.journal_opened({{1}, {1}}, {{kA, {5}, 1}});
+  EXPECT_EQ(offer("a", 11, 20, 10), Verdict::go_back);
+  EXPECT_EQ(window_.expected(kA), Sequence{6});
+}
+
+TEST_F(WindowTest, ToStoreIsBoundedButNeverEmptyWhileSomethingWaits) {
+  offer("a", 1, 1, 1000);
+  offer("a", 2, 2, 1000);
+  EXPECT_EQ(window_.to_store(0).size(), 1U);
+  EXPECT_EQ(window_.to_store(1'000'000).size(), 2U);
+}
+
+TEST_F(WindowTest, TheOldestWaitsSinceItCame) {
+  EXPECT_FALSE(window_.oldest());
+  offer("a", 1, 1);
+  now_ += 5s;
+  offer("a", 2, 2);
+  EXPECT_EQ(window_.oldest(), kStart);
+}
+
+}  // namespace
+}  // namespace turnstile::broker

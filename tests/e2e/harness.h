@@ -1,0 +1,124 @@
+// Real processes in a folder of their own. Nothing here sleeps: waits are for an event (a file that
+// changes, a process that ends) and have a deadline.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace turnstile::e2e {
+
+using namespace std::chrono_literals;
+
+inline constexpr std::chrono::seconds kPatience{60};
+
+std::string read_file(const std::filesystem::path& path);
+void write_file(const std::filesystem::path& path, std::string_view content);
+
+// A short path (socket addresses are limited), removed with everything in it at the end.
+class Folder {
+ public:
+  Folder();
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  ~Folder();
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  [[nodiscard]] std::string file(std::string_view name) const { return path_ / name; }
+
+  // Until `done` is true; it is asked again whenever a file in the folder changes. False: too late.
+  bool wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience = kPatience);
+
+ private:
+  std::filesystem::path path_;
+  int inotify_ = -1;
+};
+
+// One run of the program, its output in NAME.out and NAME.err of the folder. Killed at the end if it
+// still runs.
+class Process {
+ public:
+  Process(Folder& folder, std::string name, const std::vector<std::string>& arguments,
+          const std::vector<std::string>& environment = {});
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  Process(Process&& other) noexcept;
+  Process& operator=(Process&& other) noexcept;
+  ~Process();
+
+  void signal(int number) const;
+  // The exit code, or 128 + the signal that ended it; nothing: it still runs after `patience`.
+  std::optional<int> wait(std::chrono::milliseconds patience = kPatience);
+  // SIGKILL, and gone when this returns.
+  void kill();
+  [[nodiscard]] bool running();
+
+  [[nodiscard]] std::string out() const { return read_file(out_path_); }
+  [[nodiscard]] std::string err() const { return read_file(err_path_); }
+  // The last line of its output as JSON.
+  [[nodiscard]] nlohmann::json json() const;
+  // The most memory it had resident so far, in KiB. Only while it runs.
+  [[nodiscard]] std::uint64_t peak_resident_kib() const;
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
+ private:
+  pid_t pid_ = -1;
+  int pidfd_ = -1;
+  std::optional<int> exit_code_;
+  std::string out_path_;
+  std::string err_path_;
+};
+
+// The whole system in one folder: broker.sock, journal.db, shared.db, out9.txt.
+class System {
+ public:
+  Folder folder;
+
+  Process broker(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"broker", "--journal-file", folder.file("journal.db")});
+    return run("broker", std::move(more));
+  }
+  Process consumer(std::vector<std::string> more = {}, const std::string& name = "consumer") {
+    more.insert(more.begin(), {"consumer", "--db", folder.file("shared.db"), "--text",
+                               folder.file("out9.txt")});
+    return run(name, std::move(more));
+  }
+  Process produce(std::vector<std::string> more, const std::string& name = "producer") {
+    more.insert(more.begin(), "produce");
+    return run(name, std::move(more));
+  }
+  nlohmann::json status();
+  // Waits until the status report fits.
+  bool wait_for_status(const std::function<bool(const nlohmann::json&)>& fits);
+
+  // The single integer that `sql` gives from shared.db; -1 while it cannot be asked.
+  [[nodiscard]] std::int64_t query(const std::string& sql) const;
+  [[nodiscard]] std::vector<std::vector<std::string>> rows(const std::string& sql) const;
+  bool wait_for_rows(const std::string& table, std::int64_t rows);
+
+ private:
+  Process run(const std::string& name, std::vector<std::string> arguments);
+  int runs_ = 0;
+};
+
+// What out9.txt has to be, from the table: written here without a line of the product's code.
+std::string expected_text_log(const System& system, const std::string& table = "nutrients");
+
+// `rows` rows in the form of the nutrients file, ids from `first_id` on, each id once.
+std::string nutrients_csv(std::int64_t rows, std::int64_t first_id = 1);
+
+// Printed, and taken from TURNSTILE_SEED to run a failure again.
+std::uint64_t test_seed();
+
+}  // namespace turnstile::e2e

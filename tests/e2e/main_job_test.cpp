@@ -1,0 +1,207 @@
+// The main job with real processes: pets and a nutrient stream, queued and direct.
+#include <gtest/gtest.h>
+
+#include <signal.h>
+
+#include <algorithm>
+
+#include "tests/e2e/harness.h"
+
+namespace turnstile::e2e {
+namespace {
+
+using Rows = std::vector<std::vector<std::string>>;
+
+TEST(MainJob, PetsAndNutrientsArriveOnceInOrderAndTheTextLogIsTheTable) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(477));
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  std::vector<Process> producers;
+  for (const std::string name : {"P1", "P2", "P3"}) {
+    producers.push_back(system.produce({"pets", "--as", name}, name));
+  }
+  producers.push_back(system.produce(
+      {"csv", system.folder.file("nutrient.csv"), "--order", "reverse", "--json"}, "stream"));
+  for (auto& producer : producers) {
+    EXPECT_EQ(producer.wait(), 0) << producer.err();
+  }
+  EXPECT_EQ(system.query("SELECT count(*) FROM pets"), 6);
+  for (const auto& [process, first, second] :
+       {std::tuple{"P1", "Ace", "Buddy"}, {"P2", "Cooper", "Dingo"}, {"P3", "Emma", "Felix"}}) {
+    EXPECT_LT(system.query(std::string("SELECT id FROM pets WHERE name='") + first + "'"),
+              system.query(std::string("SELECT id FROM pets WHERE name='") + second + "'"))
+        << process;
+  }
+  EXPECT_EQ(system.query("SELECT count(*) FROM nutrients"), 477);
+  EXPECT_EQ(system.query("SELECT id FROM nutrients ORDER BY rowid LIMIT 1"), 477)
+      << "the last row of the file is the first of the stream";
+  const std::string text = read_file(system.folder.file("out9.txt"));
+  EXPECT_EQ(text, expected_text_log(system));
+  EXPECT_TRUE(text.starts_with("[477, Vitamin 477, total, MG, 476, 476, 10:45]\n")) << text.substr(0, 80);
+  EXPECT_EQ(producers.back().json()["rows_applied"], 477);
+  EXPECT_EQ(system.rows("PRAGMA integrity_check"), (Rows{{"ok"}}));
+
+  broker.signal(SIGTERM);
+  consumer.signal(SIGINT);
+  EXPECT_EQ(broker.wait(2s), 0) << broker.err();
+  EXPECT_EQ(consumer.wait(2s), 0) << consumer.err();
+}
+
+TEST(MainJob, PetsWithoutANameStartsThreeProcesses) {
+  System system;
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process pets = system.produce({"pets"});
+  EXPECT_EQ(pets.wait(), 0) << pets.err();
+  EXPECT_EQ(system.rows("SELECT name, breed FROM pets ORDER BY name"),
+            (Rows{{"Ace", "Dog"},
+                  {"Buddy", "Dog"},
+                  {"Cooper", "Rabbit"},
+                  {"Dingo", "Rabbit"},
+                  {"Emma", "Rabbit"},
+                  {"Felix", "Cat"}}));
+}
+
+TEST(MainJob, DirectPetsThatHoldTheDatabaseLosePetsAndQueuedOnesDoNot) {
+  System direct;
+  Process lost = direct.produce({"pets", "--direct", "--db", direct.folder.file("shared.db"),
+                                 "--task-duration", "1s", "--busy-timeout", "500ms"});
+  EXPECT_EQ(lost.wait(), 1);
+  EXPECT_NE(lost.err().find("ERROR while P"), std::string::npos) << lost.err();
+  EXPECT_NE(lost.err().find(": database is locked"), std::string::npos) << lost.err();
+  EXPECT_LT(direct.query("SELECT count(*) FROM pets"), 6);
+  EXPECT_GE(direct.query("SELECT count(*) FROM pets"), 1);
+
+  System queued;
+  Process broker = queued.broker();
+  Process consumer = queued.consumer();
+  Process kept = queued.produce({"pets", "--task-duration", "300ms"});
+  EXPECT_EQ(kept.wait(), 0) << kept.err();
+  EXPECT_EQ(queued.query("SELECT count(*) FROM pets"), 6);
+}
+
+TEST(MainJob, RowsSentWhileNoConsumerRunsAreAppliedWhenOneComes) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(1000));
+  Process broker = system.broker();
+  Process stored =
+      system.produce({"csv", system.folder.file("nutrient.csv"), "--ack", "stored", "--json"});
+  EXPECT_EQ(stored.wait(), 0) << stored.err();
+  EXPECT_EQ(stored.json()["rows_stored"], 1000);
+  EXPECT_FALSE(std::filesystem::exists(system.folder.file("shared.db")));
+  broker.kill();  // what was stored survives the broker
+  broker = system.broker();
+  Process consumer = system.consumer();
+  EXPECT_TRUE(system.wait_for_rows("nutrients", 1000)) << consumer.err();
+  EXPECT_EQ(system.query("SELECT count(DISTINCT id) FROM nutrients"), 1000);
+}
+
+TEST(MainJob, AStreamThatKeepsUpNeverTouchesTheJournal) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(20));
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  ASSERT_TRUE(system.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+  Process stream =
+      system.produce({"csv", system.folder.file("nutrient.csv"), "--interval", "10ms"});
+  EXPECT_EQ(stream.wait(), 0) << stream.err();
+  broker.signal(SIGTERM);
+  EXPECT_EQ(broker.wait(), 0);
+  // The journal's own write-ahead log still holds every page that was ever stored.
+  const std::string wal = read_file(system.folder.file("journal.db-wal"));
+  const std::string db = read_file(system.folder.file("journal.db"));
+  EXPECT_EQ((wal + db).find("Vitamin"), std::string::npos);
+}
+
+TEST(MainJob, InterruptedStreamSaysHowToGoOnAndResumeGoesOnExactly) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(2000));
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process first = system.produce({"csv", system.folder.file("nutrient.csv"), "--interval", "1ms",
+                                  "--resume", "nightly", "--order", "reverse"});
+  ASSERT_TRUE(system.wait_for_rows("nutrients", 50)) << first.err();
+  first.signal(SIGINT);
+  EXPECT_EQ(first.wait(), 130) << first.err();
+  EXPECT_NE((first.out() + first.err()).find("--resume nightly"), std::string::npos)
+      << first.out() << first.err();
+  const auto applied = system.query("SELECT count(*) FROM nutrients");
+  EXPECT_LT(applied, 2000);
+  Process second = system.produce({"csv", system.folder.file("nutrient.csv"), "--resume", "nightly",
+                                   "--order", "reverse"});
+  EXPECT_EQ(second.wait(), 0) << second.err();
+  EXPECT_EQ(system.query("SELECT count(*) FROM nutrients"), 2000);
+  EXPECT_EQ(system.query("SELECT count(DISTINCT id) FROM nutrients"), 2000);
+  EXPECT_EQ(read_file(system.folder.file("out9.txt")), expected_text_log(system));
+}
+
+TEST(MainJob, CreateMakesTheTableWithTypesOfTheWholeFile) {
+  System system;
+  write_file(system.folder.file("people.csv"),
+             "\xEF\xBB\xBFid,\"full \"\"name\"\"\",height,zip\r\n1,\"Eve\r\nAdams\",1.5,007\r\n2,Bob,2,12\r\n3,,,9");
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  ASSERT_TRUE(system.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+  Process missing = system.produce({"csv", system.folder.file("people.csv")});
+  EXPECT_EQ(missing.wait(), 1);
+  EXPECT_NE(missing.err().find("people"), std::string::npos) << missing.err();
+  EXPECT_NE(missing.err().find("--create"), std::string::npos) << missing.err();
+  Process created = system.produce({"csv", system.folder.file("people.csv"), "--create"});
+  EXPECT_EQ(created.wait(), 0) << created.err();
+  EXPECT_EQ(system.rows("SELECT name, type FROM pragma_table_info('people')"),
+            (Rows{{"id", "INTEGER"}, {"full \"name\"", "TEXT"}, {"height", "REAL"}, {"zip", "TEXT"}}));
+  EXPECT_EQ(system.rows("SELECT *, typeof(height) FROM people ORDER BY id"),
+            (Rows{{"1", "Eve\r\nAdams", "1.5", "007", "real"},
+                  {"2", "Bob", "2.0", "12", "real"},
+                  {"3", "", "", "9", "null"}}));
+}
+
+TEST(MainJob, AFileWithoutATimeColumnGivesNullTimes) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"),
+             "id,name,unit_name,nutrient_nbr,rank\n1003,Protein,G,203,600.0\n");
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process stream = system.produce({"csv", system.folder.file("nutrient.csv")});
+  EXPECT_EQ(stream.wait(), 0) << stream.err();
+  EXPECT_EQ(system.query("SELECT count(*) FROM nutrients WHERE time IS NULL"), 1);
+  EXPECT_EQ(read_file(system.folder.file("out9.txt")), "[1003, Protein, G, 203, 600, ]\n");
+}
+
+TEST(MainJob, DirectStreamWritesTableAndTextByItself) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(477));
+  Process stream = system.produce({"csv", system.folder.file("nutrient.csv"), "--direct", "--order",
+                                   "reverse", "--db", system.folder.file("shared.db"), "--text",
+                                   system.folder.file("out9.txt")});
+  EXPECT_EQ(stream.wait(), 0) << stream.err();
+  EXPECT_EQ(system.query("SELECT count(*) FROM nutrients"), 477);
+  EXPECT_EQ(read_file(system.folder.file("out9.txt")), expected_text_log(system));
+}
+
+TEST(MainJob, TwoHundredThousandRowsStayWithinTheirMemory) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(200'000));
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process stream =
+      system.produce({"csv", system.folder.file("nutrient.csv"), "--order", "reverse", "--json"});
+  std::uint64_t peak = 0;
+  EXPECT_TRUE(system.folder.wait_until([&] {
+    peak = std::max(peak, stream.peak_resident_kib());
+    return !stream.running();
+  }));
+  EXPECT_EQ(stream.wait(), 0) << stream.err();
+  EXPECT_EQ(system.query("SELECT count(DISTINCT id) FROM nutrients"), 200'000);
+  EXPECT_EQ(read_file(system.folder.file("out9.txt")), expected_text_log(system));
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  constexpr std::uint64_t kLimitKib = 128 * 1024;
+  EXPECT_LT(peak, kLimitKib);
+  EXPECT_LT(broker.peak_resident_kib(), kLimitKib);
+  EXPECT_LT(consumer.peak_resident_kib(), kLimitKib);
+#endif
+}
+
+}  // namespace
+}  // namespace turnstile::e2e

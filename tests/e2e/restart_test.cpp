@@ -1,0 +1,184 @@
+// Processes that are started in any order, stopped and killed in mid-stream: every row once, in
+// order, and the text log equal to the table.
+#include <gtest/gtest.h>
+
+#include <signal.h>
+
+#include <algorithm>
+#include <functional>
+#include <random>
+
+#include "tests/e2e/harness.h"
+
+namespace turnstile::e2e {
+namespace {
+
+constexpr int kKills = 20;
+
+class Restart : public ::testing::Test {
+ protected:
+  // The stream goes slowly enough for something to be hit, in batches of a few rows.
+  std::vector<std::string> stream_arguments() {
+    return {"csv",  system_.folder.file("nutrient.csv"), "--batch-rows", "20", "--resume", "stream",
+            "--json"};
+  }
+
+  void write_csv(std::int64_t rows) {
+    rows_ = rows;
+    write_file(system_.folder.file("nutrient.csv"), nutrients_csv(rows));
+  }
+
+  std::uintmax_t text_bytes() {
+    std::error_code missing;
+    const auto size = std::filesystem::file_size(system_.folder.file("out9.txt"), missing);
+    return missing ? 0 : size;
+  }
+
+  void expect_everything_once_in_order() {
+    EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), rows_);
+    EXPECT_EQ(system_.query("SELECT count(DISTINCT id) FROM nutrients"), rows_);
+    EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients WHERE id <> rowid"), 0)
+        << "the rows of one producer are not in its order";
+    EXPECT_EQ(read_file(system_.folder.file("out9.txt")), expected_text_log(system_));
+    EXPECT_EQ(system_.query("SELECT count(*) FROM turnstile_dead_letters"), 0);
+    EXPECT_EQ(system_.rows("PRAGMA integrity_check")[0][0], "ok");
+  }
+
+  System system_;
+  std::int64_t rows_ = 0;
+};
+
+TEST_F(Restart, StartedInEveryOrderAndRestartedInMidStreamEveryRowArrivesOnce) {
+  std::array<int, 3> order{0, 1, 2};
+  int permutation = 0;
+  std::int64_t expected = 0;
+  do {
+    SCOPED_TRACE("permutation " + std::to_string(permutation));
+    System system;
+    constexpr std::int64_t kRows = 1500;
+    write_file(system.folder.file("nutrient.csv"), nutrients_csv(kRows));
+    const std::vector<std::function<Process()>> starts{
+        [&] {
+          return system.produce({"csv", system.folder.file("nutrient.csv"), "--interval", "1ms",
+                                 "--resume", "stream", "--timeout", "60s"});
+        },
+        [&] { return system.broker(); }, [&] { return system.consumer(); }};
+    std::vector<Process> running;
+    for (const int which : order) {
+      running.push_back(starts[static_cast<std::size_t>(which)]());
+    }
+    const auto text = system.folder.file("out9.txt");
+    const auto grown_beyond = [&](std::uintmax_t bytes) {
+      return system.folder.wait_until([&] {
+        std::error_code missing;
+        const auto size = std::filesystem::file_size(text, missing);
+        return !missing && size > bytes;
+      });
+    };
+    ASSERT_TRUE(grown_beyond(1000));
+    // Each stopped and started again, in the same order.
+    for (std::size_t i = 0; i < running.size(); ++i) {
+      running[i].signal(SIGTERM);
+      const auto code = running[i].wait(5s);
+      ASSERT_TRUE(code.has_value()) << "does not stop: " << running[i].err();
+      EXPECT_EQ(*code, order[i] == 0 ? 130 : 0) << running[i].err();
+      running[i] = starts[static_cast<std::size_t>(order[i])]();
+    }
+    for (std::size_t i = 0; i < running.size(); ++i) {
+      if (order[i] == 0) {
+        EXPECT_EQ(running[i].wait(), 0) << running[i].err();
+      }
+    }
+    expected = kRows;
+    EXPECT_EQ(system.query("SELECT count(*) FROM nutrients"), expected);
+    EXPECT_EQ(system.query("SELECT count(*) FROM nutrients WHERE id <> rowid"), 0);
+    EXPECT_EQ(read_file(text), expected_text_log(system));
+    ++permutation;
+  } while (std::next_permutation(order.begin(), order.end()));
+  EXPECT_EQ(permutation, 6);
+}
+
+// Kills one of the processes kKills times, each time after a seeded amount of progress.
+class Kill : public Restart, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(Kill, KilledTwentyTimesInMidStreamEveryRowArrivesOnceInOrder) {
+  const std::string victim_name = GetParam();
+  std::mt19937_64 random(test_seed());
+  write_csv(60'000);
+  const auto bytes_in_all = nutrients_csv(rows_).size();
+  const auto start = [&](const std::string& name) {
+    return name == "broker"     ? system_.broker()
+           : name == "consumer" ? system_.consumer()
+                                : system_.produce(stream_arguments());
+  };
+  Process broker = start("broker");
+  Process consumer = start("consumer");
+  Process producer = start("producer");
+  Process& victim = victim_name == "broker"     ? broker
+                    : victim_name == "consumer" ? consumer
+                                                : producer;
+  // A byte of out9.txt per byte of the file, nearly: kill points all over the stream.
+  std::uniform_int_distribution<std::uintmax_t> step(1, bytes_in_all / (kKills + 5));
+  int kills = 0;
+  while (kills < kKills && text_bytes() < bytes_in_all * 9 / 10) {
+    const auto target = text_bytes() + step(random);
+    ASSERT_TRUE(system_.folder.wait_until(
+        [&] { return text_bytes() >= target || !producer.running(); }))
+        << broker.err() << consumer.err() << producer.err();
+    if (!producer.running() && victim_name == "producer") {
+      break;
+    }
+    victim.kill();
+    ++kills;
+    victim = start(victim_name);
+    if (victim_name == "consumer" && !producer.running()) {
+      // Everything is stored; what is left is drained from the journal, and may be killed on the way.
+      continue;
+    }
+  }
+  EXPECT_EQ(producer.wait(), 0) << producer.err() << broker.err() << consumer.err();
+  ASSERT_TRUE(system_.wait_for_rows("nutrients", rows_)) << consumer.err();
+  ASSERT_TRUE(system_.folder.wait_until(
+      [&] { return read_file(system_.folder.file("out9.txt")) == expected_text_log(system_); }));
+  expect_everything_once_in_order();
+  std::cout << victim_name << " killed " << kills << " times\n";
+  EXPECT_EQ(kills, kKills) << "the stream was too short for this many kills";
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, Kill, ::testing::Values("broker", "consumer", "producer"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_F(Restart, ASecondConsumerStandsByAndTakesOverWhenTheFirstIsKilled) {
+  write_csv(20'000);
+  Process broker = system_.broker();
+  Process first = system_.consumer();
+  ASSERT_TRUE(system_.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+  Process second = system_.consumer({}, "standby");
+  ASSERT_TRUE(system_.wait_for_status([](const auto& s) { return s["consumer"]["standing_by"] == 1; }));
+  Process producer = system_.produce(stream_arguments());
+  ASSERT_TRUE(system_.folder.wait_until([&] { return text_bytes() > 10'000; }));
+  first.kill();
+  EXPECT_EQ(producer.wait(), 0) << producer.err() << second.err();
+  expect_everything_once_in_order();
+  EXPECT_NE(second.err().find("stands by"), std::string::npos) << second.err();
+}
+
+TEST_F(Restart, APausedConsumerThatLostItsLeaseWritesNothingAndStops) {
+  write_csv(20'000);
+  Process broker = system_.broker({"--lease", "500ms"});
+  Process first = system_.consumer();
+  ASSERT_TRUE(system_.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+  Process second = system_.consumer({}, "standby");
+  ASSERT_TRUE(system_.wait_for_status([](const auto& s) { return s["consumer"]["standing_by"] == 1; }));
+  Process producer = system_.produce(stream_arguments());
+  ASSERT_TRUE(system_.folder.wait_until([&] { return text_bytes() > 10'000; }));
+  first.signal(SIGSTOP);
+  EXPECT_EQ(producer.wait(), 0) << producer.err() << second.err();
+  first.signal(SIGCONT);
+  EXPECT_EQ(first.wait(), 1) << first.err();
+  EXPECT_NE(first.err().find("taken over"), std::string::npos) << first.err();
+  expect_everything_once_in_order();
+}
+
+}  // namespace
+}  // namespace turnstile::e2e

@@ -1,0 +1,209 @@
+#include "link/zmq_dealer.h"
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <gtest/gtest.h>
+
+#include "link/frames.h"
+#include "tests/support/folder.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kDeadline{10'000};
+
+std::string endpoint_in(const Folder& folder) {
+  return "ipc://" + (folder.path() / "s").string();
+}
+
+struct Received {
+  std::string from;
+  Frames frames;
+};
+
+// The other end: a ROUTER without any knowledge of the protocol.
+class Router {
+ public:
+  explicit Router(const std::string& endpoint) : socket_(context_, zmq::socket_type::router) {
+    socket_.set(zmq::sockopt::linger, 0);
+    socket_.set(zmq::sockopt::router_mandatory, 1);
+    socket_.set(zmq::sockopt::rcvtimeo, static_cast<int>(kDeadline.count()));
+    socket_.bind(endpoint);
+  }
+
+  std::optional<Received> receive() {
+    zmq::message_t message;
+    if (!socket_.recv(message)) {
+      return std::nullopt;
+    }
+    Received received{message.to_string(), {}};
+    for (bool more = message.more(); more;) {
+      zmq::message_t frame;
+      if (!socket_.recv(frame)) {
+        return std::nullopt;
+      }
+      more = frame.more();
+      received.frames.push_back(bytes_of(std::move(frame)));
+    }
+    return received;
+  }
+
+  // Who connected, by the empty message that a link announces itself with when its thread serves
+  // it.
+  std::string accept(ZmqDealer& link) {
+    const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+    zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
+    while (zmq::poll(&item, 1, milliseconds(1)) == 0) {
+      EXPECT_FALSE(link.receive(milliseconds(1)));
+      if (std::chrono::steady_clock::now() > deadline) {
+        ADD_FAILURE() << "nobody connected";
+        return {};
+      }
+    }
+    const auto probe = receive();
+    EXPECT_TRUE(probe && probe->frames.size() == 1 && probe->frames[0].empty());
+    return probe ? probe->from : std::string();
+  }
+
+  void send(const std::string& to, const Frames& frames) {
+    socket_.send(zmq::buffer(to), zmq::send_flags::sndmore);
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      socket_.send(message_of(frames[i]),
+                   i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+    }
+  }
+
+ private:
+  zmq::context_t context_;
+  zmq::socket_t socket_;
+};
+
+std::unique_ptr<ZmqDealer> connected(const std::string& endpoint) {
+  auto link = ZmqDealer::connect(endpoint);
+  EXPECT_TRUE(link.has_value());
+  return link ? std::move(*link) : nullptr;
+}
+
+Batch batch_of(std::uint64_t first, const std::string& rows) {
+  Batch batch;
+  batch.header.producer = {"p"};
+  batch.header.first = {first};
+  batch.header.rows = 1;
+  batch.header.table = "t";
+  batch.header.columns = {"a"};
+  batch.header_frame = encode_batch_header(batch.header);
+  batch.rows_frame = Bytes(rows);
+  return batch;
+}
+
+TEST(ZmqDealerTest, LinkAnnouncesItselfWithAnEmptyMessage) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  EXPECT_FALSE(router.accept(*link).empty());
+}
+
+TEST(ZmqDealerTest, BatchesArriveWholeAndInOrder) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  router.accept(*link);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    ASSERT_TRUE(link->send(batch_of(i, std::string(i * 1000, 'r'))));
+  }
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    const auto received = router.receive();
+    ASSERT_TRUE(received);
+    const auto message = decode(received->frames);
+    ASSERT_TRUE(message) << message.error().what;
+    const auto& batch = std::get<Batch>(*message);
+    EXPECT_EQ(batch.header.first, Sequence{i});
+    EXPECT_EQ(batch.rows_frame.view(), std::string(i * 1000, 'r'));
+  }
+}
+
+TEST(ZmqDealerTest, AnswerComesBack) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  router.send(router.accept(*link), encode(Stored{Sequence{7}}));
+  const auto message = link->receive(kDeadline);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(std::get<Stored>(*message).through, Sequence{7});
+}
+
+TEST(ZmqDealerTest, NothingComesWhenNothingWasSent) {
+  const Folder folder;
+  const auto link = connected(endpoint_in(folder));
+  EXPECT_FALSE(link->receive(milliseconds(1)));
+  EXPECT_FALSE(link->receive(milliseconds(0)));
+}
+
+TEST(ZmqDealerTest, NothingIsTakenWhileNobodyListens) {
+  const Folder folder;
+  const auto link = connected(endpoint_in(folder));
+  EXPECT_FALSE(link->send(Heartbeat{}));
+}
+
+TEST(ZmqDealerTest, UndecodableMessagesAreDroppedAndCounted) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  const std::string peer = router.accept(*link);
+  router.send(peer, {Bytes(std::string("garbage"))});
+  router.send(peer, {Bytes()});
+  router.send(peer, Frames(50, Bytes(std::string("part"))));
+  router.send(peer, encode(Stored{Sequence{7}}));
+  const auto message = link->receive(kDeadline);
+  ASSERT_TRUE(message);
+  EXPECT_EQ(std::get<Stored>(*message).through, Sequence{7});
+  EXPECT_EQ(link->dropped(), 3U);
+}
+
+TEST(ZmqDealerTest, RestartedBrokerIsToldOfTheConnection) {
+  const Folder folder;
+  std::optional<Router> router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  router->accept(*link);
+  router.reset();
+  router.emplace(endpoint_in(folder));
+  EXPECT_FALSE(router->accept(*link).empty());
+}
+
+TEST(ZmqDealerTest, ReconnectIsAnotherConnection) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  const std::string first = router.accept(*link);
+  link->reconnect();
+  const std::string second = router.accept(*link);
+  EXPECT_NE(first, second);
+  router.send(second, encode(Heartbeat{}));
+  EXPECT_TRUE(link->receive(kDeadline));
+}
+
+TEST(ZmqDealerTest, SocketPathTooLongForTheKernelIsRefused) {
+  const auto link = ZmqDealer::connect("ipc:///tmp/" + std::string(103, 'x'));
+  ASSERT_FALSE(link);
+  EXPECT_EQ(link.error().code, Errc::bad_input);
+  EXPECT_NE(link.error().what.find("has 108 bytes; the kernel takes at most 107"),
+            std::string::npos);
+  EXPECT_TRUE(ZmqDealer::connect("ipc:///tmp/" + std::string(102, 'x')));
+}
+
+TEST(ZmqDealerTest, EndpointOfNoKnownKindIsRefused) {
+  for (const char* endpoint : {"nonsense", "http://localhost", "tcp://host:port"}) {
+    const auto link = ZmqDealer::connect(endpoint);
+    ASSERT_FALSE(link) << endpoint;
+    EXPECT_EQ(link.error().code, Errc::bad_input) << endpoint;
+  }
+}
+
+}  // namespace
+}  // namespace turnstile

@@ -1,0 +1,290 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "producers/csv.h"
+#include "tests/producers/fake_broker.h"
+#include "tests/support/folder.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class CsvRunTest : public ::testing::Test {
+ protected:
+  CsvRunTest() { job_.table = "t"; }
+
+  void open(const std::string& text, csv::Order order = csv::Order::file) {
+    csv::CsvOptions options;
+    options.path = folder_.file("rows.csv", text);
+    options.order = order;
+    options.infer_types = job_.create;
+    auto source = csv::open_csv(options);
+    ASSERT_TRUE(source) << source.error().what;
+    source_ = std::move(*source);
+  }
+
+  Report run() {
+    ProducerOptions options;
+    options.id = {"p"};
+    options.named = !job_.resume_name.empty();
+    options.source = job_.source;
+    options.clock = broker_.clock();
+    options.interrupted = [this] { return stopping_.now(); };
+    options.batch_rows = batch_rows_;
+    Producer producer(broker_, std::move(options));
+    ProgressBar bar(false);
+    CsvRun run(producer, *source_, job_, stopping_, bar,
+               [this](const std::string& line) { log_.push_back(line); });
+    return run.run();
+  }
+
+  // What was sent, as the text of each row; NULL is written so.
+  std::vector<std::string> rows() {
+    std::vector<std::string> rows;
+    for (const auto& batch : broker_.all<Batch>()) {
+      DecodedRows decoded;
+      EXPECT_TRUE(decode_rows(batch.rows_frame.view(), batch.header.rows, decoded));
+      for (std::size_t i = 0; i < decoded.rows(); ++i) {
+        std::string text = batch.header.kind == BatchKind::define ? "define:" : "";
+        for (const auto& value : decoded.row(i)) {
+          const auto* field = std::get_if<std::string_view>(&value);
+          text += (field != nullptr ? std::string(*field) : "NULL") + ";";
+        }
+        rows.push_back(text);
+      }
+    }
+    return rows;
+  }
+
+  const Folder folder_;
+  FakeBroker broker_;
+  CsvJob job_;
+  std::uint32_t batch_rows_ = 1000;
+  std::unique_ptr<csv::RowSource> source_;
+  int stops_ = 0;
+  Stopping stopping_{[this] { return stops_; }};
+  std::vector<std::string> log_;
+};
+
+TEST_F(CsvRunTest, RowsGoInFileOrderWithTheHeaderAsColumns) {
+  open("a,b\n1,2\n3,4\n5,6\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;2;", "3;4;", "5;6;"));
+  EXPECT_THAT(broker_.all<Batch>().front().header.columns, ElementsAre("a", "b"));
+  EXPECT_EQ(report.rows_read, 3U);
+  EXPECT_EQ(report.summary.applied, 3U);
+  EXPECT_EQ(exit_code_of(report), 0);
+}
+
+TEST_F(CsvRunTest, ReverseOrderSendsTheLastRowFirst) {
+  open("a,b\n1,2\n3,4\n5,6\n", csv::Order::reverse);
+  run();
+  EXPECT_THAT(rows(), ElementsAre("5;6;", "3;4;", "1;2;"));
+}
+
+TEST_F(CsvRunTest, LimitIsOfTheFirstRowsOfTheStream) {
+  job_.limit = 2;
+  open("a\n1\n2\n3\n", csv::Order::reverse);
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("3;", "2;"));
+  EXPECT_EQ(exit_code_of(report), 0);
+}
+
+TEST_F(CsvRunTest, HeaderOnlyIsNoRowAndNoError) {
+  broker_.table_state = TableState::missing_table;
+  open("a,b\n");
+  const Report report = run();
+  EXPECT_EQ(report.rows_read, 0U);
+  EXPECT_EQ(exit_code_of(report), 0);
+}
+
+TEST_F(CsvRunTest, BadRowStopsBeforeItAndWhatCameBeforeIsApplied) {
+  open("a,b\n1,2\n3\n5,6\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;2;"));
+  EXPECT_EQ(report.summary.applied, 1U);
+  ASSERT_EQ(report.bad_rows.size(), 1U);
+  EXPECT_EQ(report.bad_rows[0].line, 3U);
+  EXPECT_THAT(log_, ElementsAre(HasSubstr("rows.csv:3: 1 field, the header has 2")));
+  EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, BadRowsThatAreSkippedAreCountedAndListed) {
+  job_.skip_bad_rows = true;
+  open("a,b\n1,2\n3\n5,6\n7,8,9\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;2;", "5;6;"));
+  EXPECT_EQ(report.bad_row_count, 2U);
+  EXPECT_EQ(report.bad_rows[1].line, 5U);
+  EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, MissingTableIsAnErrorBeforeARowIsSent) {
+  broker_.table_state = TableState::missing_table;
+  open("a\n1\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("there is no table 't'"));
+  EXPECT_THAT(report.failure->hint, HasSubstr("--create makes it"));
+  EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, MissingColumnIsAnErrorBeforeARowIsSent) {
+  broker_.table_state = TableState::missing_column;
+  open("a\n1\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, TableThatNobodyCanLookAtGetsTheRows) {
+  broker_.table_state = TableState::unknown;
+  open("a\n1\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;"));
+  EXPECT_EQ(exit_code_of(report), 0);
+}
+
+TEST_F(CsvRunTest, CreateSendsTheDefinitionFirst) {
+  job_.create = true;
+  broker_.table_state = TableState::missing_table;
+  open("id,name,mass\n1,Ace,1.5\n2,,\n,Buddy,2\n");
+  const Report report = run();
+  EXPECT_THAT(rows(),
+              ElementsAre("define:INTEGER;TEXT;REAL;", "1;Ace;1.5;", "2;;NULL;", "NULL;Buddy;2;"));
+  EXPECT_EQ(report.rows_read, 3U);
+  EXPECT_EQ(report.summary.applied, 3U);
+  EXPECT_EQ(exit_code_of(report), 0);
+}
+
+TEST_F(CsvRunTest, EmptyFieldsAreTextUnlessAskedOtherwise) {
+  open("a,b\n1,\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre("1;;"));
+}
+
+TEST_F(CsvRunTest, EmptyFieldsAreNullIfAskedFor) {
+  job_.empty = EmptyField::null;
+  open("a,b\n1,\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre("1;NULL;"));
+}
+
+TEST_F(CsvRunTest, IntervalPassesBetweenRows) {
+  job_.interval = {seconds(2), seconds(2)};
+  batch_rows_ = 1;
+  open("a\n1\n2\n3\n");
+  const auto began = broker_.now;
+  const Report report = run();
+  EXPECT_EQ(report.summary.applied, 3U);
+  EXPECT_GE(broker_.now - began, seconds(4));
+  EXPECT_LT(broker_.now - began, seconds(5));
+}
+
+TEST_F(CsvRunTest, IntervalsOfOneSeedAreTheSameAndInTheRange) {
+  job_.interval = {seconds(1), seconds(3)};
+  batch_rows_ = 1;
+  std::vector<milliseconds> took;
+  for (const std::uint64_t seed : {1U, 1U, 2U}) {
+    job_.seed = seed;
+    open("a\n1\n2\n3\n4\n");
+    const auto began = broker_.now;
+    run();
+    took.push_back(std::chrono::duration_cast<milliseconds>(broker_.now - began));
+    EXPECT_GE(took.back(), seconds(3));
+    EXPECT_LE(took.back(), seconds(10));
+  }
+  EXPECT_EQ(took[0], took[1]);
+  EXPECT_NE(took[0], took[2]);
+}
+
+TEST_F(CsvRunTest, NamedStreamGoesOnBehindWhatIsStored) {
+  job_.resume_name = "n";
+  job_.source = "0123456789abcdef";
+  broker_.welcome.through = {2};
+  broker_.welcome.source = job_.source;
+  broker_.to_producer.clear();
+  open("a\n1\n2\n3\n4\n");
+  broker_.on_wait = [this] { broker_.to_producer.push_back(Applied{Sequence{4}, 0, {}}); };
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("3;", "4;"));
+  EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{3});
+  EXPECT_EQ(broker_.all<Batch>().front().header.source, job_.source);
+  EXPECT_EQ(report.rows_read, 2U);
+}
+
+TEST_F(CsvRunTest, NamedStreamWithADefinitionGoesOnBehindOneRowLess) {
+  job_.create = true;
+  job_.resume_name = "n";
+  broker_.welcome.through = {2};
+  open("a\n1\n2\n3\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre("2;", "3;"));
+}
+
+TEST_F(CsvRunTest, NameOfAnotherInputIsAnErrorAndNothingIsSent) {
+  job_.resume_name = "n";
+  job_.source = "0123456789abcdef";
+  broker_.welcome.through = {2};
+  broker_.welcome.source = "fedcba9876543210";
+  open("a\n1\n2\n3\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("'n' belongs to another input"));
+  EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, FileWithFewerRowsThanWereTakenIsAnError) {
+  job_.resume_name = "n";
+  broker_.welcome.through = {10};
+  open("a\n1\n2\n");
+  const Report report = run();
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("10 rows of 'n' were taken before"));
+}
+
+TEST_F(CsvRunTest, InterruptSendsAndAwaitsWhatWasReadAndNoMore) {
+  job_.interval = {seconds(1), seconds(1)};
+  batch_rows_ = 1;
+  open("a\n1\n2\n3\n");
+  broker_.on_wait = [this] { stops_ = broker_.all<Batch>().empty() ? 0 : 1; };
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;"));
+  EXPECT_EQ(report.summary.applied, 1U);
+  EXPECT_TRUE(report.interrupted);
+  EXPECT_EQ(exit_code_of(report), 130);
+}
+
+TEST_F(CsvRunTest, SourceDependsOnRowsTableOrderAndCreate) {
+  open("a\n1\n2\n");
+  const auto file = csv::Order::file;
+  const std::string plain = csv_source_of(*source_, "t", file, false);
+  EXPECT_EQ(plain.size(), 16U);
+  EXPECT_EQ(plain, csv_source_of(*source_, "t", file, false));
+  EXPECT_NE(plain, csv_source_of(*source_, "u", file, false));
+  EXPECT_NE(plain, csv_source_of(*source_, "t", csv::Order::reverse, false));
+  EXPECT_NE(plain, csv_source_of(*source_, "t", file, true));
+  open("a\n9\n2\n");
+  EXPECT_NE(plain, csv_source_of(*source_, "t", file, false));
+}
+
+TEST_F(CsvRunTest, TableIsNamedAfterTheFile) {
+  EXPECT_EQ(csv_table_of("/data/foods.csv"), "foods");
+  EXPECT_EQ(csv_table_of("nutrient.csv"), "nutrients");
+  EXPECT_EQ(csv_table_of("-"), "");
+}
+
+}  // namespace
+}  // namespace turnstile

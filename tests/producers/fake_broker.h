@@ -1,0 +1,105 @@
+// A link whose other end is played by the test, with a clock of its own: receive() does not wait,
+// it moves the clock.
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "link/link.h"
+#include "proto/messages.h"
+
+namespace turnstile {
+
+class FakeBroker final : public Link {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  FakeBroker() { welcome.epoch = {1}; }
+
+  bool send(const Message& message) override {
+    if (!is_connected) {
+      return false;
+    }
+    sent.push_back(message);
+    if (answers) {
+      std::visit([this](const auto& m) { answer(m); }, message);
+    }
+    return true;
+  }
+
+  std::optional<Message> receive(std::chrono::milliseconds wait) override {
+    if (to_producer.empty()) {
+      now += wait;
+      if (wait.count() > 0 && on_wait) {
+        on_wait();
+      }
+    }
+    if (to_producer.empty()) {
+      return std::nullopt;
+    }
+    Message message = std::move(to_producer.front());
+    to_producer.pop_front();
+    return message;
+  }
+
+  void reconnect() override {
+    ++reconnects;
+    to_producer.clear();
+  }
+
+  // All messages of one kind that were sent so far.
+  template <typename M>
+  [[nodiscard]] std::vector<M> all() const {
+    std::vector<M> found;
+    for (const auto& message : sent) {
+      if (const auto* one = std::get_if<M>(&message)) {
+        found.push_back(*one);
+      }
+    }
+    return found;
+  }
+
+  [[nodiscard]] std::function<TimePoint()> clock() {
+    return [this] { return now; };
+  }
+
+  bool is_connected = true;
+  bool answers = true;  // at all
+  enum class Rows { applied, stored, ignored } rows = Rows::applied;
+  Welcome welcome = [] {
+    Welcome w;
+    w.credit_bytes = 1'000'000;
+    w.consumer_attached = true;
+    return w;
+  }();
+  TableState table_state = TableState::ready;
+
+  std::vector<Message> sent;
+  std::deque<Message> to_producer;
+  std::function<void()> on_wait;  // the producer waits, and nothing is on its way to it
+  TimePoint now{};
+  int reconnects = 0;
+
+ private:
+  void answer(const Hello& /*hello*/) { to_producer.push_back(welcome); }
+  void answer(const Heartbeat& heartbeat) { to_producer.push_back(heartbeat); }
+  void answer(const CheckTable& question) {
+    to_producer.push_back(TableAnswer{question.request, table_state, ""});
+  }
+  void answer(const Batch& batch) {
+    if (rows == Rows::stored) {
+      to_producer.push_back(Stored{batch.header.last()});
+    } else if (rows == Rows::applied) {
+      to_producer.push_back(Applied{batch.header.last(), 0, {}});
+    }
+  }
+  template <typename Other>
+  void answer(const Other& /*other*/) {}
+};
+
+}  // namespace turnstile

@@ -1,0 +1,499 @@
+#include "producers/producer.h"
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/producers/fake_broker.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+
+class ProducerTest : public ::testing::Test {
+ protected:
+  ProducerOptions options() {
+    ProducerOptions options;
+    options.id = {"p"};
+    options.clock = broker_.clock();
+    options.on_notice = [this](Notice what, const std::string& /*text*/) {
+      notices_.push_back(what);
+    };
+    options.on_dead = [this](const DeadRow& row) { dead_.push_back(row.sequence.value); };
+    options.interrupted = [this] { return is_interrupted_; };
+    return options;
+  }
+
+  static void append(Producer& producer, int rows) {
+    for (int i = 0; i < rows; ++i) {
+      ASSERT_TRUE(producer.append(std::array<std::string_view, 2>{"Ace", "Dog"}));
+    }
+  }
+
+  static void start(Producer& producer) {
+    ASSERT_TRUE(producer.start());
+    producer.into("pets", {"name", "breed"});
+  }
+
+  std::vector<std::uint32_t> batch_sizes() {
+    std::vector<std::uint32_t> sizes;
+    for (const auto& batch : broker_.all<Batch>()) {
+      sizes.push_back(batch.header.rows);
+    }
+    return sizes;
+  }
+
+  FakeBroker broker_;
+  std::vector<Notice> notices_;
+  std::vector<std::uint64_t> dead_;
+  bool is_interrupted_ = false;
+};
+
+using Sizes = std::vector<std::uint32_t>;
+using Notices = std::vector<Notice>;
+
+TEST_F(ProducerTest, NamedProducerGoesOnWhereItsRowsEnded) {
+  broker_.welcome.through = {41};
+  broker_.welcome.source = "s";
+  auto with = options();
+  with.named = true;
+  with.source = "s";
+  Producer producer(broker_, with);
+  const auto started = producer.start();
+  ASSERT_TRUE(started);
+  EXPECT_EQ(started->through, Sequence{41});
+  EXPECT_EQ(started->source, "s");
+  producer.into("pets", {"name", "breed"});
+  const auto sequence = producer.append(std::array<std::string_view, 2>{"Ace", "Dog"});
+  ASSERT_TRUE(sequence);
+  EXPECT_EQ(*sequence, Sequence{42});
+  const auto hello = broker_.all<Hello>();
+  ASSERT_EQ(hello.size(), 1U);
+  EXPECT_TRUE(hello[0].named);
+  EXPECT_EQ(hello[0].epoch, Epoch{0});
+}
+
+TEST_F(ProducerTest, EveryRowIsInTheSummaryAtTheEnd) {
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 2500);
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished);
+  EXPECT_TRUE(*finished);
+  const Summary summary = producer.summary();
+  EXPECT_EQ(summary.appended, 2500U);
+  EXPECT_EQ(summary.sent, 2500U);
+  EXPECT_EQ(summary.stored, 2500U);
+  EXPECT_EQ(summary.applied, 2500U);
+  EXPECT_EQ(summary.unacknowledged, 0U);
+  EXPECT_EQ(broker_.all<Bye>().size(), 1U);
+}
+
+TEST_F(ProducerTest, BatchCarriesTableColumnsAndTaskDuration) {
+  auto with = options();
+  with.task_duration = seconds(3);
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 1);
+  const auto batches = broker_.all<Batch>();
+  ASSERT_EQ(batches.size(), 1U);
+  const auto header = decode_batch_header(batches[0].header_frame.view());
+  ASSERT_TRUE(header);
+  EXPECT_EQ(header->producer.text, "p");
+  EXPECT_EQ(header->table, "pets");
+  EXPECT_EQ(header->columns, (std::vector<std::string>{"name", "breed"}));
+  EXPECT_EQ(header->task_duration, seconds(3));
+  EXPECT_EQ(header->epoch, Epoch{1});
+}
+
+TEST_F(ProducerTest, FirstRowGoesAtOnceAndLaterOnesGatherWhileItIsOnItsWay) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 4);
+  EXPECT_EQ(batch_sizes(), (Sizes{1}));
+  broker_.to_producer.push_back(Stored{Sequence{1}});
+  ASSERT_TRUE(producer.pump(milliseconds(0)));
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 3}));
+}
+
+TEST_F(ProducerTest, FullBatchGoesWithoutWaitingForAnAnswer) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  auto with = options();
+  with.batch_rows = 10;
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 25);
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 10, 10}));
+}
+
+TEST_F(ProducerTest, BatchOfLongRowsIsCutByItsBytes) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  const std::string text(20'000, 'x');
+  for (int i = 0; i < 7; ++i) {
+    ASSERT_TRUE(producer.append(std::array<std::string_view, 2>{text, "Dog"}));
+  }
+  producer.flush();
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 3, 3, 1}));
+}
+
+TEST_F(ProducerTest, RowAboveTheLimitIsRefusedAndTheNextOneIsTaken) {
+  Producer producer(broker_, options());
+  start(producer);
+  const std::string text(limits::kRowsBytes, 'x');
+  const auto refused = producer.append(std::array<std::string_view, 2>{text, "Dog"});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::bad_input);
+  append(producer, 1);
+  ASSERT_TRUE(producer.finish());
+  EXPECT_EQ(producer.summary().applied, 1U);
+}
+
+TEST_F(ProducerTest, FlushSendsWhatWasGathered) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 3);
+  producer.flush();
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 2}));
+}
+
+TEST_F(ProducerTest, OtherTableBeginsAnotherBatch) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 3);
+  producer.into("others", {"a", "b"});
+  append(producer, 1);
+  producer.flush();
+  const auto batches = broker_.all<Batch>();
+  ASSERT_EQ(batches.size(), 3U);
+  EXPECT_EQ(batches[1].header.table, "pets");
+  EXPECT_EQ(batches[2].header.table, "others");
+}
+
+TEST_F(ProducerTest, AppendWaitsWhileTooMuchIsHeld) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  auto with = options();
+  with.max_unacked_bytes = 100'000;
+  with.batch_rows = 10;
+  Producer producer(broker_, with);
+  start(producer);
+  int waits = 0;
+  broker_.on_wait = [&] {
+    ++waits;
+    broker_.to_producer.push_back(Stored{broker_.all<Batch>().back().header.last()});
+  };
+  const std::string text(20'000, 'x');
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(producer.append(std::array<std::string_view, 2>{text, "Dog"}));
+  }
+  EXPECT_GT(waits, 0);
+}
+
+TEST_F(ProducerTest, InterruptEndsTheWaitForRoom) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  auto with = options();
+  with.max_unacked_bytes = 10;
+  Producer producer(broker_, with);
+  start(producer);
+  broker_.on_wait = [&] { is_interrupted_ = true; };
+  append(producer, 1);
+  EXPECT_TRUE(is_interrupted_);
+}
+
+TEST_F(ProducerTest, FinishWaitsForTheLevelThatIsWanted) {
+  broker_.rows = FakeBroker::Rows::stored;
+  auto with = options();
+  with.ack = Ack::stored;
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 3);
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished);
+  EXPECT_TRUE(*finished);
+  EXPECT_EQ(producer.summary().stored, 3U);
+  EXPECT_EQ(producer.summary().applied, 0U);
+}
+
+TEST_F(ProducerTest, WaitForAConsumerIsTold) {
+  broker_.rows = FakeBroker::Rows::stored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 3);
+  broker_.on_wait = [&] {
+    if (!notices_.empty()) {
+      broker_.to_producer.push_back(Applied{Sequence{3}, 0, {}});
+    }
+  };
+  ASSERT_TRUE(producer.finish());
+  EXPECT_EQ(notices_, (Notices{Notice::stored_only}));
+}
+
+TEST_F(ProducerTest, FinishGivesUpAtItsDeadline) {
+  broker_.rows = FakeBroker::Rows::stored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 3);
+  const auto finished = producer.finish(broker_.now + seconds(2));
+  ASSERT_TRUE(finished);
+  EXPECT_FALSE(*finished);
+  EXPECT_EQ(producer.summary().unacknowledged, 3U);
+}
+
+TEST_F(ProducerTest, InterruptEndsFinish) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  broker_.on_wait = [&] { is_interrupted_ = true; };
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished);
+  EXPECT_FALSE(*finished);
+}
+
+TEST_F(ProducerTest, DeadRowsAreToldAsTheyComeAndNotCountedAsApplied) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 3);
+  producer.flush();
+  broker_.to_producer.push_back(Applied{Sequence{2}, 1, {{{2}, "no such table: pets"}}});
+  broker_.to_producer.push_back(Applied{Sequence{3}, 1, {{{3}, "no such table: pets"}}});
+  ASSERT_TRUE(producer.finish());
+  EXPECT_EQ(dead_, (std::vector<std::uint64_t>{2, 3}));
+  const Summary summary = producer.summary();
+  EXPECT_EQ(summary.dead_count, 2U);
+  EXPECT_EQ(summary.applied, 1U);
+  ASSERT_EQ(summary.dead.size(), 2U);
+  EXPECT_EQ(summary.dead[0].reason, "no such table: pets");
+}
+
+TEST_F(ProducerTest, DefinitionTakesANumberAndIsNoRow) {
+  Producer producer(broker_, options());
+  ASSERT_TRUE(producer.start());
+  const auto sequence = producer.define("t", {"a", "b"}, {"INTEGER", "TEXT"});
+  ASSERT_TRUE(sequence);
+  EXPECT_EQ(*sequence, Sequence{1});
+  producer.into("t", {"a", "b"});
+  append(producer, 2);
+  ASSERT_TRUE(producer.finish());
+  const auto batches = broker_.all<Batch>();
+  ASSERT_GE(batches.size(), 2U);
+  EXPECT_EQ(batches[0].header.kind, BatchKind::define);
+  EXPECT_EQ(batches[1].header.first, Sequence{2});
+  DecodedRows rows;
+  ASSERT_TRUE(decode_rows(batches[0].rows_frame.view(), 1, rows));
+  EXPECT_EQ(std::get<std::string_view>(rows.row(0)[1]), "TEXT");
+  EXPECT_EQ(producer.summary().appended, 2U);
+  EXPECT_EQ(producer.summary().applied, 2U);
+}
+
+TEST_F(ProducerTest, TableIsAskedFor) {
+  broker_.table_state = TableState::missing_table;
+  Producer producer(broker_, options());
+  ASSERT_TRUE(producer.start());
+  const auto answer = producer.check_table("pets", {"name"});
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->state, TableState::missing_table);
+}
+
+TEST_F(ProducerTest, TableThatNobodyAnswersForIsUnknown) {
+  Producer producer(broker_, options());
+  ASSERT_TRUE(producer.start());
+  broker_.answers = false;
+  broker_.on_wait = [&] { broker_.to_producer.push_back(Heartbeat{}); };
+  const auto answer = producer.check_table("pets", {"name"});
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->state, TableState::unknown);
+}
+
+TEST_F(ProducerTest, BrokerThatDoesNotKnowTheConnectionGetsHelloAndTheRowsAgain) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  broker_.rows = FakeBroker::Rows::applied;
+  broker_.to_producer.push_back(Refusal{RefusalCode::hello_first, {}, ""});
+  broker_.to_producer.push_back(Refusal{RefusalCode::hello_first, {}, ""});
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished);
+  const auto hellos = broker_.all<Hello>();
+  ASSERT_EQ(hellos.size(), 2U);
+  EXPECT_EQ(hellos[1].epoch, Epoch{1});
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 1}));
+  EXPECT_EQ(notices_, (Notices{Notice::connected}));
+}
+
+TEST_F(ProducerTest, HelloNamesTheOutcomesThatAreKnown) {
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  ASSERT_TRUE(producer.pump(milliseconds(0)));
+  broker_.to_producer.push_back(Refusal{RefusalCode::hello_first, {}, ""});
+  ASSERT_TRUE(producer.pump(milliseconds(0)));
+  ASSERT_EQ(broker_.all<Hello>().size(), 2U);
+  EXPECT_EQ(broker_.all<Hello>()[1].known, Sequence{1});
+}
+
+TEST_F(ProducerTest, LostHelloIsSaidAgain) {
+  broker_.answers = false;
+  broker_.on_wait = [&] {
+    if (broker_.all<Hello>().size() == 2) {
+      broker_.to_producer.push_back(broker_.welcome);
+    }
+  };
+  Producer producer(broker_, options());
+  EXPECT_TRUE(producer.start());
+}
+
+TEST_F(ProducerTest, SilentBrokerIsToldOfAfterTwoSecondsAndOnce) {
+  broker_.is_connected = false;
+  Producer producer(broker_, options());
+  broker_.on_wait = [&] {
+    if (broker_.now.time_since_epoch() < seconds(2)) {
+      EXPECT_TRUE(notices_.empty());
+    }
+    broker_.is_connected = broker_.now.time_since_epoch() > seconds(10);
+  };
+  ASSERT_TRUE(producer.start());
+  EXPECT_EQ(notices_, (Notices{Notice::unreachable, Notice::connected}));
+  EXPECT_EQ(broker_.reconnects, 0) << "a link that never connected does so by itself";
+}
+
+TEST_F(ProducerTest, TimeoutSaysHowManyRowsWereNotAcknowledged) {
+  auto with = options();
+  with.timeout = seconds(30);
+  Producer producer(broker_, with);
+  start(producer);
+  broker_.is_connected = false;
+  append(producer, 12);
+  const auto began = broker_.now;
+  const auto finished = producer.finish();
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code, Errc::unreachable);
+  EXPECT_THAT(finished.error().what, HasSubstr("for 30 s; 12 rows are not acknowledged"));
+  EXPECT_GE(broker_.now - began, seconds(30));
+  EXPECT_LT(broker_.now - began, seconds(31));
+}
+
+TEST_F(ProducerTest, NoTimeoutWaitsForAnHour) {
+  broker_.is_connected = false;
+  broker_.on_wait = [&] { broker_.is_connected = broker_.now.time_since_epoch() > seconds(3600); };
+  Producer producer(broker_, options());
+  EXPECT_TRUE(producer.start());
+}
+
+TEST_F(ProducerTest, BrokerThatFallsSilentGetsANewConnection) {
+  Producer producer(broker_, options());
+  start(producer);
+  broker_.answers = false;
+  append(producer, 1);
+  broker_.on_wait = [&] { broker_.answers = broker_.reconnects > 0; };
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished);
+  EXPECT_TRUE(*finished);
+  EXPECT_EQ(broker_.reconnects, 1);
+  EXPECT_EQ(broker_.all<Hello>().size(), 2U);
+  EXPECT_EQ(batch_sizes(), (Sizes{1, 1}));
+}
+
+TEST_F(ProducerTest, IdleProducerSendsHeartbeats) {
+  Producer producer(broker_, options());
+  start(producer);
+  ASSERT_TRUE(producer.pump(seconds(11)));
+  EXPECT_EQ(broker_.all<Heartbeat>().size(), 5U);
+  EXPECT_EQ(broker_.reconnects, 0);
+  EXPECT_TRUE(notices_.empty());
+}
+
+TEST_F(ProducerTest, BusyBrokerGetsTheRowsAgainAndIsToldOfOnce) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  int refusals = 0;
+  broker_.to_producer.push_back(Refusal{RefusalCode::busy, {1}, "the journal is full"});
+  broker_.on_wait = [&] {
+    if (batch_sizes().size() < static_cast<std::size_t>(refusals) + 2) {
+      return;
+    }
+    if (++refusals < 3) {
+      broker_.to_producer.push_back(Refusal{RefusalCode::busy, {1}, "the journal is full"});
+    } else {
+      broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+    }
+  };
+  ASSERT_TRUE(producer.finish());
+  EXPECT_EQ(batch_sizes().size(), 4U);
+  EXPECT_EQ(notices_, (Notices{Notice::busy, Notice::busy_over}));
+}
+
+TEST_F(ProducerTest, OlderProcessOfANameStopsWhenANewerOneStarts) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  broker_.to_producer.push_back(Refusal{RefusalCode::fenced, {}, ""});
+  const auto finished = producer.finish();
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code, Errc::fenced);
+  EXPECT_THAT(finished.error().what,
+              HasSubstr("a newer process with the name 'p' has started; this one stops"));
+  EXPECT_FALSE(producer.append(std::array<std::string_view, 2>{"Ace", "Dog"}));
+}
+
+TEST_F(ProducerTest, FinalRefusalEndsWithItsText) {
+  for (const auto code : {RefusalCode::hole, RefusalCode::other_source, RefusalCode::version,
+                          RefusalCode::malformed}) {
+    FakeBroker broker;
+    broker.rows = FakeBroker::Rows::ignored;
+    auto with = options();
+    with.clock = broker.clock();
+    Producer producer(broker, with);
+    start(producer);
+    append(producer, 1);
+    broker.to_producer.push_back(Refusal{code, {}, "this and that"});
+    const auto finished = producer.finish();
+    ASSERT_FALSE(finished);
+    EXPECT_EQ(finished.error().code, Errc::refused);
+    EXPECT_THAT(finished.error().what, HasSubstr("this and that"));
+  }
+}
+
+TEST_F(ProducerTest, OtherVersionOfTheProtocolIsRefused) {
+  broker_.welcome.version = 99;
+  Producer producer(broker_, options());
+  const auto started = producer.start();
+  ASSERT_FALSE(started);
+  EXPECT_THAT(started.error().what, HasSubstr("version 99"));
+}
+
+TEST_F(ProducerTest, WaitingTimesAreMeasured) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  const auto began = broker_.now;
+  broker_.on_wait = [&] {
+    if (broker_.now - began >= seconds(3)) {
+      broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+    }
+  };
+  ASSERT_TRUE(producer.finish());
+  EXPECT_EQ(producer.summary().waited_total, seconds(3));
+  EXPECT_EQ(producer.summary().waited_longest, seconds(3));
+}
+
+}  // namespace
+}  // namespace turnstile

@@ -1,0 +1,143 @@
+// The disk fails: nothing is acknowledged that is not there (promises 1 and 8).
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "store/target.h"
+#include "tests/store/fixture.h"
+#include "tests/support/fault_vfs.h"
+
+namespace turnstile::test {
+namespace {
+
+using ::testing::HasSubstr;
+using File = FaultVfs::File;
+using Operation = FaultVfs::Operation;
+
+class FailureTest : public StoreTest {
+ protected:
+  void SetUp() override {
+    target_ = open(faulty());
+    write(*target_, header_of("p", 1, 1, "pets", {"name"}), {{"Ace"}});
+  }
+  store::TargetOptions faulty() {
+    auto with = options();
+    with.vfs = vfs_.name();
+    return with;
+  }
+  Result<void> write_second() {
+    return target_->begin()
+        .and_then([&] {
+          return target_->apply(header_of("p", 2, 1, "pets", {"name"}),
+                                frame_of({{"Buddy"}}).view());
+        })
+        .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
+  }
+
+  FaultVfs vfs_;
+  std::unique_ptr<store::Target> target_;
+};
+
+TEST_F(FailureTest, EveryCommitIsSynced) {
+  const int before = vfs_.syncs();
+  ASSERT_TRUE(write_second());
+  EXPECT_GT(vfs_.syncs(), before);
+}
+
+TEST_F(FailureTest, FullDiskLeavesNothingAppliedAndTheSameBatchCanBeTriedAgain) {
+  vfs_.fail(Operation::write, File::wal, 1, SQLITE_FULL);
+  const auto written = write_second();
+  ASSERT_FALSE(written);
+  EXPECT_EQ(vfs_.failures(), 1);
+  EXPECT_EQ(written.error().code, Errc::full);
+  EXPECT_THAT(written.error().what, HasSubstr("no space left"));
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 1);
+  EXPECT_EQ(target_->progress({"p"}, {0})->through, Sequence{1});
+  ASSERT_TRUE(write_second());
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 2);
+}
+
+TEST_F(FailureTest, AfterAFailedSyncEveryCallFailsUntilTheTargetIsOpenedAnew) {
+  vfs_.fail(Operation::sync, File::wal, 1, SQLITE_IOERR_FSYNC);
+  auto written = write_second();
+  ASSERT_FALSE(written);
+  EXPECT_EQ(vfs_.failures(), 1);
+  EXPECT_EQ(written.error().code, Errc::io);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(target_->begin().error().code, Errc::io);
+    EXPECT_EQ(target_->commit().error().code, Errc::io);
+    EXPECT_EQ(target_->take_over().error().code, Errc::io);
+    EXPECT_EQ(target_->progress({"p"}, {0}).error().code, Errc::io);
+    EXPECT_EQ(target_->housekeeping().error().code, Errc::io);
+    EXPECT_EQ(target_->check_table("pets", {"name"}).error().code, Errc::io);
+  }
+  target_.reset();
+  target_ = open(faulty());
+  // Whether the row is there is for the file to say; it comes again and is there once.
+  ASSERT_TRUE(write_second());
+  EXPECT_EQ(number("SELECT count(*) FROM pets WHERE name = 'Buddy'"), 1);
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 2);
+}
+
+TEST_F(FailureTest, WriteErrorEndsTheTargetToo) {
+  vfs_.fail(Operation::write, File::wal, 1, SQLITE_IOERR_WRITE);
+  ASSERT_FALSE(write_second());
+  EXPECT_EQ(target_->begin().error().code, Errc::io);
+}
+
+TEST_F(FailureTest, FailedSyncOfTheTargetItselfIsNotHiddenByTheCommitBeforeIt) {
+  // Enough pages for a checkpoint, which syncs the database file after the commit.
+  const std::string big(std::size_t{1024} * 1024, 'x');
+  vfs_.fail(Operation::sync, File::database, 1, SQLITE_IOERR_FSYNC);
+  std::uint64_t sequence = 2;
+  bool failed = false;
+  for (int i = 0; i < 40 && !failed; ++i) {
+    ASSERT_TRUE(target_->begin());
+    const std::vector<Row> rows(3, Row{std::string_view(big)});
+    ASSERT_TRUE(
+        target_->apply(header_of("p", sequence, 3, "pets", {"name"}), frame_of(rows).view()));
+    sequence += 3;
+    // The commit itself is synced in the write-ahead log, so it is true.
+    ASSERT_TRUE(target_->commit());
+    failed = vfs_.failures() > 0;
+  }
+  ASSERT_TRUE(failed);
+  EXPECT_EQ(target_->begin().error().code, Errc::io);
+  target_.reset();
+  target_ = open(faulty());
+  EXPECT_EQ(target_->progress({"p"}, {0})->through.value, sequence - 1);
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), static_cast<std::int64_t>(sequence - 1));
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(FailureTest, EveryPlaceOfAFullDiskLeavesAllOrNothing) {
+  run("CREATE TABLE n(id INTEGER UNIQUE, filler TEXT)");
+  const std::string filler(3000, 'f');
+  std::uint64_t first = 1;
+  for (int nth = 1; nth <= 30; ++nth) {
+    std::vector<Row> rows;
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      rows.push_back({static_cast<std::int64_t>(first + i), std::string_view(filler)});
+    }
+    const Bytes frame = frame_of(rows);
+    const auto header = header_of("n", first, rows.size(), "n", {"id", "filler"});
+    vfs_.fail(Operation::write, File::any, nth, SQLITE_FULL);
+    const auto tried = target_->begin()
+                           .and_then([&] { return target_->apply(header, frame.view()); })
+                           .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
+    vfs_.fail_no_more();
+    EXPECT_EQ(number("SELECT count(*) FROM n"),
+              static_cast<std::int64_t>(tried ? first + 59 : first - 1));
+    if (!tried) {
+      EXPECT_EQ(tried.error().code, Errc::full) << tried.error().what;
+      EXPECT_EQ(write_frame(*target_, header, frame.view()).rows_applied, 60U);
+    }
+    first += 60;
+  }
+  EXPECT_GT(vfs_.failures(), 5);
+  EXPECT_EQ(number("SELECT count(DISTINCT id) FROM n"), static_cast<std::int64_t>(first - 1));
+}
+
+}  // namespace
+}  // namespace turnstile::test

@@ -1,0 +1,296 @@
+#include "store/target.h"
+
+#include <gmock/gmock.h>
+
+#include "tests/store/fixture.h"
+
+namespace turnstile::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+const std::vector<std::string> pet_columns{"name", "breed"};
+
+std::vector<Row> pets(std::size_t count) {
+  return {count, Row{"Ace", "Dog"}};
+}
+
+class TargetTest : public StoreTest {
+ protected:
+  void SetUp() override { target_ = open(options()); }
+
+  store::BatchOutcome write_pets(std::uint64_t first, std::size_t count) {
+    return write(*target_, header_of("p", first, count, "pets", pet_columns), pets(count));
+  }
+  [[nodiscard]] std::int64_t count_pets() const { return number("SELECT count(*) FROM pets"); }
+
+  std::unique_ptr<store::Target> target_;
+};
+
+TEST_F(TargetTest, RowsAndProgressAreInTheFileAfterTheCommit) {
+  const auto outcome = write_pets(1, 2);
+  EXPECT_EQ(outcome.outcome, Outcome::applied);
+  EXPECT_EQ(outcome.through, Sequence{2});
+  EXPECT_EQ(outcome.rows_applied, 2U);
+  EXPECT_EQ(count_pets(), 2);
+  EXPECT_EQ(word("SELECT group_concat(producer || epoch || through || rows_applied || rows_dead) "
+                 "FROM turnstile_producers"),
+            "p1220");
+  EXPECT_EQ(number("SELECT updated_at_ms FROM turnstile_producers"), now_ms_);
+}
+
+TEST_F(TargetTest, NothingIsInTheFileBeforeTheCommit) {
+  ASSERT_TRUE(target_->begin());
+  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_producers"), 0);
+  target_->rollback();
+  EXPECT_FALSE(target_->progress({"p"}, {0})->known);
+  EXPECT_EQ(write_pets(1, 1).rows_applied, 1U);
+}
+
+TEST_F(TargetTest, ResentBatchIsAppliedOnceAndGivesTheOutcomeThatItHad) {
+  run("CREATE TABLE u(id INTEGER UNIQUE)");
+  const auto header = header_of("p", 1, 3, "u", {"id"});
+  const std::vector<Row> rows{{std::int64_t{1}}, {std::int64_t{1}}, {std::int64_t{2}}};
+  const auto once = write(*target_, header, rows);
+  const auto again = write(*target_, header, rows);
+  EXPECT_EQ(number("SELECT count(*) FROM u"), 2);
+  EXPECT_EQ(once.dead_count, 1U);
+  EXPECT_EQ(again.rows_applied, 0U);
+  EXPECT_EQ(again.through, once.through);
+  EXPECT_EQ(again.dead_count, 1U);
+  ASSERT_THAT(again.dead, SizeIs(1));
+  EXPECT_EQ(again.dead[0].sequence, Sequence{2});
+  EXPECT_EQ(again.dead[0].reason, "UNIQUE constraint failed: u.id");
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_dead_letters"), 1);
+}
+
+TEST_F(TargetTest, OverlappingBatchAppliesOnlyTheNewRows) {
+  run("CREATE TABLE n(v)");
+  write(*target_, header_of("p", 1, 3, "n", {"v"}),
+        {{std::int64_t{1}}, {std::int64_t{2}}, {std::int64_t{3}, std::int64_t{3}}});
+  const auto outcome =
+      write(*target_, header_of("p", 2, 4, "n", {"v"}),
+            {{std::int64_t{20}}, {std::int64_t{30}}, {std::int64_t{4}}, {std::int64_t{1}}});
+  EXPECT_EQ(outcome.rows_applied, 2U);
+  EXPECT_EQ(outcome.through, Sequence{5});
+  EXPECT_EQ(outcome.dead_count, 1U);  // the third, from before
+  EXPECT_EQ(outcome.dead.at(0).sequence, Sequence{3});
+  EXPECT_EQ(word("SELECT group_concat(v) FROM (SELECT v FROM n ORDER BY rowid)"), "1,2,4,1");
+}
+
+TEST_F(TargetTest, HoleAppliesNothingAndSaysWhere) {
+  write_pets(1, 2);
+  const auto outcome = write_pets(4, 2);
+  EXPECT_EQ(outcome.outcome, Outcome::hole);
+  EXPECT_EQ(outcome.through, Sequence{2});
+  EXPECT_EQ(count_pets(), 2);
+  EXPECT_EQ(write(*target_, header_of("stranger", 2, 1, "pets", pet_columns), pets(1)).outcome,
+            Outcome::hole);
+}
+
+TEST_F(TargetTest, BatchWithoutRowsOrSequenceAppliesNothing) {
+  EXPECT_EQ(write_pets(1, 0).outcome, Outcome::hole);
+  EXPECT_EQ(write_pets(0, 1).outcome, Outcome::hole);
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_producers"), 0);
+}
+
+TEST_F(TargetTest, OlderEpochIsFencedAndNewerOneTakesOver) {
+  auto header = header_of("p", 1, 1, "pets", pet_columns);
+  header.epoch = {5};
+  write(*target_, header, pets(1));
+  header.first = {2};
+  header.epoch = {4};
+  EXPECT_EQ(write(*target_, header, pets(1)).outcome, Outcome::fenced);
+  EXPECT_EQ(count_pets(), 1);
+  // A newer epoch fences even when all that it sends was applied before.
+  header.first = {1};
+  header.epoch = {6};
+  EXPECT_EQ(write(*target_, header, pets(1)).rows_applied, 0U);
+  header.first = {2};
+  header.epoch = {5};
+  EXPECT_EQ(write(*target_, header, pets(1)).outcome, Outcome::fenced);
+}
+
+TEST_F(TargetTest, OtherSourceIsRefusedAndNoSourceIsNot) {
+  auto header = header_of("p", 1, 1, "pets", pet_columns);
+  header.source = "one.csv";
+  write(*target_, header, pets(1));
+  header.first = {2};
+  header.source = "two.csv";
+  EXPECT_EQ(write(*target_, header, pets(1)).outcome, Outcome::other_source);
+  header.source = "";
+  EXPECT_EQ(write(*target_, header, pets(1)).outcome, Outcome::applied);
+  EXPECT_EQ(target_->progress({"p"}, {0})->source, "one.csv");
+  EXPECT_EQ(count_pets(), 2);
+}
+
+TEST_F(TargetTest, SeveralBatchesOfOneProducerFitInOneTransaction) {
+  ASSERT_TRUE(target_->begin());
+  for (std::uint64_t first : {1U, 3U, 3U, 5U}) {
+    ASSERT_TRUE(
+        target_->apply(header_of("p", first, 2, "pets", pet_columns), frame_of(pets(2)).view()));
+  }
+  ASSERT_TRUE(target_->commit());
+  EXPECT_EQ(count_pets(), 6);
+  EXPECT_EQ(target_->progress({"p"}, {0})->through, Sequence{6});
+}
+
+TEST_F(TargetTest, ProgressTellsDeadLettersBehindASequence) {
+  run("CREATE TABLE u(id INTEGER UNIQUE)");
+  const Row same{std::int64_t{1}};
+  write(*target_, header_of("p", 1, 4, "u", {"id"}), {same, same, same, same});
+  const auto all = target_->progress({"p"}, {0});
+  EXPECT_EQ(all->dead_count, 3U);
+  const auto some = target_->progress({"p"}, {2});
+  EXPECT_EQ(some->dead_count, 2U);
+  EXPECT_EQ(some->dead.at(0).sequence, Sequence{3});
+  EXPECT_EQ(some->epoch, Epoch{1});
+  EXPECT_TRUE(some->known);
+  EXPECT_FALSE(target_->progress({"q"}, {0})->known);
+}
+
+TEST_F(TargetTest, SecondTargetFencesTheFirstInItsNextTransaction) {
+  write_pets(1, 1);
+  auto second = open(options());
+  const auto begun = target_->begin();
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code, Errc::fenced);
+  EXPECT_THAT(begun.error().what, HasSubstr("generation 2"));
+  EXPECT_FALSE(target_->apply(header_of("p", 2, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  write(*second, header_of("p", 2, 1, "pets", pet_columns), pets(1));
+  EXPECT_EQ(count_pets(), 2);
+}
+
+TEST_F(TargetTest, TargetThatOnlyStandsByWritesNothing) {
+  auto waiting = store::Target::open(options());
+  ASSERT_TRUE(waiting);
+  const auto begun = (*waiting)->begin();
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code, Errc::fenced);
+  EXPECT_EQ(write_pets(1, 1).rows_applied, 1U);
+}
+
+TEST_F(TargetTest, GenerationGrowsByOneForEachWriter) {
+  EXPECT_EQ(target_->take_over()->value, 2U);
+  EXPECT_EQ(target_->take_over()->value, 3U);
+}
+
+TEST_F(TargetTest, CommitWithoutTransactionIsAnError) {
+  EXPECT_FALSE(target_->commit());
+  EXPECT_FALSE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+}
+
+TEST_F(TargetTest, IdleProducerIsForgottenAndItsNameStartsAnew) {
+  run("CREATE TABLE u(id INTEGER UNIQUE)");
+  const Row same{std::int64_t{1}};
+  write(*target_, header_of("old", 1, 2, "u", {"id"}), {same, same});
+  now_ms_ += std::chrono::milliseconds(std::chrono::hours{24 * 29}).count();
+  write(*target_, header_of("new", 1, 1, "u", {"id"}), {{std::int64_t{2}}});
+  ASSERT_TRUE(target_->housekeeping());
+  EXPECT_TRUE(target_->progress({"old"}, {0})->known);
+  now_ms_ += std::chrono::milliseconds(std::chrono::hours{25}).count();
+  ASSERT_TRUE(target_->housekeeping());
+  EXPECT_FALSE(target_->progress({"old"}, {0})->known);
+  EXPECT_TRUE(target_->progress({"new"}, {0})->known);
+  // The letter stays for people, but is no answer to the new life's second row.
+  EXPECT_EQ(target_->dead_letters(), 1U);
+  const std::vector<Row> rows{{std::int64_t{3}}, {std::int64_t{4}}};
+  write(*target_, header_of("old", 1, 2, "u", {"id"}), rows);
+  EXPECT_EQ(write(*target_, header_of("old", 1, 2, "u", {"id"}), rows).dead_count, 0U);
+}
+
+TEST_F(TargetTest, TaskDurationHoldsTheFileAndAsksTheCaller) {
+  auto asking = options();
+  int asked = 0;
+  bool locked_out = false;
+  asking.while_waiting = [&] {
+    ++asked;
+    auto other = sqlite::Connection::open(db(), sqlite::Access::read_write);
+    locked_out = !other->execute("BEGIN IMMEDIATE");
+    return false;  // ends the holding, long before its time
+  };
+  target_ = open(asking);
+  auto header = header_of("p", 1, 1, "pets", pet_columns);
+  header.task_duration = std::chrono::milliseconds{60'000};
+  EXPECT_EQ(write(*target_, header, pets(1)).rows_applied, 1U);
+  EXPECT_EQ(asked, 1);
+  EXPECT_TRUE(locked_out);
+  EXPECT_EQ(count_pets(), 1);
+}
+
+TEST_F(TargetTest, LockedTargetSaysSoAndCanBeTriedAgain) {
+  auto other = sqlite::Connection::open(db(), sqlite::Access::read_write);
+  ASSERT_TRUE(other->execute("BEGIN IMMEDIATE"));
+  const auto begun = target_->begin();
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code, Errc::locked);
+  EXPECT_THAT(begun.error().what, HasSubstr("another program holds"));
+  EXPECT_THAT(begun.error().what, HasSubstr(db().string()));
+  EXPECT_FALSE(begun.error().hint.empty());
+  ASSERT_TRUE(other->execute("COMMIT"));
+  EXPECT_EQ(write_pets(1, 1).rows_applied, 1U);
+}
+
+TEST_F(TargetTest, FileInRollbackJournalModeIsSwitchedToWal) {
+  target_.reset();
+  ASSERT_TRUE(std::filesystem::remove(db()));
+  run("PRAGMA journal_mode=DELETE; CREATE TABLE mine(x); INSERT INTO mine VALUES (1)");
+  target_ = open(options());
+  EXPECT_EQ(word("PRAGMA journal_mode"), "wal");
+  EXPECT_EQ(number("SELECT x FROM mine"), 1);
+}
+
+TEST_F(TargetTest, NewFileHasPagesOf16KiB) {
+  EXPECT_EQ(number("PRAGMA page_size"), 16384);
+}
+
+TEST_F(TargetTest, NewerFormatVersionIsLeftAlone) {
+  target_.reset();
+  run("UPDATE turnstile_meta SET value = 2 WHERE key = 'format_version'");
+  auto opened = store::Target::open(options());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::unreachable);
+  EXPECT_THAT(opened.error().what, HasSubstr("format version 2"));
+}
+
+TEST_F(TargetTest, FileThatIsNoDatabaseIsNamed) {
+  auto other = options();
+  other.path = folder_ / "notes.txt";
+  write_text(other.path, std::string(4096, 'x'));
+  auto opened = store::Target::open(other);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::unreachable);
+  EXPECT_THAT(opened.error().what, HasSubstr("notes.txt is not an SQLite database"));
+  EXPECT_EQ(read_text(other.path), std::string(4096, 'x'));
+}
+
+TEST_F(TargetTest, LabTablesAppearOnlyWhenTheyAreNamed) {
+  EXPECT_EQ(number("SELECT count(*) FROM sqlite_schema WHERE name IN ('pets', 'nutrients')"), 0);
+  EXPECT_EQ(target_->check_table("nutrients", {"id", "time"})->state, TableState::ready);
+  EXPECT_EQ(number("SELECT count(*) FROM sqlite_schema WHERE name = 'nutrients'"), 1);
+  EXPECT_EQ(number("SELECT count(*) FROM sqlite_schema WHERE name = 'pets'"), 0);
+  write_pets(1, 1);
+  EXPECT_EQ(count_pets(), 1);
+}
+
+TEST_F(TargetTest, CheckTableNamesWhatIsMissing) {
+  run("CREATE TABLE t(a, b); CREATE VIEW v AS SELECT a FROM t");
+  EXPECT_EQ(target_->check_table("t", {"a", "B"})->state, TableState::ready);
+  auto answer = target_->check_table("none", {"a"});
+  EXPECT_EQ(answer->state, TableState::missing_table);
+  EXPECT_EQ(answer->detail, "no such table: none");
+  answer = target_->check_table("t", {"a", "c"});
+  EXPECT_EQ(answer->state, TableState::missing_column);
+  EXPECT_EQ(answer->detail, "table t has no column named c");
+  answer = target_->check_table("v", {"a"});
+  EXPECT_EQ(answer->state, TableState::unusable);
+  EXPECT_EQ(answer->detail, "cannot modify v because it is a view");
+  EXPECT_EQ(target_->check_table("t", {"a", "A"})->state, TableState::unusable);
+  EXPECT_EQ(target_->check_table("turnstile_meta", {"key"})->state, TableState::unusable);
+  EXPECT_EQ(target_->check_table("sqlite_schema", {"sql"})->state, TableState::unusable);
+}
+
+}  // namespace
+}  // namespace turnstile::test

@@ -1,0 +1,471 @@
+// Promise 5: the text log holds exactly the committed rows of its table, in commit order, once
+// each.
+#include "store/text_log.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+
+#include "store/target.h"
+#include "store/text_file.h"
+#include "tests/store/fixture.h"
+
+namespace turnstile::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// What goes wrong with the files that faulty_files() opens.
+struct Faults {
+  std::optional<Error> on_write;
+  std::optional<Error> on_sync;
+  std::size_t at_most = std::string::npos;  // bytes that one write takes
+  int syncs = 0;
+};
+
+class FaultyFile final : public store::TextFile {
+ public:
+  FaultyFile(std::unique_ptr<store::TextFile> file, Faults& faults)
+      : file_(std::move(file)), faults_(faults) {}
+
+  Result<std::uint64_t> size() override { return file_->size(); }
+  Result<std::size_t> write_some(std::uint64_t offset, std::string_view bytes) override {
+    if (faults_.on_write) {
+      // Part of it arrives, as on a disk that fills up.
+      static_cast<void>(file_->write_some(offset, bytes.substr(0, bytes.size() / 2)));
+      return tl::make_unexpected(*faults_.on_write);
+    }
+    return file_->write_some(offset, bytes.substr(0, faults_.at_most));
+  }
+  Result<void> truncate(std::uint64_t length) override { return file_->truncate(length); }
+  Result<void> sync() override {
+    ++faults_.syncs;
+    if (faults_.on_sync) {
+      return tl::make_unexpected(*faults_.on_sync);
+    }
+    return file_->sync();
+  }
+
+ private:
+  std::unique_ptr<store::TextFile> file_;
+  Faults& faults_;
+};
+
+const std::vector<std::string> nutrient_columns{"id",           "name", "unit_name",
+                                                "nutrient_nbr", "rank", "time"};
+const Row protein{"1003", "Protein", "G", "203", "600", "10:45"};
+constexpr std::string_view kProteinLine = "[1003, Protein, G, 203, 600, 10:45]\n";
+
+std::string times(std::size_t count, std::string_view line) {
+  std::string out;
+  for (std::size_t i = 0; i < count; ++i) {
+    out += line;
+  }
+  return out;
+}
+
+class TextLogTest : public StoreTest {
+ protected:
+  store::TargetOptions logging(std::string table = "nutrients") {
+    auto with = options();
+    with.text_path = text();
+    with.text_table = std::move(table);
+    with.open_text_file =
+        [this](const std::filesystem::path& path) -> Result<std::unique_ptr<store::TextFile>> {
+      auto file = store::open_posix_text_file(path);
+      if (file) {
+        *file = std::make_unique<FaultyFile>(std::move(*file), faults_);
+      }
+      return file;
+    };
+    return with;
+  }
+  store::BatchOutcome nutrients(store::Target& target, const std::vector<Row>& rows) {
+    const auto through = target.progress({"n"}, {0})->through;
+    return write(target,
+                 header_of("n", through.value + 1, rows.size(), "nutrients", nutrient_columns),
+                 rows);
+  }
+  store::BatchOutcome insert(store::Target& target, const std::string& table,
+                             std::vector<std::string> columns, const std::vector<Row>& rows) {
+    const auto through = target.progress({"n"}, {0})->through;
+    return write(target, header_of("n", through.value + 1, rows.size(), table, std::move(columns)),
+                 rows);
+  }
+  [[nodiscard]] std::string log() const { return read_text(text()); }
+  [[nodiscard]] std::int64_t recorded(const std::string& column) const {
+    return number("SELECT " + column + " FROM turnstile_text_log");
+  }
+
+  Faults faults_;
+};
+
+TEST_F(TextLogTest, LineHasTheRowsFieldsInTableOrder) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), kProteinLine);
+  EXPECT_EQ(recorded("length"), static_cast<std::int64_t>(kProteinLine.size()));
+  EXPECT_EQ(recorded("last_rowid"), 1);
+}
+
+TEST_F(TextLogTest, ColumnThatIsNotNamedPrintsEmpty) {
+  auto target = open(logging());
+  insert(*target, "nutrients", {"name", "id"}, {{"Protein", std::int64_t{1003}}});
+  EXPECT_EQ(log(), "[1003, Protein, , , , ]\n");
+}
+
+TEST_F(TextLogTest, ValuesPrintAsTheyAreStored) {
+  run("CREATE TABLE t(i INTEGER, r REAL, s TEXT, b BLOB, n NUMERIC)");
+  auto target = open(logging("t"));
+  insert(*target, "t", {"i", "r", "s", "b", "n"},
+         {{"007", "1", "a\nb\rc", Blob{std::string_view("\x00\xFF", 2)}, "1.50"},
+          {3.0, 0.1, std::int64_t{5}, std::int64_t{-5}, "x"},
+          {Null{}, Null{}, 2.5, "blob", Null{}}});
+  EXPECT_EQ(log(), "[7, 1.0, a\\nb\\rc, x'00ff', 1.5]\n[3, 0.1, 5, -5, x]\n[, , 2.5, blob, ]\n");
+}
+
+TEST_F(TextLogTest, TableWithAnIntegerKeyPrintsTheIdThatTheTargetGave) {
+  auto target = open(logging("pets"));
+  insert(*target, "pets", {"name", "breed"}, {{"Ace", "Dog"}, {"Buddy", "Dog"}});
+  EXPECT_EQ(log(), "[1, Ace, Dog]\n[2, Buddy, Dog]\n");
+}
+
+TEST_F(TextLogTest, RowsOfOtherTablesAndRefusedRowsHaveNoLine) {
+  run("CREATE TABLE t(id INTEGER UNIQUE)");
+  auto target = open(logging("t"));
+  insert(*target, "pets", {"name"}, {{"Ace"}});
+  insert(*target, "t", {"id"}, {{"1"}, {"1"}, {"2"}});
+  EXPECT_EQ(log(), "[1]\n[2]\n");
+}
+
+TEST_F(TextLogTest, LinesOfARolledBackTransactionAreNotWritten) {
+  auto target = open(logging());
+  ASSERT_TRUE(target->begin());
+  ASSERT_TRUE(target->apply(header_of("n", 1, 1, "nutrients", nutrient_columns),
+                            frame_of({protein}).view()));
+  EXPECT_EQ(log(), "");
+  target->rollback();
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), kProteinLine);
+}
+
+TEST_F(TextLogTest, BatchThatNamesTheIdsIsRefusedWithWhatToDo) {
+  auto target = open(logging("pets"));
+  const auto answer = target->check_table("pets", {"id", "name"});
+  EXPECT_EQ(answer->state, TableState::unusable);
+  EXPECT_THAT(answer->detail, HasSubstr("let the target give the ids"));
+  for (const char* column : {"ID", "rowid", "oid", "_rowid_"}) {
+    const auto outcome = insert(*target, "pets", {column, "name"}, {{"5", "Ace"}});
+    EXPECT_EQ(outcome.dead_count, 1U);
+    EXPECT_THAT(outcome.dead.at(0).reason, HasSubstr("let the target give the ids"));
+  }
+  EXPECT_EQ(log(), "");
+  EXPECT_EQ(target->check_table("nutrients", {"id"})->state, TableState::ready);
+}
+
+TEST_F(TextLogTest, TableWithoutRowidsIsRefusedAtTheStartOrRowByRow) {
+  run("CREATE TABLE w(id TEXT PRIMARY KEY) WITHOUT ROWID");
+  const auto opened = store::Target::open(logging("w"));
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::unreachable);
+  EXPECT_THAT(opened.error().what, HasSubstr("has no rowids"));
+
+  auto target = open(logging("later"));
+  run("CREATE TABLE later(id TEXT PRIMARY KEY) WITHOUT ROWID");
+  const auto outcome = insert(*target, "later", {"id"}, {{"x"}});
+  EXPECT_THAT(outcome.dead.at(0).reason, HasSubstr("must have rowids"));
+  EXPECT_EQ(log(), "");
+}
+
+TEST_F(TextLogTest, FileOfSomebodyElseIsLeftAlone) {
+  write_text(text(), "my thesis\n");
+  const auto opened = store::Target::open(logging());
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::unreachable);
+  EXPECT_THAT(opened.error().what, HasSubstr("exists and is not the text log of"));
+  EXPECT_THAT(opened.error().hint, HasSubstr("move it away"));
+  EXPECT_EQ(log(), "my thesis\n");
+}
+
+TEST_F(TextLogTest, EmptyFileIsTaken) {
+  write_text(text(), "");
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), kProteinLine);
+}
+
+TEST_F(TextLogTest, FolderThatIsMissingIsNamed) {
+  auto with = logging();
+  with.text_path = folder_ / "none" / "out9.txt";
+  const auto opened = store::Target::open(with);
+  ASSERT_FALSE(opened);
+  EXPECT_EQ(opened.error().code, Errc::unreachable);
+  EXPECT_THAT(opened.error().what, HasSubstr("none/out9.txt"));
+}
+
+TEST_F(TextLogTest, RowsFromBeforeTheLogAreWrittenWhenItStarts) {
+  {
+    auto target = open(options());
+    nutrients(*target, {protein, protein});
+  }
+  auto target = open(logging());
+  EXPECT_EQ(log(), times(2, kProteinLine));
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), times(3, kProteinLine));
+  EXPECT_THAT(target->take_notes(), IsEmpty());
+}
+
+TEST_F(TextLogTest, RowsFromAMeantimeWithoutTheLogFollow) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+  }
+  {
+    auto target = open(options());
+    nutrients(*target, {protein});
+  }
+  auto target = open(logging());
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, RowsThatAnotherProgramInsertsGetTheirLines) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  run("INSERT INTO nutrients(id) VALUES (7)");
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), std::string(kProteinLine) + "[7, , , , , ]\n" + std::string(kProteinLine));
+}
+
+TEST_F(TextLogTest, RowsThatATriggerInsertsGetTheirLines) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  run("CREATE TABLE t(a); CREATE TRIGGER copy AFTER INSERT ON t BEGIN "
+      "INSERT INTO nutrients(id) VALUES (new.a); END");
+  insert(*target, "t", {"a"}, {{"8"}, {"9"}});
+  EXPECT_EQ(log(), std::string(kProteinLine) + "[8, , , , , ]\n[9, , , , , ]\n");
+}
+
+TEST_F(TextLogTest, TornTailIsCutAndLostTailIsWrittenAgain) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein, protein});
+  }
+  write_text(text(), times(2, kProteinLine) + "[1003, Prot");
+  open(logging());
+  EXPECT_EQ(log(), times(2, kProteinLine));
+  // A power cut may leave anything behind the synced length, which is still 0 in the record.
+  EXPECT_EQ(recorded("synced_length"), 0);
+  write_text(text(), std::string("[1003") + std::string(40, '\0'));
+  open(logging());
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, DeletedFileIsMadeAgain) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein, protein});
+    ASSERT_TRUE(target->housekeeping());
+    nutrients(*target, {protein});
+  }
+  EXPECT_GT(recorded("synced_length"), 0);
+  std::filesystem::remove(text());
+  auto target = open(logging());
+  EXPECT_EQ(log(), times(3, kProteinLine));
+}
+
+TEST_F(TextLogTest, RecordMovesToWhatWasSyncedWithTheNextTransaction) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  const int before = faults_.syncs;
+  ASSERT_TRUE(target->housekeeping());
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_EQ(faults_.syncs, before + 1);
+  EXPECT_EQ(recorded("synced_length"), 0);
+  insert(*target, "pets", {"name"}, {{"Ace"}});
+  EXPECT_EQ(recorded("synced_length"), static_cast<std::int64_t>(kProteinLine.size()));
+  EXPECT_EQ(recorded("synced_rowid"), 1);
+}
+
+TEST_F(TextLogTest, CrashBetweenCommitAndWriteIsMadeGoodAtTheNextStart) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+    faults_.on_write = Error{Errc::io, "the machine is gone", ""};
+    nutrients(*target, {protein, protein});
+    EXPECT_TRUE(target->text_log_is_behind());
+    EXPECT_THAT(log(), ::testing::Not(times(3, kProteinLine)));
+  }
+  faults_ = {};
+  auto target = open(logging());
+  EXPECT_FALSE(target->text_log_is_behind());
+  EXPECT_EQ(log(), times(3, kProteinLine));
+}
+
+TEST_F(TextLogTest, RowsAreCommittedWhileTheLogIsFullAndTheirLinesFollow) {
+  auto target = open(logging());
+  faults_.on_write = Error{Errc::full, "no space left", ""};
+  EXPECT_EQ(nutrients(*target, {protein}).rows_applied, 1U);
+  ASSERT_TRUE(target->text_log_is_behind());
+  EXPECT_EQ(target->text_log_error()->code, Errc::full);
+  EXPECT_EQ(number("SELECT count(*) FROM nutrients"), 1);
+  EXPECT_EQ(target->catch_up_text_log().error().code, Errc::full);
+  EXPECT_EQ(target->begin().error().code, Errc::full);
+  faults_ = {};
+  EXPECT_TRUE(target->catch_up_text_log());
+  EXPECT_FALSE(target->text_log_is_behind());
+  EXPECT_EQ(log(), kProteinLine);
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, AfterAFailedSyncTheBytesAreWrittenAgainBeforeTheyCountAsSynced) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  faults_.on_sync = Error{Errc::io, "sync failed", ""};
+  EXPECT_FALSE(target->housekeeping());
+  EXPECT_TRUE(target->text_log_is_behind());
+  faults_ = {};
+  // As if the unsynced page had been lost.
+  write_text(text(), std::string(kProteinLine.size(), '\0'));
+  EXPECT_TRUE(target->catch_up_text_log());
+  EXPECT_EQ(log(), kProteinLine);
+}
+
+TEST_F(TextLogTest, ShortWritesAreCompleted) {
+  faults_.at_most = 5;
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, DeletedRowsAtTheEndMakeItBeWrittenAnew) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein, protein});
+  run("DELETE FROM nutrients WHERE rowid > 1");
+  nutrients(*target, {{"7", "x", "x", "x", "7", "x"}});
+  EXPECT_EQ(log(), std::string(kProteinLine) + "[7, x, x, x, 7, x]\n");
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("were deleted")));
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), std::string(kProteinLine) + "[7, x, x, x, 7, x]\n" + std::string(kProteinLine));
+}
+
+TEST_F(TextLogTest, RowsChangedSinceTheLastSyncMakeItBeWrittenAnew) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein, protein});
+  }
+  run("UPDATE nutrients SET name = 'changed by hand' WHERE rowid = 1");
+  auto target = open(logging());
+  EXPECT_EQ(log(), "[1003, changed by hand, G, 203, 600, 10:45]\n" + std::string(kProteinLine));
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("changed")));
+  EXPECT_EQ(recorded("length"), static_cast<std::int64_t>(log().size()));
+}
+
+TEST_F(TextLogTest, DroppedTableEmptiesTheLog) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  run("DROP TABLE nutrients");
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), kProteinLine);
+}
+
+TEST_F(TextLogTest, OtherTableForTheSameFileIsWrittenAnew) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+    insert(*target, "pets", {"name"}, {{"Ace"}});
+  }
+  auto target = open(logging("pets"));
+  EXPECT_EQ(log(), "[1, Ace, ]\n");
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("it held the rows of table nutrients")));
+}
+
+TEST_F(TextLogTest, OtherFileGetsAllRowsAndTheFirstIsFoundAgainLater) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+  }
+  auto elsewhere = logging();
+  elsewhere.text_path = folder_ / "other.txt";
+  {
+    auto target = open(elsewhere);
+    nutrients(*target, {protein});
+    EXPECT_EQ(read_text(folder_ / "other.txt"), times(2, kProteinLine));
+    EXPECT_EQ(log(), kProteinLine);
+  }
+  open(logging());
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, SameFileByAnotherWayIsTheSameLog) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+  }
+  auto other_way = logging();
+  std::filesystem::create_directory(folder_ / "sub");
+  other_way.text_path = folder_ / "sub" / ".." / "out9.txt";
+  auto target = open(other_way);
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), times(2, kProteinLine));
+}
+
+TEST_F(TextLogTest, RetiredWriterCannotSpoilTheLog) {
+  auto first = open(logging());
+  nutrients(*first, {protein});
+  auto second = open(logging());
+  nutrients(*second, {protein});
+  EXPECT_FALSE(first->begin());
+  EXPECT_TRUE(first->catch_up_text_log());
+  first.reset();
+  nutrients(*second, {protein});
+  EXPECT_EQ(log(), times(3, kProteinLine));
+}
+
+TEST_F(TextLogTest, StandbyDoesNotTouchTheFile) {
+  auto first = open(logging());
+  nutrients(*first, {protein});
+  write_text(text(), std::string(kProteinLine) + "being written");
+  auto standby = store::Target::open(logging());
+  ASSERT_TRUE(standby);
+  standby->reset();
+  EXPECT_EQ(log(), std::string(kProteinLine) + "being written");
+}
+
+TEST_F(TextLogTest, TransactionTooBigToKeepIsReadBack) {
+  run("CREATE TABLE big(s TEXT)");
+  auto target = open(logging("big"));
+  const std::string value(1'000'000, 'v');
+  ASSERT_TRUE(target->begin());
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    ASSERT_TRUE(target->apply(header_of("n", i + 1, 1, "big", {"s"}),
+                              frame_of({{std::string_view(value)}}).view()));
+  }
+  ASSERT_TRUE(target->commit());
+  EXPECT_FALSE(target->text_log_is_behind());
+  EXPECT_EQ(log(), times(20, "[" + value + "]\n"));
+  insert(*target, "big", {"s"}, {{"small"}});
+  EXPECT_EQ(log(), times(20, "[" + value + "]\n") + "[small]\n");
+}
+
+TEST_F(TextLogTest, LongLogIsSyncedOnItsWay) {
+  run("CREATE TABLE big(s TEXT)");
+  auto target = open(logging("big"));
+  const std::string value(900'000, 'v');
+  const int before = faults_.syncs;
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    insert(*target, "big", {"s"}, {{std::string_view(value)}});
+  }
+  EXPECT_EQ(faults_.syncs, before + 1);
+  EXPECT_GT(recorded("synced_length"), 8'000'000);
+}
+
+}  // namespace
+}  // namespace turnstile::test
