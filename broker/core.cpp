@@ -59,7 +59,7 @@ void Core::receive(const Route& route, Message&& message, TimePoint now) {
     refuse(route, RefusalCode::hello_first, {}, "say hello first");
     return;
   }
-  std::visit([&](auto&& m) { on(route, std::move(m), now); }, std::move(message));
+  std::visit([&](auto& m) { on(route, std::move(m), now); }, message);
 }
 
 void Core::reject(const Route& route, const Error& why, TimePoint now) {
@@ -655,7 +655,8 @@ void Core::send(const Route& route, Message&& message) {
   outbox_.push_back({route, std::move(message)});
 }
 
-void Core::refuse(const Route& route, RefusalCode code, Sequence sequence, std::string text) {
+void Core::refuse(const Route& route, RefusalCode code, Sequence sequence,
+                  const std::string& text) {
   send(route, Refusal{code, sequence, printable(text, limits::kReasonBytes - 3)});
 }
 

@@ -98,7 +98,7 @@ class Core {
   void on(const Route& route, Other&& m, TimePoint now);
 
   void send(const Route& route, Message&& message);
-  void refuse(const Route& route, RefusalCode code, Sequence sequence, std::string text);
+  void refuse(const Route& route, RefusalCode code, Sequence sequence, const std::string& text);
   void drop_session(const Route& route, const char* why);
   [[nodiscard]] Route* route_of(const ProducerId& producer);
 

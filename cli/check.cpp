@@ -134,9 +134,8 @@ void add_notes(Report& report) {
   const std::uint64_t rows = report.target.table_rows;
   if (!report.options.exclusive && applied != rows) {
     report.notes.push_back(fmt::format(
-        "the tables have {} rows and {} were applied by producers that the target knows: tables "
-        "that are defined through the queue, other programs and forgotten producers make the "
-        "difference",
+        "the tables have {} rows and {} were applied by producers that the target knows: other "
+        "programs and forgotten producers make the difference, or rows that are lost or twice",
         rows, applied));
   }
   std::uint64_t waiting = 0;

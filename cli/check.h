@@ -77,8 +77,10 @@ struct ProducerReport {
   std::uint64_t through = 0;  // the last applied sequence
   std::uint64_t rows_applied = 0;
   std::uint64_t rows_dead = 0;
-  std::uint64_t missing = 0;  // sequences up to `through` that nothing accounts for
-  std::uint64_t twice = 0;    // sequences that are accounted for more than once
+  std::uint64_t changes = 0;       // sequences that stand for no row
+  std::uint64_t letters_gone = 0;  // of rows_dead: sent again or discarded
+  std::uint64_t missing = 0;       // sequences up to `through` that nothing accounts for
+  std::uint64_t twice = 0;         // sequences that are accounted for more than once
   Ranges journaled;
   std::uint64_t waiting = 0;  // journaled and not applied yet
   Ranges lost;                // journaled rows before them are gone, or acknowledged: nowhere

@@ -85,6 +85,8 @@ Json producers_json(const Report& report) {
                          {"through", p.through},
                          {"rows_applied", p.rows_applied},
                          {"rows_dead", p.rows_dead},
+                         {"changes", p.changes},
+                         {"letters_gone", p.letters_gone},
                          {"missing", p.missing},
                          {"twice", p.twice},
                          {"journaled", p.journaled.count()},

@@ -39,7 +39,7 @@ void read_failed(const Database& target, std::string_view what, const Error& err
 
 // Promise 2: what a producer counts is its progress.
 void judge_producer(const std::string& id, ProducerReport& producer, Report& report) {
-  const std::uint64_t accounted = producer.rows_applied + producer.rows_dead;
+  const std::uint64_t accounted = producer.rows_applied + producer.rows_dead + producer.changes;
   if (accounted < producer.through) {
     producer.missing = producer.through - accounted;
     report.add(Breach::progress,
@@ -57,8 +57,8 @@ void judge_producer(const std::string& id, ProducerReport& producer, Report& rep
 
 Result<void> read_producers(const Database& target, Report& report) {
   auto rows = target.query(
-      "SELECT producer, epoch, through, rows_applied, rows_dead FROM main.turnstile_producers "
-      "ORDER BY producer");
+      "SELECT producer, epoch, through, rows_applied, rows_dead, changes, letters_gone "
+      "FROM main.turnstile_producers ORDER BY producer");
   if (!rows) {
     return tl::make_unexpected(std::move(rows.error()));
   }
@@ -77,6 +77,8 @@ Result<void> read_producers(const Database& target, Report& report) {
     producer.through = counted(rows->integer(2));
     producer.rows_applied = counted(rows->integer(3));
     producer.rows_dead = counted(rows->integer(4));
+    producer.changes = counted(rows->integer(5));
+    producer.letters_gone = counted(rows->integer(6));
     report.target.rows_applied += producer.rows_applied;
     report.target.rows_dead += producer.rows_dead;
     judge_producer(id, producer, report);
@@ -151,10 +153,12 @@ Result<void> read_letters(const Database& target, Report& report) {
   }
   for (const auto& [id, producer] : report.producers) {
     if (const std::uint64_t kept = per_producer[id];
-        producer.in_target && kept != producer.rows_dead) {
-      report.add(Breach::dead_letters,
-                 fmt::format("producer {}: {} rows were refused, but its dead letters stand for {}",
-                             id, producer.rows_dead, kept));
+        producer.in_target && kept + producer.letters_gone != producer.rows_dead) {
+      report.add(
+          Breach::dead_letters,
+          fmt::format("producer {}: {} rows were refused, {} of them dealt with since, but its "
+                      "dead letters stand for {}",
+                      id, producer.rows_dead, producer.letters_gone, kept));
     }
   }
   return {};

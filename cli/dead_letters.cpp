@@ -209,22 +209,20 @@ Result<std::vector<ValueRef>> corrected(const Letter& letter,
   if (!values) {
     return values;
   }
-  std::vector<bool> set(letter.columns.size(), false);
   for (const Setting& setting : settings) {
     const auto column = std::find(letter.columns.begin(), letter.columns.end(), setting.column);
     if (column == letter.columns.end()) {
-      return fail(Errc::bad_input,
-                  fmt::format("the row of dead letter {} has no column {}", letter.id,
-                              setting.column),
-                  "`turnstile dead-letters show` tells its columns");
+      return fail(
+          Errc::bad_input,
+          fmt::format("the row of dead letter {} has no column {}", letter.id, setting.column),
+          "`turnstile dead-letters show` tells its columns");
     }
     const auto at = static_cast<std::size_t>(column - letter.columns.begin());
     if (at >= values->size()) {
-      // What lies between has no value either, unless another --set gives it one.
+      // What lies between is NULL, unless another --set gives it a value.
       values->resize(at + 1);
     }
     (*values)[at] = value_of(setting);
-    set[at] = true;
   }
   return values;
 }

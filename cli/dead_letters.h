@@ -2,13 +2,14 @@
 // not, and to throw away.
 //
 // Looking reads the target by its documented format, read-only. Sending again and throwing away
-// change the target, and only the consumer writes that (promise 9): both travel through the queue, as
-// rows of a producer of their own, and take effect once however often they are sent (promise 2).
+// change the target, and only the consumer writes that (promise 9): both travel through the queue,
+// as rows of a producer of their own, and take effect once however often they are sent (promise 2).
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +19,7 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/check_sqlite.h"
+#include "link/link.h"
 #include "proto/result.h"
 #include "proto/rows.h"
 #include "store/schema.h"
@@ -80,10 +82,17 @@ struct Change {
   std::optional<std::vector<ValueRef>> row;  // to send again; nothing: throw the letter away
 };
 
-// Sends the changes through the broker and waits until a consumer has made them.
-// Errors: unreachable (no broker; or no consumer in time: what is stored then happens later).
-Result<std::vector<Outcome>> send(const std::string& endpoint, const std::vector<Change>& changes,
-                                  std::chrono::milliseconds timeout);
+struct SendOptions {
+  std::chrono::milliseconds timeout{0};  // for all of it
+  std::string peer = "the broker";       // what it is called in messages
+  std::function<bool()> interrupted = [] { return false; };
+};
+
+// Sends the changes over the link and waits until a consumer has made them.
+// Errors: unreachable (no broker; or no consumer in time: what is stored then happens later),
+// refused (also: interrupted).
+Result<std::vector<Outcome>> send(Link& link, const std::vector<Change>& changes,
+                                  const SendOptions& options);
 
 }  // namespace turnstile::dead_letters
 

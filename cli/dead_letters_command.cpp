@@ -9,6 +9,8 @@
 
 #include "cli/dead_letters.h"
 #include "cli/options.h"
+#include "cli/signals.h"
+#include "link/zmq_dealer.h"
 #include "proto/utf8.h"
 
 namespace turnstile {
@@ -62,8 +64,8 @@ int run_list(const Options& options) {
   if (!letters) {
     return failed(letters.error());
   }
-  fmt::print("{}", options.json ? dead_letters::list_json(*letters)
-                                : dead_letters::list_text(*letters));
+  fmt::print("{}",
+             options.json ? dead_letters::list_json(*letters) : dead_letters::list_text(*letters));
   return static_cast<int>(ExitCode::done);
 }
 
@@ -105,8 +107,7 @@ Result<std::vector<Letter>> chosen(const Options& options, bool retry) {
   return find_all(*target, ids);
 }
 
-Result<std::vector<Change>> changes_for(const Options& options, bool retry,
-                                        const std::vector<Setting>& settings,
+Result<std::vector<Change>> changes_for(bool retry, const std::vector<Setting>& settings,
                                         const std::vector<Letter>& letters) {
   std::vector<Change> changes;
   for (const Letter& letter : letters) {
@@ -129,9 +130,8 @@ int print_outcomes(const Options& options, bool retry, const std::vector<Outcome
   auto list = nlohmann::ordered_json::array();
   for (const Outcome& outcome : outcomes) {
     refused += outcome.refused.empty() ? 0 : 1;
-    list.push_back({{"id", outcome.id},
-                    {"done", outcome.refused.empty()},
-                    {"reason", outcome.refused}});
+    list.push_back(
+        {{"id", outcome.id}, {"done", outcome.refused.empty()}, {"reason", outcome.refused}});
     if (!outcome.refused.empty() && !options.json) {
       constexpr std::size_t kReasonShown = 1024;
       fmt::print("dead letter {} was refused again, and is a new one: {}\n", outcome.id,
@@ -141,8 +141,7 @@ int print_outcomes(const Options& options, bool retry, const std::vector<Outcome
   const std::size_t done = outcomes.size() - refused;
   if (options.json) {
     const nlohmann::ordered_json json{{"done", done}, {"refused", refused}, {"letters", list}};
-    fmt::print("{}\n",
-               json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   } else {
     fmt::print("{} {}, {} refused\n", done, retry ? "applied" : "discarded", refused);
   }
@@ -166,14 +165,26 @@ int run_change(const Options& options, bool retry) {
   if (!letters) {
     return failed(letters.error());
   }
-  const auto changes = changes_for(options, retry, settings, *letters);
+  const auto changes = changes_for(retry, settings, *letters);
   if (!changes) {
     return failed(changes.error());
   }
   if (changes->empty()) {
     return print_outcomes(options, retry, {});
   }
-  const auto outcomes = dead_letters::send(options.broker, *changes, options.timeout);
+  auto link = ZmqDealer::connect(options.broker);
+  if (!link) {
+    return failed(link.error());
+  }
+  const StopSignal stop;
+  const auto outcomes = dead_letters::send(**link, *changes,
+                                           {.timeout = options.timeout,
+                                            .peer = "the broker at " + options.broker,
+                                            .interrupted = [&] { return stop.requested(); }});
+  if (!outcomes && stop.requested()) {
+    print_error(outcomes.error());
+    return static_cast<int>(ExitCode::interrupted);
+  }
   return outcomes ? print_outcomes(options, retry, *outcomes) : failed(outcomes.error());
 }
 

@@ -25,6 +25,8 @@ std::string_view kind_name(LetterKind kind) {
       return "definition";
     case LetterKind::frame:
       return "frame";
+    case LetterKind::command:
+      return "command";
   }
   return "unknown";
 }
@@ -91,7 +93,11 @@ std::string dumped(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
-std::string column_name(const Letter& letter, std::size_t at) {
+// A refused retry has the dead letter's id before its row.
+std::string column_name(const Letter& letter, std::size_t values, std::size_t at) {
+  if (letter.kind == LetterKind::command && values == letter.columns.size() + 1) {
+    return at == 0 ? "dead letter" : printable(letter.columns[at - 1], kShown);
+  }
   return at < letter.columns.size() ? printable(letter.columns[at], kShown) : "(no column)";
 }
 
@@ -100,10 +106,9 @@ std::string column_name(const Letter& letter, std::size_t at) {
 std::string list_text(const std::vector<Letter>& letters) {
   std::string out;
   for (const Letter& letter : letters) {
-    const std::string sequences =
-        letter.rows == 1
-            ? fmt::format("{}", letter.sequence)
-            : fmt::format("{} to {}", letter.sequence, letter.sequence + letter.rows - 1);
+    const std::string sequences = letter.rows == 1 ? fmt::format("{}", letter.sequence)
+                                                   : fmt::format("{} to {}", letter.sequence,
+                                                                 letter.sequence + letter.rows - 1);
     out += fmt::format("{:>6}  {}  {}  {} {}  {}\n", letter.id, time_text(letter.at_ms),
                        printable(letter.table, kShown), printable(letter.producer, kShown),
                        sequences, printable(letter.reason, kShown));
@@ -132,10 +137,11 @@ std::string show_text(const Letter& letter) {
     return out + fmt::format("values       {}\n", values.error().what);
   }
   for (std::size_t i = 0; i < values->size(); ++i) {
-    out += fmt::format("  {} = {}\n", column_name(letter, i), value_text((*values)[i]));
+    out += fmt::format("  {} = {}\n", column_name(letter, values->size(), i),
+                       value_text((*values)[i]));
   }
   for (std::size_t i = values->size(); i < letter.columns.size(); ++i) {
-    out += fmt::format("  {} has no value\n", column_name(letter, i));
+    out += fmt::format("  {} has no value\n", column_name(letter, values->size(), i));
   }
   return out;
 }

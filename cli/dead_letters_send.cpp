@@ -5,8 +5,6 @@
 #include <fmt/format.h>
 
 #include "cli/dead_letters.h"
-#include "cli/signals.h"
-#include "link/zmq_dealer.h"
 #include "producers/identity.h"
 #include "producers/producer.h"
 #include "proto/limits.h"
@@ -29,25 +27,20 @@ Result<Sequence> append(Producer& producer, const Change& change) {
 
 }  // namespace
 
-Result<std::vector<Outcome>> send(const std::string& endpoint, const std::vector<Change>& changes,
-                                  std::chrono::milliseconds timeout) {
-  auto link = ZmqDealer::connect(endpoint);
-  if (!link) {
-    return tl::make_unexpected(std::move(link.error()));
-  }
-  const StopSignal stop;
+Result<std::vector<Outcome>> send(Link& link, const std::vector<Change>& changes,
+                                  const SendOptions& options) {
   std::map<Sequence, std::string> refused;
-  ProducerOptions options;
-  options.id = random_producer_id();
-  options.timeout = timeout;
-  options.peer = "the broker at " + endpoint;
-  options.interrupted = [&] { return stop.requested(); };
-  options.on_dead = [&](const DeadRow& dead) { refused.emplace(dead.sequence, dead.reason); };
-  Producer producer(**link, std::move(options));
+  ProducerOptions of_producer;
+  of_producer.id = random_producer_id();
+  of_producer.timeout = options.timeout;
+  of_producer.peer = options.peer;
+  of_producer.interrupted = options.interrupted;
+  of_producer.on_dead = [&](const DeadRow& dead) { refused.emplace(dead.sequence, dead.reason); };
+  Producer producer(link, std::move(of_producer));
   if (auto started = producer.start(); !started) {
     return tl::make_unexpected(std::move(started.error()));
   }
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const auto deadline = std::chrono::steady_clock::now() + options.timeout;
   std::vector<Sequence> sequences;
   for (const Change& change : changes) {
     auto sequence = append(producer, change);

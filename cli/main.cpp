@@ -2,7 +2,9 @@
 #include <CLI/CLI.hpp>
 
 #include "broker/command.h"
+#include "cli/check.h"
 #include "cli/config.h"
+#include "cli/dead_letters.h"
 #include "cli/doctor.h"
 #include "consumer/command.h"
 #include "generated/version.h"
@@ -18,6 +20,8 @@ int main(int argc, char** argv) {
   add_consumer_command(app, exit_code);
   add_produce_command(app, exit_code);
   add_status_command(app, exit_code);
+  add_check_command(app, exit_code);
+  add_dead_letters_command(app, exit_code);
   add_doctor_command(app, exit_code);
   return run_command_line(app, argc, argv, exit_code);
 }

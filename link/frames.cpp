@@ -35,13 +35,13 @@ void release(void* /*data*/, void* hint) {
 Bytes bytes_of(zmq::message_t&& message) {
   auto owner = std::make_shared<const zmq::message_t>(std::move(message));
   const std::string_view view = owner->to_string_view();
-  return Bytes(std::move(owner), view);
+  return {std::move(owner), view};
 }
 
 zmq::message_t message_of(const Bytes& bytes) {
   const std::string_view view = bytes.view();
   if (view.size() <= kCopiedBytes) {
-    return zmq::message_t(view.data(), view.size());
+    return {view.data(), view.size()};
   }
   auto owner = std::make_unique<Bytes>(bytes);
   mark_handed_over(owner.get());

@@ -87,8 +87,8 @@ std::vector<std::string> pet_columns() {
 }
 
 const std::vector<std::string>& pet_processes() {
-  static const std::vector<std::string> kProcesses{"P1", "P2", "P3"};
-  return kProcesses;
+  static const std::vector<std::string> processes{"P1", "P2", "P3"};
+  return processes;
 }
 
 std::vector<Pet> lab_pets() {

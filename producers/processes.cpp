@@ -149,6 +149,7 @@ void wait_for_all(std::vector<Process>& processes, const StopSignal& stop) {
       signal_all(processes, SIGINT);
     }
     std::vector<pollfd> items;
+    items.reserve(processes.size() + 1);
     for (const auto& process : processes) {
       items.push_back({process.has_ended ? -1 : process.ends.get(), POLLIN, 0});
     }
@@ -182,6 +183,7 @@ Result<std::vector<Ended>> run_again(const std::vector<std::vector<std::string>>
     return tl::make_unexpected(started.error());
   }
   std::vector<Ended> ended;
+  ended.reserve(processes.size());
   for (auto& process : processes) {
     ended.push_back(std::move(process.ended));
   }

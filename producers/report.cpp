@@ -72,9 +72,12 @@ std::string bad_rows_text(const Report& report) {
 }
 
 std::string interrupted_text(const Report& report) {
-  const std::uint64_t applied = report.summary.applied;
-  const std::string so_far =
-      fmt::format("  interrupted: {} {} applied", rows(applied), applied == 1 ? "was" : "were");
+  const Summary& s = report.summary;
+  std::string so_far =
+      fmt::format("  interrupted: {} {} applied", rows(s.applied), s.applied == 1 ? "was" : "were");
+  if (s.stored > s.applied + s.dead_count) {
+    so_far += fmt::format(", {} more stored", s.stored - s.applied - s.dead_count);
+  }
   if (!report.resume_name) {
     return so_far + "\n";
   }

@@ -18,7 +18,7 @@ constexpr milliseconds kLongestPause{2000};
 std::size_t memory_of(const Batch& batch) {
   std::size_t names = batch.header.table.size();
   for (const auto& column : batch.header.columns) {
-    names += sizeof(column) + column.size();
+    names += sizeof(std::string) + column.size();
   }
   return sizeof(Batch) + batch.rows_frame.size() + 2 * names;
 }

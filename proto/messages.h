@@ -20,9 +20,9 @@ namespace turnstile {
 enum class Role : std::uint8_t { producer = 1, consumer = 2, tool = 3 };
 
 enum class BatchKind : std::uint8_t {
-  insert = 1,  // rows for one table
-  define = 2,  // one row: a table to create if it is missing; its values are the column types
-  retry = 3,   // dead letters' ids, each with a row for the table: in it goes, and the letter away
+  insert = 1,   // rows for one table
+  define = 2,   // one row: a table to create if it is missing; its values are the column types
+  retry = 3,    // dead letters' ids, each with a row for the table: in it goes, and the letter away
   discard = 4,  // dead letters' ids: they go away
 };
 

@@ -53,6 +53,8 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
             .now_ms = now_ms_(),
             .bytes = RowBytes(batch.rows_frame),
             .applied = 0,
+            .changes = 0,
+            .letters_gone = 0,
             .dead = {}};
   if (known > 0) {
     auto read = books_.read_dead_letters(header.producer, header.first,
@@ -73,13 +75,16 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
     outcome.through = header.last();
   }
   if (known < header.rows || header.epoch > progress->epoch) {
-    auto saved = books_.save_progress(header, outcome.through, work.applied,
-                                      work.dead.count - dead_before, work.now_ms);
+    const Counts counts{.applied = work.applied - work.changes,
+                        .dead = work.dead.count - dead_before,
+                        .changes = work.changes};
+    auto saved = books_.save_progress(header, outcome.through, counts, work.now_ms);
     if (!saved) {
       return tl::make_unexpected(std::move(saved.error()));
     }
   }
   outcome.rows_applied = work.applied;
+  outcome.letters_gone = work.letters_gone;
   outcome.dead_now = work.dead.count - dead_before;
   outcome.dead_count = work.dead.count;
   outcome.dead = std::move(work.dead.listed);
@@ -92,7 +97,17 @@ Result<Applier::Step> Applier::apply_rows(Work& work) {
     auto refused = refuse_frame(work, decoded.error().what);
     return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
   }
-  return header.kind == BatchKind::define ? define_table(work) : insert_rows(work);
+  switch (header.kind) {
+    case BatchKind::define:
+      return define_table(work);
+    case BatchKind::retry:
+      return retry_rows(work);
+    case BatchKind::discard:
+      return discard_letters(work).map([] { return Step::done; });
+    case BatchKind::insert:
+      break;
+  }
+  return insert_rows(work);
 }
 
 std::string Applier::refusal(const Inserter& inserter, const std::string& table,
@@ -106,11 +121,17 @@ std::string Applier::refusal(const Inserter& inserter, const std::string& table,
   return text_log_->refusal(*inserter.table(), columns);
 }
 
+// The row itself: a retry's has the dead letter's id before it.
+std::span<const ValueRef> Applier::values(const Work& work, std::uint32_t row) const {
+  const auto all = decoded_.row(row);
+  return work.batch.header.kind == BatchKind::retry ? all.subspan(1) : all;
+}
+
 std::string Applier::defect(const Work& work, std::uint32_t row, std::size_t columns) const {
   if (const auto known = work.batch.refused.find(row); known != work.batch.refused.end()) {
     return known->second;
   }
-  auto problem = count_problem(decoded_.row(row).size(), columns);
+  auto problem = count_problem(values(work, row).size(), columns);
   return problem.empty() ? std::string(decoded_.defect(row)) : problem;
 }
 
@@ -190,7 +211,7 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
         return tl::make_unexpected(std::move(saved.error()));
       }
     }
-    const int code = inserter.insert(decoded_.row(row));
+    const int code = inserter.insert(values(work, row));
     if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
       return failure(code);
     }
@@ -242,10 +263,89 @@ Result<Applier::Step> Applier::define_table(Work& work) {
   }
   if (reason.empty()) {
     work.applied = 1;
+    work.changes = 1;
     return Step::done;
   }
   auto refused = refuse_rest(work, reason);
   return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+}
+
+// Rows of the text log's table need no lines here: before the commit it reads what it lacks.
+Result<Applier::Step> Applier::retry_rows(Work& work) {
+  const BatchHeader& header = work.batch.header;
+  auto found = tables_.inserter_or_lab(header.table, header.columns);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  const std::string unfit = refusal(**found, header.table, header.columns);
+  for (; work.next < header.rows; ++work.next) {
+    auto step = retry_one(work, **found, unfit);
+    if (!step || *step == Step::rolled_back) {
+      return step;
+    }
+  }
+  return Step::done;
+}
+
+Result<Applier::Step> Applier::retry_one(Work& work, Inserter& inserter, const std::string& unfit) {
+  auto letter = letter_of(work);
+  if (!letter) {
+    return tl::make_unexpected(std::move(letter.error()));
+  }
+  if (!letter->has_value() || (*letter)->kind != schema::LetterKind::row) {
+    auto refused = refuse_command(work, letter->has_value() ? "this dead letter is not of a row"
+                                                            : "there is no such dead letter");
+    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  }
+  auto step = unfit.empty() ? insert_one(work, inserter, work.next)
+                            : refuse(work, work.next, unfit).map([] { return Step::done; });
+  if (!step || *step == Step::rolled_back) {
+    return step;
+  }
+  return take_away(work, **letter).map([] { return Step::done; });
+}
+
+Result<void> Applier::discard_letters(Work& work) {
+  for (; work.next < work.batch.header.rows; ++work.next) {
+    auto letter = letter_of(work);
+    if (!letter) {
+      return tl::make_unexpected(std::move(letter.error()));
+    }
+    auto done = letter->has_value() ? take_away(work, **letter)
+                                    : refuse_command(work, "there is no such dead letter");
+    if (!done) {
+      return done;
+    }
+    if (letter->has_value()) {
+      ++work.applied;
+      ++work.changes;
+    }
+  }
+  return {};
+}
+
+Result<std::optional<KeptLetter>> Applier::letter_of(const Work& work) const {
+  const auto row = decoded_.row(work.next);
+  const auto* id = row.empty() ? nullptr : std::get_if<std::int64_t>(&row.front());
+  return id == nullptr ? std::optional<KeptLetter>() : books_.find_dead_letter(*id);
+}
+
+Result<void> Applier::take_away(Work& work, const KeptLetter& letter) {
+  work.letters_gone += letter.rows;
+  return books_.remove_dead_letter(letter);
+}
+
+Result<void> Applier::refuse_command(Work& work, std::string_view reason) {
+  const BatchHeader& header = work.batch.header;
+  const Sequence sequence = plus(header.first, work.next);
+  work.dead.add(1, sequence, reason);
+  return books_.add_dead_letter(header,
+                                {.kind = schema::LetterKind::command,
+                                 .sequence = sequence,
+                                 .rows = 1,
+                                 .row = work.bytes.row(work.next),
+                                 .reason = reason},
+                                work.now_ms);
 }
 
 Result<void> Applier::refuse(Work& work, std::uint32_t row, std::string_view reason) {
@@ -253,13 +353,16 @@ Result<void> Applier::refuse(Work& work, std::uint32_t row, std::string_view rea
   const std::string fit = fitting(reason);
   const Sequence sequence = plus(header.first, row);
   work.dead.add(1, sequence, fit);
+  const bool retry = header.kind == BatchKind::retry;
+  const std::string_view bytes = work.bytes.row(row);
+  const std::string without_id = retry ? without_first(bytes) : std::string();
   return books_.add_dead_letter(
       header,
       {.kind = header.kind == BatchKind::define ? schema::LetterKind::definition
                                                 : schema::LetterKind::row,
        .sequence = sequence,
        .rows = 1,
-       .row = work.bytes.row(row),
+       .row = retry ? std::string_view(without_id) : bytes,
        .reason = fit},
       work.now_ms);
 }

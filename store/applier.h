@@ -1,12 +1,14 @@
 // Applies one batch within an open transaction: exactly the rows that its producer's progress says
 // are new (promise 2), in order (promise 3); a row that the target refuses becomes a dead letter
-// beside its neighbours (promise 7); progress moves with them.
-// Belongs to the connection's thread.
+// beside its neighbours (promise 7); progress moves with them. A retry's rows go in as any, and
+// take their dead letters away; so does a discard, without rows. Belongs to the connection's
+// thread.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -49,6 +51,8 @@ class Applier {
     std::int64_t now_ms;
     RowBytes bytes;
     std::uint32_t applied = 0;
+    std::uint32_t changes = 0;       // of these, what is no row
+    std::uint64_t letters_gone = 0;  // in rows
     DeadRows dead;
   };
   enum class Step { done, rolled_back };
@@ -57,9 +61,16 @@ class Applier {
   Result<Step> insert_rows(Work& work);
   Result<Step> insert_one(Work& work, Inserter& inserter, std::uint32_t row);
   Result<Step> define_table(Work& work);
+  Result<Step> retry_rows(Work& work);
+  Result<Step> retry_one(Work& work, Inserter& inserter, const std::string& unfit);
+  Result<void> discard_letters(Work& work);
+  Result<std::optional<KeptLetter>> letter_of(const Work& work) const;
+  Result<void> take_away(Work& work, const KeptLetter& letter);
+  Result<void> refuse_command(Work& work, std::string_view reason);
   Result<void> refuse(Work& work, std::uint32_t row, std::string_view reason);
   Result<void> refuse_rest(Work& work, std::string_view reason);
   Result<void> refuse_frame(Work& work, std::string_view reason);
+  [[nodiscard]] std::span<const ValueRef> values(const Work& work, std::uint32_t row) const;
   [[nodiscard]] std::string defect(const Work& work, std::uint32_t row, std::size_t columns) const;
   [[nodiscard]] tl::unexpected<Error> failure(int code) const;
 

@@ -18,6 +18,7 @@ struct BatchOutcome {
   std::uint32_t rows_applied = 0;  // by this call; 0 for a batch that came again
   std::uint32_t dead_now = 0;      // refused by this call
   std::uint32_t dead_count = 0;    // of all its rows, whenever they were refused
+  std::uint64_t letters_gone = 0;  // rows of dead letters that this call took away
   std::vector<DeadRow> dead;       // the first limits::kDeadListed
 };
 

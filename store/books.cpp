@@ -109,9 +109,11 @@ Result<Books> Books::open(sqlite::Connection& connection) {
                "SELECT epoch, through, source FROM main.turnstile_producers WHERE producer = ?1"},
       Prepared{&books.save_progress_,
                "INSERT INTO main.turnstile_producers(producer, epoch, through, rows_applied, "
-               "  rows_dead, source, updated_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+               "  rows_dead, changes, letters_gone, source, updated_at_ms) "
+               "VALUES (?1, ?2, ?3, ?4, ?5, ?8, 0, ?6, ?7) "
                "ON CONFLICT(producer) DO UPDATE SET epoch = ?2, through = ?3, "
                "  rows_applied = rows_applied + ?4, rows_dead = rows_dead + ?5, "
+               "  changes = changes + ?8, "
                "  source = CASE WHEN ?6 = '' THEN source ELSE ?6 END, updated_at_ms = ?7"},
       Prepared{&books.add_dead_letter_,
                "INSERT INTO main.turnstile_dead_letters(producer, epoch, sequence, rows, kind, "
@@ -123,6 +125,12 @@ Result<Books> Books::open(sqlite::Connection& connection) {
                "  AND sequence + rows > ?3 ORDER BY sequence"},
       Prepared{&books.count_dead_letters_,
                "SELECT coalesce(sum(rows), 0) FROM main.turnstile_dead_letters"},
+      Prepared{&books.find_dead_letter_,
+               "SELECT kind, producer, rows, live FROM main.turnstile_dead_letters WHERE id = ?1"},
+      Prepared{&books.remove_dead_letter_, "DELETE FROM main.turnstile_dead_letters WHERE id = ?1"},
+      Prepared{&books.count_letter_gone_,
+               "UPDATE main.turnstile_producers SET letters_gone = letters_gone + ?2 "
+               "WHERE producer = ?1"},
       Prepared{&books.has_idle_,
                "SELECT EXISTS (SELECT 1 FROM main.turnstile_producers WHERE updated_at_ms < ?1)"},
       // A name may start again at sequence 1: its earlier dead letters stay, but answer no more.
@@ -185,17 +193,18 @@ Result<ProducerProgress> Books::progress(const ProducerId& producer) {
                           .source = std::string(progress_.text(2))};
 }
 
-Result<void> Books::save_progress(const BatchHeader& header, Sequence through,
-                                  std::uint32_t applied, std::uint32_t dead, std::int64_t now_ms) {
+Result<void> Books::save_progress(const BatchHeader& header, Sequence through, const Counts& counts,
+                                  std::int64_t now_ms) {
   const sqlite::ResetAtEnd reset(save_progress_);
   int position = 0;
   save_progress_.bind(++position, std::string_view(header.producer.text));
   save_progress_.bind(++position, stored(header.epoch.value));
   save_progress_.bind(++position, stored(through.value));
-  save_progress_.bind(++position, std::int64_t{applied});
-  save_progress_.bind(++position, std::int64_t{dead});
+  save_progress_.bind(++position, std::int64_t{counts.applied});
+  save_progress_.bind(++position, std::int64_t{counts.dead});
   save_progress_.bind(++position, std::string_view(header.source));
   save_progress_.bind(++position, now_ms);
+  save_progress_.bind(++position, std::int64_t{counts.changes});
   if (const int code = save_progress_.step(); code != SQLITE_DONE) {
     return failure(code, "recording a producer's progress");
   }
@@ -254,6 +263,44 @@ Result<std::int64_t> Books::count_dead_letters() {
     return failure(code, "counting dead letters");
   }
   return count_dead_letters_.integer(0);
+}
+
+Result<std::optional<KeptLetter>> Books::find_dead_letter(std::int64_t id) {
+  const sqlite::ResetAtEnd reset(find_dead_letter_);
+  find_dead_letter_.bind(1, id);
+  const int code = find_dead_letter_.step();
+  if (code == SQLITE_DONE) {
+    return std::optional<KeptLetter>();
+  }
+  if (code != SQLITE_ROW) {
+    return failure(code, "reading a dead letter");
+  }
+  return std::optional(
+      KeptLetter{.id = id,
+                 .kind = static_cast<schema::LetterKind>(find_dead_letter_.integer(0)),
+                 .producer = std::string(find_dead_letter_.text(1)),
+                 .rows = loaded(find_dead_letter_.integer(2)),
+                 .live = find_dead_letter_.integer(3) != 0});
+}
+
+Result<void> Books::remove_dead_letter(const KeptLetter& letter) {
+  {
+    const sqlite::ResetAtEnd reset(remove_dead_letter_);
+    remove_dead_letter_.bind(1, letter.id);
+    if (const int code = remove_dead_letter_.step(); code != SQLITE_DONE) {
+      return failure(code, "removing a dead letter");
+    }
+  }
+  if (!letter.live) {
+    return {};
+  }
+  const sqlite::ResetAtEnd reset(count_letter_gone_);
+  count_letter_gone_.bind(1, std::string_view(letter.producer));
+  count_letter_gone_.bind(2, stored(letter.rows));
+  if (const int code = count_letter_gone_.step(); code != SQLITE_DONE) {
+    return failure(code, "counting a removed dead letter");
+  }
+  return {};
 }
 
 Result<bool> Books::has_idle(std::int64_t before_ms) {

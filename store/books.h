@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,22 @@ struct DeadLetter {
   std::string_view reason;
 };
 
+// A dead letter as the target keeps it.
+struct KeptLetter {
+  std::int64_t id = 0;
+  schema::LetterKind kind = schema::LetterKind::row;
+  std::string producer;
+  std::uint64_t rows = 1;
+  bool live = false;
+};
+
+// What a batch adds to its producer's counts.
+struct Counts {
+  std::uint32_t applied = 0;  // rows that are in their tables
+  std::uint32_t dead = 0;
+  std::uint32_t changes = 0;  // sequences that took effect and are no row
+};
+
 class Books {
  public:
   // Makes the tables where they are missing. Errors: unreachable for a newer format version.
@@ -53,14 +70,16 @@ class Books {
 
   Result<ProducerProgress> progress(const ProducerId& producer);
   // Moves `header`'s producer to `through`, and adds to what it has written.
-  Result<void> save_progress(const BatchHeader& header, Sequence through, std::uint32_t applied,
-                             std::uint32_t dead, std::int64_t now_ms);
+  Result<void> save_progress(const BatchHeader& header, Sequence through, const Counts& counts,
+                             std::int64_t now_ms);
 
   Result<void> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
                                std::int64_t now_ms);
   Result<void> read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
                                  DeadRows& into);
   Result<std::int64_t> count_dead_letters();  // in rows
+  Result<std::optional<KeptLetter>> find_dead_letter(std::int64_t id);
+  Result<void> remove_dead_letter(const KeptLetter& letter);
 
   // Producers that were last heard of before `before_ms`.
   Result<bool> has_idle(std::int64_t before_ms);
@@ -79,6 +98,9 @@ class Books {
   sqlite::Statement add_dead_letter_;
   sqlite::Statement read_dead_letters_;
   sqlite::Statement count_dead_letters_;
+  sqlite::Statement find_dead_letter_;
+  sqlite::Statement remove_dead_letter_;
+  sqlite::Statement count_letter_gone_;
   sqlite::Statement has_idle_;
   sqlite::Statement retire_letters_;
   sqlite::Statement forget_idle_;

@@ -114,6 +114,9 @@ Result<DirectOutcome> DirectWriter::write_connected(const BatchHeader& header,
   if (auto reserved = reserved_table_problem(header.table); !reserved.empty()) {
     return all_rows_refused(header, reserved);
   }
+  if (header.kind == BatchKind::retry) {
+    return all_rows_refused(header, "dead letters are sent again through the queue only");
+  }
   if (auto current = tables_->refresh(); !current) {
     return tl::make_unexpected(std::move(current.error()));
   }

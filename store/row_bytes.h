@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace turnstile::store {
@@ -19,5 +20,8 @@ class RowBytes {
   std::size_t at_ = 0;  // where row next_ begins; 0: before the frame's own header
   std::size_t next_ = 0;
 };
+
+// The bytes of the row without its first value, of a row that has one.
+std::string without_first(std::string_view row);
 
 }  // namespace turnstile::store

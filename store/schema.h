@@ -18,8 +18,12 @@ inline constexpr std::string_view kMetaFormatVersion = "format_version";
 inline constexpr std::string_view kMetaGeneration = "generation";
 
 // What turnstile_dead_letters.row holds: one row's MessagePack array, of an insert or of a table's
-// definition, or a whole rows frame that could not be decoded.
-enum class LetterKind : std::int64_t { row = 1, definition = 2, frame = 3 };
+// definition, or a whole rows frame that could not be decoded; or a row of a retry or a discard
+// that was refused itself.
+enum class LetterKind : std::int64_t { row = 1, definition = 2, frame = 3, command = 4 };
+
+// The table that a discard names.
+inline constexpr std::string_view kDeadLetters = "turnstile_dead_letters";
 
 // The last rowid of a text log that has no line yet.
 inline constexpr std::int64_t kNoRowid = std::numeric_limits<std::int64_t>::min();
@@ -44,12 +48,14 @@ CREATE TABLE IF NOT EXISTS turnstile_producers(
   through INTEGER NOT NULL,
   rows_applied INTEGER NOT NULL,
   rows_dead INTEGER NOT NULL,
+  changes INTEGER NOT NULL,
+  letters_gone INTEGER NOT NULL,
   source TEXT NOT NULL,
   updated_at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS turnstile_dead_letters(
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
   producer TEXT NOT NULL,
   epoch INTEGER NOT NULL,
   sequence INTEGER NOT NULL,

@@ -266,13 +266,15 @@ Result<void> Target::commit() {
     return fail(Errc::refused, "no transaction is open in " + options_.path.string());
   }
   std::uint64_t letters = 0;
+  std::uint64_t gone = 0;
   for (const auto& batch : batches_) {
     letters += batch.outcome.dead_now;
+    gone += batch.outcome.letters_gone;
   }
   if (auto finished = finish(); !finished) {
     return tl::make_unexpected(abandon(std::move(finished.error())));
   }
-  dead_letters_ += letters;
+  dead_letters_ = dead_letters_ + letters - gone;
   return {};
 }
 

@@ -1,6 +1,7 @@
 // Batches for the tests of the broker, whose rows nobody decodes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -9,7 +10,7 @@
 
 namespace turnstile::broker {
 
-inline const TimePoint kStart = TimePoint{} + std::chrono::hours(1);
+inline constexpr TimePoint kStart{std::chrono::hours(1)};
 
 inline Batch batch_of(const std::string& producer, std::uint64_t first, std::uint64_t last,
                       std::size_t rows_bytes = 100, std::uint64_t epoch = 1) {

@@ -27,7 +27,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
-constexpr auto kPatience = 10s;
+constexpr auto kPatience = 30s;
 
 class Running {
  public:
@@ -166,7 +166,7 @@ TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
   zmq::context_t context;
   zmq::socket_t socket(context, zmq::socket_type::dealer);
   socket.set(zmq::sockopt::linger, 0);
-  socket.set(zmq::sockopt::rcvtimeo, 10'000);
+  socket.set(zmq::sockopt::rcvtimeo, 30'000);
   socket.connect(endpoint_);
   std::mt19937 random(7);
   const Frames valid = encode(batch_of("a", 1, 3));
@@ -213,7 +213,7 @@ TEST_F(BrokerTest, AClientThatReadsNothingHoldsUpNobody) {
   const auto deaf = client();
   send(*deaf, hello(Role::tool, ""));
   for (int i = 0; i < 20'000; ++i) {
-    deaf->send(AskStatus{1});
+    deaf->send(Heartbeat{});
   }
   const auto producer = client();
   send(*producer, hello(Role::producer, "a"));

@@ -1,8 +1,7 @@
 // A folder of a test's own, removed with all that is in it. Its path is short enough for a socket.
 #pragma once
 
-#include <stdlib.h>
-
+#include <cstdlib>
 #include <filesystem>
 #include <stdexcept>
 #include <string>
@@ -14,7 +13,7 @@ class Folder {
  public:
   Folder() {
     std::string name = (std::filesystem::temp_directory_path() / "turnstile-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) {
+    if (mkdtemp(name.data()) == nullptr) {
       throw std::runtime_error("cannot make a folder");
     }
     path_ = name;

@@ -42,6 +42,7 @@ class JournalTest : public testing::Test {
   }
   static std::vector<Offset> store(Journal& journal, const std::vector<Held>& batches) {
     std::vector<const Held*> pointers;
+    pointers.reserve(batches.size());
     for (const Held& one : batches) {
       pointers.push_back(&one);
     }
@@ -78,7 +79,7 @@ class JournalTest : public testing::Test {
 
   Folder folder_;
   std::filesystem::path path_ = folder_ / "journal.db";
-  std::size_t limit_ = 1024 * 1024;
+  std::size_t limit_ = std::size_t{1024} * 1024;
 };
 
 TEST_F(JournalTest, WhatWasStoredIsReadBackAfterOpeningAgain) {
@@ -183,7 +184,7 @@ TEST_F(JournalTest, OffsetsAreNeverGivenTwiceEvenAfterItWasDrained) {
 TEST_F(JournalTest, ManyRemovedBytesAreWorthATrimBeforeItIsDrained) {
   limit_ = std::size_t{1} << 30;
   Journal journal = open();
-  const Held large = held("a", 1, 1, 8 * 1024 * 1024);
+  const Held large = held("a", 1, 1, std::size_t{8} * 1024 * 1024);
   store(journal, std::vector<Held>(9, large));
   for (std::uint64_t offset = 1; offset <= 8; ++offset) {
     EXPECT_FALSE(journal.wants_trim());
@@ -195,7 +196,7 @@ TEST_F(JournalTest, ManyRemovedBytesAreWorthATrimBeforeItIsDrained) {
 TEST_F(JournalTest, ADrainedBacklogGivesItsSpaceBack) {
   limit_ = std::size_t{1} << 30;
   Journal journal = open();
-  const Held large = held("a", 1, 1, 1024 * 1024);
+  const Held large = held("a", 1, 1, std::size_t{1024} * 1024);
   std::vector<Offset> offsets;
   for (int i = 0; i < 5; ++i) {
     for (const Offset o : store(journal, std::vector<Held>(8, large))) {
@@ -216,7 +217,7 @@ TEST_F(JournalTest, ADrainedBacklogGivesItsSpaceBack) {
 TEST_F(JournalTest, TheWriteAheadLogStaysSmallHoweverMuchIsStored) {
   limit_ = std::size_t{1} << 30;
   Journal journal = open();
-  const Held large = held("a", 1, 1, 1024 * 1024);
+  const Held large = held("a", 1, 1, std::size_t{1024} * 1024);
   for (int i = 0; i < 100; ++i) {
     store(journal, {large});
   }
@@ -379,7 +380,7 @@ TEST_F(JournalTest, AFailedSyncInACheckpointIsNotHidden) {
   limit_ = std::size_t{1} << 30;
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
-  const Held large = held("a", 1, 1, 1024 * 1024);
+  const Held large = held("a", 1, 1, std::size_t{1024} * 1024);
   vfs.fail(Operation::sync, File::database, 1, SQLITE_IOERR_FSYNC);
   std::optional<Errc> failed;
   for (int i = 0; i < 30 && !failed; ++i) {

@@ -14,9 +14,6 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using Verdict = Window::Verdict;
 
-const ProducerId kA{"a"};
-const ProducerId kB{"b"};
-
 class WindowTest : public testing::Test {
  protected:
   Verdict offer(const std::string& producer, std::uint64_t first, std::uint64_t last,
@@ -46,7 +43,9 @@ class WindowTest : public testing::Test {
             batch.rows_frame, Offset{offset}, kStart, {}};
   }
 
-  WindowOptions options_{64 * 1024, 16 * 1024, 100ms};
+  const ProducerId a_{"a"};
+  const ProducerId b_{"b"};
+  WindowOptions options_{std::size_t{64} * 1024, std::size_t{16} * 1024, 100ms};
   Window window_{options_};
   TimePoint now_ = kStart;
   std::uint64_t next_offset_ = 1;
@@ -65,7 +64,7 @@ TEST_F(WindowTest, ABatchInOrderIsTakenAndTheSameOneAgainIsHeld) {
 TEST_F(WindowTest, OtherBatchBoundariesAreTakenWhenTheyBringNewRows) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
-  EXPECT_EQ(window_.expected(kA), Sequence{16});
+  EXPECT_EQ(window_.expected(a_), Sequence{16});
 }
 
 TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetJudges) {
@@ -75,24 +74,24 @@ TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetJudges) {
 TEST_F(WindowTest, EachBatchBehindAHoleIsToldWhereToGoBackTo) {
   ASSERT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
-  EXPECT_EQ(window_.expected(kA), Sequence{11});
+  EXPECT_EQ(window_.expected(a_), Sequence{11});
   EXPECT_EQ(offer("a", 31, 40), Verdict::go_back);
-  EXPECT_EQ(window_.expected(kA), Sequence{11});
+  EXPECT_EQ(window_.expected(a_), Sequence{11});
   EXPECT_EQ(offer("a", 11, 19), Verdict::taken);
   EXPECT_EQ(offer("a", 20, 30), Verdict::taken);
 }
 
 TEST_F(WindowTest, RowsThatTheTargetHasAreNoHole) {
   // An earlier broker handed 11..30 over; this one only read 1..10 back from its journal.
-  window_.journal_opened({{1}, {1}}, {{kA, {10}, 1}});
-  window_.note_applied(kA, {30});
+  window_.journal_opened({{1}, {1}}, {{a_, {10}, 1}});
+  window_.note_applied(a_, {30});
   EXPECT_EQ(offer("a", 31, 40), Verdict::taken);
 }
 
 TEST_F(WindowTest, AtTheBoundABatchGoesBackAndWhatFollowsIsSkippedUntilItComes) {
   ASSERT_EQ(offer("a", 1, 1, 40'000), Verdict::taken);
   EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::go_back);
-  EXPECT_EQ(window_.expected(kA), Sequence{2});
+  EXPECT_EQ(window_.expected(a_), Sequence{2});
   EXPECT_EQ(offer("a", 3, 3, 10), Verdict::skipped);
   EXPECT_EQ(offer("b", 1, 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::go_back);
@@ -107,7 +106,7 @@ TEST_F(WindowTest, AtTheBoundABatchGoesBackAndWhatFollowsIsSkippedUntilItComes) 
 TEST_F(WindowTest, APlaceToGoBackToIsForgottenWhenTheTargetHasItByAnotherWay) {
   ASSERT_EQ(offer("b", 1, 1, 60'000), Verdict::taken);
   ASSERT_EQ(offer("a", 5, 9, 40'000), Verdict::go_back);
-  window_.note_applied(kA, {9});
+  window_.note_applied(a_, {9});
   EXPECT_EQ(offer("a", 10, 12, 10), Verdict::taken);
 }
 
@@ -125,8 +124,8 @@ TEST_F(WindowTest, WithoutAConsumerItIsTimeToStoreAtOnce) {
   EXPECT_FALSE(window_.should_store(now_));
   offer("a", 1, 10);
   EXPECT_TRUE(window_.should_store(now_));
-  EXPECT_THAT(store(), ElementsAre(kA));
-  EXPECT_EQ(window_.stored_through(kA), Sequence{10});
+  EXPECT_THAT(store(), ElementsAre(a_));
+  EXPECT_EQ(window_.stored_through(a_), Sequence{10});
   EXPECT_FALSE(window_.should_store(now_));
   EXPECT_EQ(window_.memory_bytes(), 0U);
   EXPECT_EQ(offer("a", 1, 10), Verdict::stored);
@@ -144,7 +143,7 @@ TEST_F(WindowTest, AConsumerThatAnswersKeepsBatchesOutOfTheJournal) {
     EXPECT_FALSE(settled->remove);
   }
   EXPECT_EQ(window_.memory_bytes(), 0U);
-  EXPECT_EQ(window_.applied_through(kA), Sequence{20});
+  EXPECT_EQ(window_.applied_through(a_), Sequence{20});
 }
 
 TEST_F(WindowTest, AStalledConsumerMakesItStoreAtTheDeadline) {
@@ -241,7 +240,7 @@ TEST_F(WindowTest, AStoredBatchThatIsRefusedStaysInTheJournalAndStopsItsProducer
   EXPECT_TRUE(settled->stopped);
   EXPECT_FALSE(settled->applied);
   EXPECT_FALSE(settled->remove);
-  EXPECT_THAT(window_.stopped_producers(), ElementsAre(kA));
+  EXPECT_THAT(window_.stopped_producers(), ElementsAre(a_));
   std::vector<Held> rest{stored_batch("b", 1, 10, 2), stored_batch("a", 11, 20, 3)};
   window_.loaded(std::move(rest), {3});
   EXPECT_THAT(deliver_all(), ElementsAre(std::pair("b", 1U)));
@@ -284,7 +283,7 @@ TEST_F(WindowTest, OpeningTheJournalAnewPutsWhatItHasBeforeWhatItLacks) {
   now_ += 200ms;
   store();
   offer("a", 11, 20);
-  window_.journal_opened({{1}, {1}}, {{kA, {10}, 1}});
+  window_.journal_opened({{1}, {1}}, {{a_, {10}, 1}});
   EXPECT_FALSE(window_.settle(applied_result({1}, 10), now_));
   EXPECT_EQ(window_.wants_load(), Offset{1});
   std::vector<Held> batches{stored_batch("a", 1, 10, 1)};
@@ -298,24 +297,24 @@ TEST_F(WindowTest, OpeningTheJournalAnewPutsWhatItHasBeforeWhatItLacks) {
 TEST_F(WindowTest, WhatAReopenedJournalDoesNotHoldIsNotCalledStored) {
   offer("a", 1, 10);
   store();
-  ASSERT_EQ(window_.stored_through(kA), Sequence{10});
+  ASSERT_EQ(window_.stored_through(a_), Sequence{10});
   window_.journal_opened({}, {});
-  EXPECT_EQ(window_.stored_through(kA), Sequence{0});
+  EXPECT_EQ(window_.stored_through(a_), Sequence{0});
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
 }
 
 TEST_F(WindowTest, AProducerOfWhomNothingIsHeldIsForgotten) {
-  window_.note_applied(kA, {7});
-  window_.forget(kA);
-  EXPECT_EQ(window_.applied_through(kA), Sequence{0});
+  window_.note_applied(a_, {7});
+  window_.forget(a_);
+  EXPECT_EQ(window_.applied_through(a_), Sequence{0});
   offer("b", 1, 10);
   store();
-  window_.forget(kB);
-  EXPECT_EQ(window_.stored_through(kB), Sequence{10});
+  window_.forget(b_);
+  EXPECT_EQ(window_.stored_through(b_), Sequence{10});
 }
 
 TEST_F(WindowTest, OnlyWhatIsAppliedAsAWholeIsCalledApplied) {
-  window_.note_applied(kA, {10});
+  window_.note_applied(a_, {10});
   EXPECT_EQ(offer("a", 5, 10), Verdict::applied);
   EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
 }
@@ -325,8 +324,8 @@ TEST_F(WindowTest, ABatchThatIsAppliedIsNoLongerHeld) {
   offer("a", 1, 10);
   deliver_all();
   window_.settle(applied_result(last_ticket_, 10), now_);
-  window_.forget(kA);
-  EXPECT_EQ(window_.applied_through(kA), Sequence{0});
+  window_.forget(a_);
+  EXPECT_EQ(window_.applied_through(a_), Sequence{0});
 }
 
 TEST_F(WindowTest, RowsRefusedBehindAStoppedBatchMayComeAgain) {
@@ -348,10 +347,10 @@ TEST_F(WindowTest, AHoleThatOpensInTheJournalMovesThePlaceToGoBackTo) {
   store();
   offer("b", 1, 1, 60'000);
   ASSERT_EQ(offer("a", 11, 20, 10'000), Verdict::go_back);
-  ASSERT_EQ(window_.expected(kA), Sequence{11});
-  window_.journal_opened({{1}, {1}}, {{kA, {5}, 1}});
+  ASSERT_EQ(window_.expected(a_), Sequence{11});
+  window_.journal_opened({{1}, {1}}, {{a_, {5}, 1}});
   EXPECT_EQ(offer("a", 11, 20, 10), Verdict::go_back);
-  EXPECT_EQ(window_.expected(kA), Sequence{6});
+  EXPECT_EQ(window_.expected(a_), Sequence{6});
 }
 
 TEST_F(WindowTest, ToStoreIsBoundedButNeverEmptyWhileSomethingWaits) {

@@ -175,7 +175,7 @@ TEST_F(CheckTest, ARepeatedDeadLetterIsNamed) {
       "table_name, columns, row, reason, at_ms, live FROM turnstile_dead_letters");
   const auto report = check();
   EXPECT_THAT(problems(report), AllOf(HasSubstr("dead letter 900 stands for sequence 2"),
-                                      HasSubstr("its dead letters stand for 2")));
+                                      HasSubstr("dead letters stand for 2")));
   EXPECT_EQ(report.verdict.twice, 1);
 }
 
@@ -301,6 +301,21 @@ TEST_F(CheckTest, LedgerLinesThatCannotBeReadAreNamed) {
 }
 
 // ---- numbers of rows
+
+TEST_F(CheckTest, ExclusiveCountsRowsAndNotDefinitions) {
+  make_sound_target();
+  options_.exclusive = true;
+  const auto report = check();
+  EXPECT_THAT(problems(report), IsEmpty());
+  EXPECT_EQ(report.producers.at("P2").changes, 1);
+  EXPECT_EQ(report.target.rows_applied, 163);
+}
+
+TEST_F(CheckTest, ADeadLetterThatWasDeletedByHandIsNamed) {
+  make_sound_target();
+  sql("DELETE FROM turnstile_dead_letters");
+  EXPECT_THAT(problems(check()), HasSubstr("1 rows were refused, 0 of them dealt with since"));
+}
 
 TEST_F(CheckTest, ExclusiveTellsARowOfAnyTableThatIsGone) {
   open_target();

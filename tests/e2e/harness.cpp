@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sqlite3.h>
 #include <sys/inotify.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,8 +18,6 @@
 #include <sstream>
 #include <stdexcept>
 #include <utility>
-
-#include <sqlite3.h>
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves it to the program
 
@@ -77,7 +76,8 @@ Folder::~Folder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-bool Folder::wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience) {
+bool Folder::wait_until(const std::function<bool()>& done, const Process* process,
+                        std::chrono::milliseconds patience) {
   const auto until = Clock::now() + patience;
   while (true) {
     std::array<char, 65536> events{};
@@ -89,8 +89,9 @@ bool Folder::wait_until(const std::function<bool()>& done, std::chrono::millisec
     if (Clock::now() >= until) {
       return false;
     }
-    pollfd poll{inotify_, POLLIN, 0};
-    ::poll(&poll, 1, std::max(left_ms(until), 1));
+    std::array<pollfd, 2> events_of{pollfd{inotify_, POLLIN, 0},
+                                    pollfd{process == nullptr ? -1 : process->pidfd(), POLLIN, 0}};
+    ::poll(events_of.data(), events_of.size(), std::max(left_ms(until), 1));
   }
 }
 
@@ -140,7 +141,9 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-Process::~Process() { kill(); }
+Process::~Process() {
+  kill();
+}
 
 void Process::signal(int number) const {
   if (pid_ > 0 && !exit_code_) {
@@ -175,7 +178,9 @@ void Process::kill() {
   }
 }
 
-bool Process::running() { return pid_ > 0 && !wait(0ms); }
+bool Process::running() {
+  return pid_ > 0 && !wait(0ms);
+}
 
 nlohmann::json Process::json() const {
   std::string text = out();
@@ -269,8 +274,9 @@ std::string nutrients_csv(std::int64_t rows, std::int64_t first_id) {
   std::string text = "id,name,unit_name,nutrient_nbr,rank,time\n";
   for (std::int64_t i = 0; i < rows; ++i) {
     const std::string id = std::to_string(first_id + i);
-    text += id + ",\"Vitamin " + id + ", total\",MG," + (i % 7 == 0 ? "" : std::to_string(i % 1000)) +
-            "," + std::to_string(i % 9000) + ",10:45\n";
+    text += id + ",\"Vitamin " + id + ", total\",MG," +
+            (i % 7 == 0 ? "" : std::to_string(i % 1000)) + "," + std::to_string(i % 9000) +
+            ",10:45\n";
   }
   return text;
 }

@@ -26,6 +26,8 @@ inline constexpr std::chrono::seconds kPatience{60};
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+class Process;
+
 // A short path (socket addresses are limited), removed with everything in it at the end.
 class Folder {
  public:
@@ -37,16 +39,18 @@ class Folder {
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
   [[nodiscard]] std::string file(std::string_view name) const { return path_ / name; }
 
-  // Until `done` is true; it is asked again whenever a file in the folder changes. False: too late.
-  bool wait_until(const std::function<bool()>& done, std::chrono::milliseconds patience = kPatience);
+  // Until `done` is true; it is asked again whenever a file in the folder changes, and when
+  // `process` ends. False: too late.
+  bool wait_until(const std::function<bool()>& done, const Process* process = nullptr,
+                  std::chrono::milliseconds patience = kPatience);
 
  private:
   std::filesystem::path path_;
   int inotify_ = -1;
 };
 
-// One run of the program, its output in NAME.out and NAME.err of the folder. Killed at the end if it
-// still runs.
+// One run of the program, its output in NAME.out and NAME.err of the folder. Killed at the end if
+// it still runs.
 class Process {
  public:
   Process(Folder& folder, std::string name, const std::vector<std::string>& arguments,
@@ -70,7 +74,8 @@ class Process {
   [[nodiscard]] nlohmann::json json() const;
   // The most memory it had resident so far, in KiB. Only while it runs.
   [[nodiscard]] std::uint64_t peak_resident_kib() const;
-  [[nodiscard]] pid_t pid() const { return pid_; }
+  // Readable once it has ended.
+  [[nodiscard]] int pidfd() const { return pidfd_; }
 
  private:
   pid_t pid_ = -1;
@@ -90,8 +95,8 @@ class System {
     return run("broker", std::move(more));
   }
   Process consumer(std::vector<std::string> more = {}, const std::string& name = "consumer") {
-    more.insert(more.begin(), {"consumer", "--db", folder.file("shared.db"), "--text",
-                               folder.file("out9.txt")});
+    more.insert(more.begin(),
+                {"consumer", "--db", folder.file("shared.db"), "--text", folder.file("out9.txt")});
     return run(name, std::move(more));
   }
   Process produce(std::vector<std::string> more, const std::string& name = "producer") {
