@@ -130,7 +130,7 @@ Result<void> Consumer::on_lease(const LeaseState& state) {
   }
   if (has_lease_) {
     return fail(Errc::fenced,
-                "this consumer was silent for longer than its lease and another has taken over; "
+                "another consumer has taken over: this one was silent for longer than its lease; "
                 "nothing more was applied",
                 "Start it again: it stands by.");
   }

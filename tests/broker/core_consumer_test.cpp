@@ -1,0 +1,274 @@
+// What the broker's core does with a consumer, or for want of one: progress, fencing, lease.
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/broker/core_fixture.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+class CoreConsumerTest : public CoreTest {};
+
+// ---- reconnecting and fencing
+
+TEST_F(CoreConsumerTest, AReconnectedProducerLearnsFromTheTargetHowFarItCame) {
+  join_consumer("c");
+  say("p", producer_hello("a", 1, 4));
+  const auto ask = one<AskProgress>("c");
+  EXPECT_EQ(ask.producer, ProducerId{"a"});
+  EXPECT_EQ(ask.since, Sequence{4});
+  EXPECT_TRUE(none<Welcome>("p"));
+  say("c", ProgressAnswer{ask.request, {true, {1}, {17}, "", 1, {{{9}, "bad"}}}});
+  const auto welcome = one<Welcome>("p");
+  EXPECT_EQ(welcome.through, Sequence{17});
+  EXPECT_TRUE(welcome.through_is_sure);
+  const auto applied = one<Applied>("p");
+  EXPECT_EQ(applied.through, Sequence{17});
+  EXPECT_EQ(applied.dead_count, 1U);
+}
+
+TEST_F(CoreConsumerTest, AConsumerThatDoesNotAnswerDoesNotHoldUpAWelcome) {
+  join_consumer("c");
+  say("p", producer_hello("a", 1, 0));
+  const auto ask = one<AskProgress>("c");
+  turn(999ms);
+  EXPECT_TRUE(none<Welcome>("p"));
+  turn(1ms);
+  EXPECT_FALSE(one<Welcome>("p").through_is_sure);
+  // Its late answer still brings the outcomes.
+  say("c", ProgressAnswer{ask.request, {true, {1}, {17}, "", 0, {}}});
+  EXPECT_EQ(one<Applied>("p").through, Sequence{17});
+}
+
+TEST_F(CoreConsumerTest, AConsumerThatLeavesDoesNotHoldUpAWelcomeOrATableAnswer) {
+  join_consumer("c");
+  join_producer("q", "b");
+  say("p", producer_hello("a", 1, 0));
+  say("q", CheckTable{5, "pets", {"name"}});
+  core_->receive("c", Bye{}, now_);
+  EXPECT_LE(core_->deadline(now_), now_);
+  turn();
+  EXPECT_FALSE(one<Welcome>("p").through_is_sure);
+  const auto answer = one<TableAnswer>("q");
+  EXPECT_EQ(answer.request, 5U);
+  EXPECT_EQ(answer.state, TableState::unknown);
+}
+
+TEST_F(CoreConsumerTest, WhenAConsumerComesEveryProducersOutcomesAreAskedFor) {
+  join_producer("p", "a");
+  say("c", consumer_hello());
+  const auto ask = one<AskProgress>("c");
+  EXPECT_EQ(ask.producer, ProducerId{"a"});
+  say("c", ProgressAnswer{ask.request, {true, {1}, {12}, "", 0, {}}});
+  EXPECT_EQ(one<Applied>("p").through, Sequence{12});
+}
+
+TEST_F(CoreConsumerTest, AnAnswerAboutWhoWasOnAConnectionBeforeIsNotTheNewProducers) {
+  join_consumer("c");
+  say("p", producer_hello("a", 1));
+  const auto about_a = one<AskProgress>("c");
+  say("p", producer_hello("b", 1));
+  const auto about_b = one<AskProgress>("c");
+  say("c", ProgressAnswer{about_a.request, {true, {1}, {1000}, "", 0, {}}});
+  EXPECT_TRUE(none<Welcome>("p"));
+  say("c", ProgressAnswer{about_b.request, {true, {1}, {3}, "", 0, {}}});
+  EXPECT_EQ(one<Welcome>("p").through, Sequence{3});
+  EXPECT_EQ(core_->window().applied_through({"b"}), Sequence{3});
+}
+
+TEST_F(CoreConsumerTest, ANamedProducersEpochGrowsAndFencesTheOlderProcess) {
+  say("p", producer_hello("mine", 0, 0, true));
+  const auto older = one<Welcome>("p");
+  EXPECT_EQ(older.epoch, Epoch{kWallClock});
+  say("q", producer_hello("mine", 0, 0, true));
+  const auto newer = one<Welcome>("q");
+  EXPECT_GT(newer.epoch, older.epoch);
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::fenced);
+  say("p", batch_of("mine", 1, 1, 10, older.epoch.value));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hello_first);
+  say("p", producer_hello("mine", older.epoch.value, 0, true));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::fenced);
+  EXPECT_EQ(report()["producers_connected"], 1);
+}
+
+TEST_F(CoreConsumerTest, EpochsOutliveTheBroker) {
+  say("p", producer_hello("mine", 0, 0, true));
+  const auto first = one<Welcome>("p");
+  say("q", producer_hello("mine", 0, 0, true));
+  const auto second = one<Welcome>("q");
+  take<Refusal>("p");
+  start();
+  say("p", producer_hello("mine", first.epoch.value, 0, true));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::fenced);
+  say("q", producer_hello("mine", second.epoch.value, 0, true));
+  EXPECT_EQ(one<Welcome>("q").epoch, second.epoch);
+}
+
+TEST_F(CoreConsumerTest, TheTargetsEpochCountsWhereTheJournalsWasLost) {
+  join_consumer("c");
+  say("p", producer_hello("mine", 0, 0, true));
+  say("c", ProgressAnswer{one<AskProgress>("c").request,
+                          {true, {kWallClock + 50}, {8}, "source", 0, {}}});
+  const auto welcome = one<Welcome>("p");
+  EXPECT_EQ(welcome.epoch, Epoch{kWallClock + 51});
+  EXPECT_EQ(welcome.through, Sequence{8});
+  EXPECT_EQ(welcome.source, "source");
+}
+
+TEST_F(CoreConsumerTest, ANewConnectionOfTheSameProcessFencesNobody) {
+  say("p", producer_hello("mine", 0, 0, true));
+  const auto welcome = one<Welcome>("p");
+  say("q", producer_hello("mine", welcome.epoch.value, 0, true));
+  EXPECT_EQ(one<Welcome>("q").epoch, welcome.epoch);
+  EXPECT_TRUE(none<Refusal>("p"));
+}
+
+// ---- the consumer's lease
+
+TEST_F(CoreConsumerTest, ASecondConsumerStandsByAndTakesOverWhatIsUnanswered) {
+  const Lease first = join_consumer("c1");
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  const auto delivery = one<Delivery>("c1");
+  say("c2", consumer_hello());
+  EXPECT_FALSE(one<LeaseState>("c2").granted);
+  say("c1", Bye{});
+  const auto state = one<LeaseState>("c2");
+  EXPECT_TRUE(state.granted);
+  EXPECT_GT(state.lease, first);
+  const auto again = one<Delivery>("c2");
+  EXPECT_NE(again.ticket, delivery.ticket);
+  answer("c2", state.lease, {applied_result(again.ticket, 10)});
+  EXPECT_EQ(one<Applied>("p").through, Sequence{10});
+}
+
+TEST_F(CoreConsumerTest, ASilentConsumerLosesItsLeaseOnlyWhenAnotherWaits) {
+  const Lease lease = join_consumer("c1");
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  const auto delivery = one<Delivery>("c1");
+  turn(1min);
+  EXPECT_TRUE(none<LeaseState>("c1"));
+  say("c2", consumer_hello());
+  EXPECT_TRUE(one<LeaseState>("c2").granted);
+  EXPECT_FALSE(one<LeaseState>("c1").granted);
+  // What it answers now counts for nothing.
+  answer("c1", lease, {applied_result(delivery.ticket, 10)});
+  EXPECT_FALSE(one<LeaseState>("c1").granted);
+  EXPECT_TRUE(none<Applied>("p"));
+}
+
+TEST_F(CoreConsumerTest, ResultsOfWhoHoldsNoLeaseAreIgnored) {
+  const Lease lease = join_consumer("c1");
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  const auto delivery = one<Delivery>("c1");
+  say("p", Results{lease, {applied_result(delivery.ticket, 10)}, {}});
+  say("c1", Results{{lease.value + 1}, {applied_result(delivery.ticket, 10)}, {}});
+  EXPECT_TRUE(none<Applied>("p"));
+  say("p", ProgressAnswer{1, {true, {1}, {99}, "", 0, {}}});
+  EXPECT_EQ(core_->window().applied_through({"a"}), Sequence{0});
+}
+
+TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsEverythingAgain) {
+  join_consumer("c");
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  take<Delivery>("c");
+  join_consumer("c");
+  EXPECT_EQ(take<Delivery>("c").size(), 1U);
+}
+
+TEST_F(CoreConsumerTest, AConsumerThatCannotBeReachedIsGone) {
+  join_consumer("c");
+  core_->unreachable("c");
+  EXPECT_FALSE(core_->window().has_consumer());
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+}
+
+TEST_F(CoreConsumerTest, AHoleThatTheTargetSeesIsRefusedToTheProducer) {
+  const Lease lease = join_consumer("c");
+  join_producer("p", "a");
+  say("p", batch_of("a", 5, 10));
+  answer("c", lease, {{one<Delivery>("c").ticket, Outcome::hole, {2}, 0, {}}});
+  const auto refusal = one<Refusal>("p");
+  EXPECT_EQ(refusal.code, RefusalCode::hole);
+  EXPECT_EQ(refusal.sequence, Sequence{5});
+  EXPECT_EQ(report()["window"]["batches"], 0);
+}
+
+TEST_F(CoreConsumerTest, AStoredBatchThatIsRefusedStopsItsProducerUntilTheNextConsumer) {
+  join_producer("p", "a");
+  say("p", batch_of("a", 5, 10));
+  join_producer("q", "b");
+  say("q", batch_of("b", 1, 1));
+  const Lease lease = join_consumer("c");
+  auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  answer(
+      "c", lease,
+      {{deliveries[0].ticket, Outcome::hole, {4}, 0, {}}, applied_result(deliveries[1].ticket, 1)});
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hole);
+  EXPECT_EQ(report()["producers_stopped"], nlohmann::json::array({"a"}));
+  EXPECT_EQ(journal_->batches(), 1U);
+  say("c", Bye{});
+  const Lease next = join_consumer("c2");
+  EXPECT_TRUE(report()["producers_stopped"].empty());
+  deliveries = take<Delivery>("c2");
+  ASSERT_EQ(deliveries.size(), 1U);
+  answer("c2", next, {applied_result(deliveries[0].ticket, 10)});
+  EXPECT_EQ(journal_->batches(), 0U);
+}
+
+TEST_F(CoreConsumerTest, TableQuestionsGoToTheConsumerAndComeBackUnderTheAskersNumber) {
+  join_producer("p", "a");
+  say("p", CheckTable{7, "pets", {"name"}});
+  EXPECT_EQ(one<TableAnswer>("p").state, TableState::unknown);
+  join_consumer("c");
+  say("p", CheckTable{8, "pets", {"name"}});
+  const auto asked = one<CheckTable>("c");
+  EXPECT_EQ(asked.table, "pets");
+  say("c", TableAnswer{asked.request, TableState::missing_table, "no pets"});
+  const auto answer = one<TableAnswer>("p");
+  EXPECT_EQ(answer.request, 8U);
+  EXPECT_EQ(answer.state, TableState::missing_table);
+  say("p", CheckTable{9, "pets", {"name"}});
+  turn(1s);
+  EXPECT_EQ(one<TableAnswer>("p").state, TableState::unknown);
+}
+
+TEST_F(CoreConsumerTest, ABusyConsumerIsAskedABoundedNumberOfQuestions) {
+  join_consumer("c");
+  join_producer("p", "a");
+  for (int i = 0; i < 5000; ++i) {
+    core_->receive("p", CheckTable{8, "pets", {"name"}}, now_);
+    if (i % 1000 == 0) {
+      turn(2s);
+    }
+  }
+  say("q", producer_hello("b", 1));
+  EXPECT_FALSE(one<Welcome>("q").through_is_sure);
+  const auto asked = take<CheckTable>("c");
+  EXPECT_LT(asked.size(), 2000U);
+  EXPECT_EQ(
+      take<TableAnswer>("p").size(), 5000U - asked.size() + [&] {
+        turn(2s);
+        return asked.size() - take<TableAnswer>("p").size();
+      }());
+  // Once it answers, the one for whom there was no room is asked for.
+  for (const auto& question : asked) {
+    core_->receive("c", TableAnswer{question.request, TableState::ready, ""}, now_);
+  }
+  turn();
+  EXPECT_EQ(one<AskProgress>("c").producer, ProducerId{"b"});
+}
+
+}  // namespace
+}  // namespace turnstile::broker

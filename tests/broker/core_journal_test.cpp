@@ -1,0 +1,104 @@
+// What the broker's core does while its journal is in trouble.
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "tests/broker/core_fixture.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+class CoreJournalTest : public CoreTest {};
+
+// ---- the journal in trouble
+
+TEST_F(CoreJournalTest, AfterAFailedSyncNothingIsAcknowledgedUntilTheJournalWasReadBack) {
+  join_producer("p", "a");
+  vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::wal, 1, SQLITE_IOERR_FSYNC);
+  say("p", batch_of("a", 1, 10));
+  EXPECT_TRUE(none<Stored>("p"));
+  EXPECT_FALSE(report()["journal"]["problem"].get<std::string>().empty());
+  turn(499ms);
+  EXPECT_TRUE(none<Stored>("p"));
+  turn(1ms);
+  EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+  EXPECT_EQ(report()["journal"]["problem"], "");
+}
+
+TEST_F(CoreJournalTest, ANamedProducerGetsInAgainAfterItsEpochFailedToSync) {
+  vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::wal, 1, SQLITE_IOERR_FSYNC);
+  say("p", producer_hello("mine", 0, 0, true));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::busy);
+  turn(500ms);
+  say("p", producer_hello("mine", 0, 0, true));
+  EXPECT_GT(one<Welcome>("p").epoch, Epoch{1});
+}
+
+TEST_F(CoreJournalTest, WhileTheDiskIsFullCutThroughGoesOn) {
+  const Lease lease = join_consumer("c");
+  join_producer("p", "a");
+  vfs_.fail(test::FaultVfs::Operation::write, test::FaultVfs::File::any, 1, SQLITE_FULL, 1'000'000);
+  say("p", batch_of("a", 1, 10));
+  turn(200ms);
+  EXPECT_TRUE(none<Stored>("p"));
+  answer("c", lease, {applied_result(one<Delivery>("c").ticket, 10)});
+  EXPECT_EQ(one<Applied>("p").through, Sequence{10});
+}
+
+TEST_F(CoreJournalTest, ADamagedBatchStopsItsProducerAndNobodyElse) {
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  say("p", batch_of("a", 11, 20));
+  join_producer("q", "b");
+  say("q", batch_of("b", 1, 10));
+  {
+    auto db = sqlite::Connection::open(folder_ / "journal.db", sqlite::Access::read_write);
+    ASSERT_TRUE(db->execute("UPDATE batches SET rows=x'00' WHERE offset=1"));
+  }
+  const Lease lease = join_consumer("c");
+  const auto delivery = one<Delivery>("c");
+  EXPECT_EQ(decode_batch_header(delivery.header_frame.view())->producer, ProducerId{"b"});
+  answer("c", lease, {applied_result(delivery.ticket, 10)});
+  EXPECT_EQ(report()["producers_stopped"], nlohmann::json::array({"a"}));
+  EXPECT_EQ(journal_->batches(), 2U);
+  say("q", batch_of("b", 11, 20));
+  EXPECT_EQ(take<Delivery>("c").size(), 1U);
+}
+
+TEST_F(CoreJournalTest, NoDeadlineLetsTheLoopSpin) {
+  const auto must_rest = [&] {
+    turn();
+    turn();
+    EXPECT_GT(core_->deadline(now_), now_);
+  };
+  must_rest();
+  join_producer("p", "a");
+  must_rest();
+  vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::any, 1, SQLITE_IOERR_FSYNC,
+            1'000'000);
+  say("p", batch_of("a", 1, 10));
+  must_rest();
+  turn(600ms);
+  must_rest();
+  vfs_.fail_no_more();
+  turn(600ms);
+  must_rest();
+  say("c1", consumer_hello());
+  say("c2", consumer_hello());
+  must_rest();
+  turn(1min);
+  must_rest();
+  core_->unreachable("c2");
+  must_rest();
+  say("q", CheckTable{});
+  say("p", producer_hello("a", 1));
+  turn(5s);
+  must_rest();
+}
+
+}  // namespace
+}  // namespace turnstile::broker
