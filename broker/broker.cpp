@@ -26,7 +26,6 @@ constexpr std::size_t kTurnBytes = std::size_t{8} * 1024 * 1024;
 constexpr int kReceiveQueue = 64;
 constexpr int kSendQueue = 8192;
 constexpr auto kRejectedLogInterval = 10s;
-constexpr std::size_t kCopiedBytes = 4096;
 
 std::string random_id() {
   std::array<unsigned char, 16> bytes{};
@@ -44,12 +43,6 @@ std::uint64_t wall_clock_ms() {
   const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count());
-}
-
-// A small frame is copied: ZeroMQ hands it out as part of a buffer of several KiB, all of which
-// would live as long as the batch is held.
-Bytes compact_bytes_of(zmq::message_t&& frame) {
-  return frame.size() <= kCopiedBytes ? Bytes(frame.to_string()) : bytes_of(std::move(frame));
 }
 
 // Promise 10: the socket's directory is the user's own. One that is missing is made so; one that
@@ -128,7 +121,7 @@ Result<void> Broker::listen() {
   router_.set(zmq::sockopt::linger, 200);
   router_.set(zmq::sockopt::rcvhwm, kReceiveQueue);
   router_.set(zmq::sockopt::sndhwm, kSendQueue);
-  router_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(limits::kRowsBytes));
+  router_.set(zmq::sockopt::maxmsgsize, largest_message_bytes());
   if (endpoint.starts_with("tcp://")) {
     router_.set(zmq::sockopt::heartbeat_ivl, 2000);
     router_.set(zmq::sockopt::heartbeat_timeout, 10000);
@@ -180,30 +173,31 @@ Result<void> Broker::run(int stop_fd) {
 std::size_t Broker::receive_what_is_there(TimePoint now) {
   std::size_t bytes = 0;
   std::size_t messages = 0;
-  Frames frames;
   while (messages < kTurnMessages && bytes < kTurnBytes) {
     zmq::message_t part;
     if (!router_.recv(part, zmq::recv_flags::dontwait)) {
       break;
     }
+    ++messages;
     const Route route(part.to_string());
-    frames.clear();
-    while (router_.get(zmq::sockopt::rcvmore)) {
-      if (!router_.recv(part)) {
-        break;
-      }
+    std::size_t parts = 0;  // behind the route; ours have one
+    zmq::message_t body;
+    while (router_.get(zmq::sockopt::rcvmore) && router_.recv(part)) {
       bytes += part.size();
-      if (frames.size() < 4) {  // no message has more; what is too much is counted, not kept
-        frames.push_back(compact_bytes_of(std::move(part)));
+      if (++parts == 1) {
+        body = std::move(part);
       }
       part = zmq::message_t();
     }
-    ++messages;
-    auto message = decode(frames);
+    if (parts == 1 && body.empty()) {
+      core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
+      continue;
+    }
+    auto message = parts == 1
+                       ? unpacked(std::move(body)).and_then(decode)
+                       : Result<Message>(fail(Errc::corrupt, "message has more than one part"));
     if (message) {
       core_->receive(route, std::move(*message), now);
-    } else if (frames.size() == 1 && frames[0].empty()) {
-      core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
     } else {
       log_rejected(message.error(), now);
       core_->reject(route, message.error(), now);
@@ -226,14 +220,10 @@ void Broker::send_outbox() {
   for (Outgoing& outgoing : core_->take_outbox()) {
     try {
       zmq::message_t route(outgoing.route.data(), outgoing.route.size());
-      const Frames frames = encode(outgoing.message);
-      bool taken =
-          router_.send(route, zmq::send_flags::sndmore | zmq::send_flags::dontwait).has_value();
-      for (std::size_t i = 0; taken && i < frames.size(); ++i) {
-        auto frame = message_of(frames[i]);
-        const auto more = i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
-        taken = router_.send(frame, more | zmq::send_flags::dontwait).has_value();
-      }
+      zmq::message_t message = packed(encode(outgoing.message));
+      const bool taken =
+          router_.send(route, zmq::send_flags::sndmore | zmq::send_flags::dontwait).has_value() &&
+          router_.send(message, zmq::send_flags::dontwait).has_value();
       if (!taken) {
         core_->unreachable(outgoing.route);  // it reads nothing: it starts over when it does
       }

@@ -1,54 +1,82 @@
 #include "link/frames.h"
 
+#include <cstring>
 #include <memory>
+#include <string>
 #include <utility>
 
-#if defined(__SANITIZE_THREAD__)
-#include <sanitizer/tsan_interface.h>
-#endif
+#include "proto/limits.h"
 
 namespace turnstile {
 namespace {
 
-constexpr std::size_t kCopiedBytes = 512;
-
-// ThreadSanitizer does not see that libzmq hands a frame from one thread to the other.
-void mark_handed_over([[maybe_unused]] void* owner) {
-#if defined(__SANITIZE_THREAD__)
-  __tsan_release(owner);
-#endif
-}
-
-void mark_taken_over([[maybe_unused]] void* owner) {
-#if defined(__SANITIZE_THREAD__)
-  __tsan_acquire(owner);
-#endif
-}
-
-void release(void* /*data*/, void* hint) {
-  mark_taken_over(hint);
-  const std::unique_ptr<Bytes> owner(static_cast<Bytes*>(hint));
-}
+constexpr unsigned char kBin32 = 0xC6;
+constexpr std::size_t kWrap = 5;  // the marker and four bytes of length, most significant first
+constexpr std::size_t kMostFrames = 3;
+// ZeroMQ hands a small message out as part of a buffer of several KiB, all of which would live as
+// long as its frames.
+constexpr std::size_t kCopiedBytes = 4096;
 
 }  // namespace
 
-Bytes bytes_of(zmq::message_t&& message) {
-  auto owner = std::make_shared<const zmq::message_t>(std::move(message));
-  const std::string_view view = owner->to_string_view();
-  return {std::move(owner), view};
+std::int64_t largest_message_bytes() {
+  return static_cast<std::int64_t>(2 * limits::kHeaderBytes + limits::kRowsBytes +
+                                   kMostFrames * kWrap);
 }
 
-zmq::message_t message_of(const Bytes& bytes) {
-  const std::string_view view = bytes.view();
-  if (view.size() <= kCopiedBytes) {
-    return {view.data(), view.size()};
+zmq::message_t packed(const Frames& frames) {
+  std::size_t bytes = 0;
+  for (const Bytes& frame : frames) {
+    bytes += kWrap + frame.size();
   }
-  auto owner = std::make_unique<Bytes>(bytes);
-  mark_handed_over(owner.get());
-  // libzmq only reads what it sends; its C interface has no const.
-  zmq::message_t message(const_cast<char*>(view.data()), view.size(), &release, owner.get());
-  static_cast<void>(owner.release());
+  zmq::message_t message(bytes);
+  auto* out = message.data<unsigned char>();
+  for (const Bytes& frame : frames) {
+    *out++ = kBin32;
+    for (int shift = 24; shift >= 0; shift -= 8) {
+      *out++ = static_cast<unsigned char>(frame.size() >> shift);
+    }
+    if (!frame.empty()) {
+      std::memcpy(out, frame.view().data(), frame.size());
+      out += frame.size();
+    }
+  }
   return message;
+}
+
+Result<Frames> unpacked(zmq::message_t&& message) {
+  std::shared_ptr<const void> owner;
+  std::string_view rest;
+  if (message.size() <= kCopiedBytes) {
+    auto text = std::make_shared<const std::string>(message.to_string());
+    rest = *text;
+    owner = std::move(text);
+  } else {
+    auto kept = std::make_shared<const zmq::message_t>(std::move(message));
+    rest = kept->to_string_view();
+    owner = std::move(kept);
+  }
+  Frames frames;
+  while (!rest.empty()) {
+    if (rest.size() < kWrap || static_cast<unsigned char>(rest[0]) != kBin32) {
+      return fail(Errc::corrupt, "message is not a sequence of frames");
+    }
+    std::size_t size = 0;
+    for (std::size_t i = 1; i < kWrap; ++i) {
+      size = size << 8U | static_cast<unsigned char>(rest[i]);
+    }
+    rest.remove_prefix(kWrap);
+    if (size > rest.size()) {
+      return fail(Errc::corrupt, "message ends within a frame");
+    }
+    if (frames.size() == kMostFrames) {
+      return fail(Errc::corrupt,
+                  "message has more than " + std::to_string(kMostFrames) + " frames");
+    }
+    frames.emplace_back(owner, rest.substr(0, size));
+    rest.remove_prefix(size);
+  }
+  return frames;
 }
 
 }  // namespace turnstile

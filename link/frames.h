@@ -1,17 +1,23 @@
-// Frames between ZeroMQ and the protocol without copying them: a frame that came in is kept alive
-// by whoever reads it, one that goes out is kept alive until ZeroMQ has written it.
+// Messages between ZeroMQ and the protocol: all frames of a message travel as one ZeroMQ message,
+// each wrapped as MessagePack's `bin 32`, one after another. (Not as ZeroMQ's own multi-part
+// message: libzmq 4.3.4 aborts a process that reads one while its connection ends and
+// ZMQ_IMMEDIATE is set: "Assertion failed: !_more (src/fq.cpp)".)
 #pragma once
 
 #include <zmq.hpp>
 
-#include "proto/bytes.h"
+#include "proto/messages.h"
+#include "proto/result.h"
 
 namespace turnstile {
 
-Bytes bytes_of(zmq::message_t&& message);
+zmq::message_t packed(const Frames& frames);
 
-// Small frames are copied, since a shared owner costs more than the bytes; large ones are released
-// by ZeroMQ's own thread.
-zmq::message_t message_of(const Bytes& bytes);
+// The frames refer into the message, which they keep alive. An empty message has none.
+// Errors: Errc::corrupt when the message is not such a sequence.
+Result<Frames> unpacked(zmq::message_t&& message);
+
+// What a packed message may have at most.
+std::int64_t largest_message_bytes();
 
 }  // namespace turnstile

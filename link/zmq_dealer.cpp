@@ -22,7 +22,6 @@ constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 // Bounds of memory in messages, either way. Senders keep to the broker's credit before they meet
 // it.
 constexpr int kQueuedMessages = 1000;
-constexpr std::size_t kMostFrames = 3;
 
 constexpr milliseconds kLinger{200};
 // libzmq doubles the time between tries from the first to the second, and adds a random part of up
@@ -83,8 +82,7 @@ void ZmqDealer::open() {
   socket_.set(zmq::sockopt::reconnect_ivl, as_option(kReconnect));
   socket_.set(zmq::sockopt::reconnect_ivl_max, as_option(kReconnectMax));
   socket_.set(zmq::sockopt::handshake_ivl, as_option(kHandshake));
-  socket_.set(zmq::sockopt::maxmsgsize,
-              static_cast<std::int64_t>(std::max(limits::kHeaderBytes, limits::kRowsBytes)));
+  socket_.set(zmq::sockopt::maxmsgsize, largest_message_bytes());
   if (endpoint_.starts_with(kTcp)) {
     socket_.set(zmq::sockopt::heartbeat_ivl, as_option(kHeartbeat));
     socket_.set(zmq::sockopt::heartbeat_timeout, as_option(kHeartbeatTimeout));
@@ -98,44 +96,21 @@ void ZmqDealer::reconnect() {
 }
 
 bool ZmqDealer::send(const Message& message) {
-  const Frames frames = encode(message);
-  bool is_taken = true;
-  for (std::size_t i = 0; i < frames.size(); ++i) {
-    const auto more = i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none;
-    try {
-      zmq::message_t frame = message_of(frames[i]);
-      is_taken = socket_.send(frame, zmq::send_flags::dontwait | more).has_value() && is_taken;
-    } catch (const zmq::error_t&) {
-      is_taken = false;
-    }
-    // The connection may end between two frames: libzmq then drops the rest of the message, for
-    // which it has to be given the rest.
-    if (!is_taken && i == 0) {
-      return false;
-    }
+  zmq::message_t packed_message = packed(encode(message));
+  try {
+    return socket_.send(packed_message, zmq::send_flags::dontwait).has_value();
+  } catch (const zmq::error_t&) {
+    return false;
   }
-  return is_taken;
 }
 
-std::optional<Frames> ZmqDealer::take_frames() {
-  Frames frames;
-  bool is_too_long = false;
-  for (bool more = true; more;) {
-    zmq::message_t message;
-    if (!socket_.recv(message, zmq::recv_flags::dontwait)) {
-      return std::nullopt;
-    }
-    more = message.more();
-    if (frames.size() < kMostFrames) {
-      frames.push_back(bytes_of(std::move(message)));
-    } else {
-      is_too_long = true;
-    }
+// Nothing: no message is there. An error: one that cannot be read.
+std::optional<Result<Frames>> ZmqDealer::take_frames() {
+  zmq::message_t message;
+  if (!socket_.recv(message, zmq::recv_flags::dontwait)) {
+    return std::nullopt;
   }
-  if (is_too_long) {
-    frames.clear();
-  }
-  return frames;
+  return unpacked(std::move(message));
 }
 
 std::optional<Message> ZmqDealer::receive(milliseconds wait) {
@@ -143,7 +118,7 @@ std::optional<Message> ZmqDealer::receive(milliseconds wait) {
   try {
     while (true) {
       if (auto frames = take_frames()) {
-        if (auto message = decode(*frames)) {
+        if (auto message = frames->and_then(decode)) {
           return std::move(*message);
         }
         ++dropped_;

@@ -40,7 +40,7 @@ class ZmqDealer final : public Link {
       : endpoint_(std::move(endpoint)), context_(std::move(context)) {}
 
   void open();
-  std::optional<Frames> take_frames();
+  std::optional<Result<Frames>> take_frames();
 
   std::string endpoint_;
   std::shared_ptr<zmq::context_t> context_;  // outlives the socket: declared before it

@@ -17,6 +17,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "link/frames.h"
 #include "link/zmq_dealer.h"
 #include "tests/broker/batches.h"
 #include "tests/broker/folder.h"
@@ -171,15 +172,11 @@ TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
   std::mt19937 random(7);
   const Frames valid = encode(batch_of("a", 1, 3));
   const auto answers = [&] {
-    Frames frames;
-    zmq::message_t part;
-    do {
-      if (!socket.recv(part)) {
-        return std::optional<RefusalCode>{};
-      }
-      frames.emplace_back(part.to_string());
-    } while (part.more());
-    const auto message = decode(frames);
+    zmq::message_t answer;
+    if (!socket.recv(answer)) {
+      return std::optional<RefusalCode>{};
+    }
+    const auto message = unpacked(std::move(answer)).and_then(decode);
     const auto* refusal = message ? std::get_if<Refusal>(&*message) : nullptr;
     return refusal != nullptr ? std::optional(refusal->code) : std::nullopt;
   };
@@ -195,9 +192,17 @@ TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
         frame[random() % frame.size()] = static_cast<char>(random());
       }
     }
-    for (std::size_t f = 0; f < frames.size(); ++f) {
-      socket.send(zmq::buffer(frames[f]),
-                  f + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+    if (random() % 2 == 0) {
+      Frames wrapped;
+      for (const std::string& frame : frames) {
+        wrapped.emplace_back(frame);
+      }
+      socket.send(packed(wrapped), zmq::send_flags::none);
+    } else {
+      for (std::size_t f = 0; f < frames.size(); ++f) {
+        socket.send(zmq::buffer(frames[f]),
+                    f + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
+      }
     }
     ASSERT_TRUE(answers()) << "no refusal for message " << i;
   }

@@ -43,14 +43,13 @@ class Router {
       return std::nullopt;
     }
     Received received{message.to_string(), {}};
-    for (bool more = message.more(); more;) {
-      zmq::message_t frame;
-      if (!socket_.recv(frame)) {
-        return std::nullopt;
-      }
-      more = frame.more();
-      received.frames.push_back(bytes_of(std::move(frame)));
+    zmq::message_t body;
+    if (!message.more() || !socket_.recv(body) || body.more()) {
+      return std::nullopt;
     }
+    auto frames = unpacked(std::move(body));
+    EXPECT_TRUE(frames);
+    received.frames = frames.value_or(Frames());
     return received;
   }
 
@@ -67,16 +66,13 @@ class Router {
       }
     }
     const auto probe = receive();
-    EXPECT_TRUE(probe && probe->frames.size() == 1 && probe->frames[0].empty());
+    EXPECT_TRUE(probe && probe->frames.empty());
     return probe ? probe->from : std::string();
   }
 
   void send(const std::string& to, const Frames& frames) {
     socket_.send(zmq::buffer(to), zmq::send_flags::sndmore);
-    for (std::size_t i = 0; i < frames.size(); ++i) {
-      socket_.send(message_of(frames[i]),
-                   i + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
-    }
+    socket_.send(packed(frames), zmq::send_flags::none);
   }
 
  private:
