@@ -314,9 +314,12 @@ void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
 // ---- consumer
 
 void Core::on(const Route& route, Results&& m, TimePoint now) {
-  if (lease_.holder() != route || m.lease != lease_.lease()) {
+  if (lease_.holder() != route) {
     send(route, LeaseState{false, lease_.lease(), lease_.duration()});
     return;
+  }
+  if (m.lease != lease_.lease()) {
+    return;  // of its lease before, when it started over: what it answers is handed over again
   }
   consumer_stats_ = std::move(m.stats);
   for (const auto& result : m.results) {

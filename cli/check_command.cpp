@@ -47,7 +47,8 @@ void add_check_command(CLI::App& app, int& exit_code) {
   add_text_option(*command, options->text);
   command
       ->add_option("--ledger", options->ledgers,
-                   "What a producer was told, as it wrote it with --ledger; may be repeated")
+                   "Acknowledgements that a program kept, a JSON object a line (see "
+                   "cli/check_ledger.h); may be repeated")
       ->type_name("FILE");
   command->add_flag("--exclusive", options->exclusive,
                     "Nothing but turnstile ever wrote the target's tables, which began empty: they "

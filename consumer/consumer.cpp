@@ -14,6 +14,7 @@ using namespace std::chrono_literals;
 
 constexpr auto kHeartbeat = 500ms;
 constexpr auto kBrokerSilence = 6s;
+constexpr auto kHelloPatience = 1s;
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
 // Of one message of results: the rest goes into the next.
@@ -32,8 +33,15 @@ Consumer::Consumer(Link& link, ConsumerOptions options, std::function<bool()> st
 
 Result<void> Consumer::run() {
   Result<void> outcome;
-  say_hello();
+  last_sent_ = last_heard_ = Clock::now();
+  // The hello is said when the broker asks for it, which it does of every new connection.
   while (!stop_requested_()) {
+    if (lost_touch_) {
+      // A broker that was away may have this connection's lease still; it is asked for anew.
+      lost_touch_ = false;
+      forget_lease();
+      link_.reconnect();
+    }
     if (has_lease_ && !target_) {
       if (auto opened = open_target(); !opened) {
         if (auto waited = back_off(opened.error()); !waited) {
@@ -67,7 +75,7 @@ void Consumer::say_hello() {
   hello.role = Role::consumer;
   hello.producer = {printable(options_.target.path.string(), limits::kReasonBytes - 3)};
   if (link_.send(hello)) {
-    last_sent_ = Clock::now();
+    last_sent_ = said_hello_ = Clock::now();
   }
 }
 
@@ -75,8 +83,7 @@ void Consumer::keep_in_touch() {
   const auto now = Clock::now();
   if (now - last_heard_ > kBrokerSilence) {
     last_heard_ = now;
-    link_.reconnect();
-    say_hello();
+    lost_touch_ = true;  // run() acts on it: here a transaction may be open
   } else if (now - last_sent_ >= kHeartbeat && link_.send(Heartbeat{})) {
     last_sent_ = now;
   }
@@ -109,8 +116,11 @@ Result<void> Consumer::handle(Message&& message) {
   } else if (const auto* refusal = std::get_if<Refusal>(&message)) {
     if (refusal->code == RefusalCode::hello_first) {
       // A broker that does not know us: what the one before handed over comes again.
-      forget_lease();
-      say_hello();
+      // It asks once for each message of an unknown connection: one hello answers them all.
+      if (has_lease_ || Clock::now() - said_hello_ > kHelloPatience) {
+        forget_lease();
+        say_hello();
+      }
     } else {
       spdlog::warn("the broker refused: {}", printable(refusal->text, limits::kReasonBytes));
     }
@@ -128,13 +138,15 @@ Result<void> Consumer::on_lease(const LeaseState& state) {
     lease_ = state.lease;
     return {};
   }
-  if (has_lease_) {
+  if (has_lease_ && state.lease > lease_) {
     return fail(Errc::fenced,
                 "another consumer has taken over: this one was silent for longer than its lease; "
                 "nothing more was applied",
                 "Start it again: it stands by.");
   }
-  spdlog::info("another consumer has the lease; this one stands by");
+  if (!has_lease_) {
+    spdlog::info("another consumer has the lease; this one stands by");
+  }
   return {};
 }
 
@@ -148,19 +160,26 @@ void Consumer::forget_lease() {
   questions_.clear();
 }
 
-void Consumer::answer_questions() {
-  for (const Message& question : std::exchange(questions_, {})) {
-    if (const auto* ask = std::get_if<AskProgress>(&question)) {
-      if (auto progress = target_->progress(ask->producer, ask->since)) {
-        link_.send(ProgressAnswer{ask->request, std::move(*progress)});
+// A question that the target cannot answer now is kept, since the broker counts on an answer.
+Result<void> Consumer::answer_questions() {
+  while (!questions_.empty()) {
+    if (const auto* ask = std::get_if<AskProgress>(&questions_.front())) {
+      auto progress = target_->progress(ask->producer, ask->since);
+      if (!progress) {
+        return tl::make_unexpected(progress.error());
       }
-    } else if (const auto* check = std::get_if<CheckTable>(&question)) {
-      if (auto answer = target_->check_table(check->table, check->columns)) {
-        answer->request = check->request;
-        link_.send(std::move(*answer));
+      link_.send(ProgressAnswer{ask->request, std::move(*progress)});
+    } else if (const auto* check = std::get_if<CheckTable>(&questions_.front())) {
+      auto answer = target_->check_table(check->table, check->columns);
+      if (!answer) {
+        return tl::make_unexpected(answer.error());
       }
+      answer->request = check->request;
+      link_.send(std::move(*answer));
     }
+    questions_.pop_front();
   }
+  return {};
 }
 
 void Consumer::report(std::vector<BatchResult>&& results) {
@@ -234,7 +253,9 @@ Result<void> Consumer::apply_group() {
   if (!target_) {
     return {};
   }
-  answer_questions();
+  if (auto answered = answer_questions(); !answered) {
+    return answered;
+  }
   if (target_->text_log_is_behind()) {
     if (auto caught_up = target_->catch_up_text_log(); !caught_up) {
       return caught_up;

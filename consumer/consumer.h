@@ -50,7 +50,7 @@ class Consumer {
   Result<void> handle(Message&& message);
   Result<void> on_lease(const LeaseState& state);
   void forget_lease();
-  void answer_questions();
+  Result<void> answer_questions();
   void receive_for(std::chrono::milliseconds wait, Result<void>& outcome);
 
   Result<void> open_target();
@@ -76,11 +76,13 @@ class Consumer {
   };
   std::deque<Pending> pending_;
   std::size_t pending_bytes_ = 0;
-  std::vector<Message> questions_;  // answered between transactions
+  std::deque<Message> questions_;  // answered between transactions
   std::uint64_t rows_applied_ = 0;
 
   Clock::time_point last_sent_{};
   Clock::time_point last_heard_{};
+  Clock::time_point said_hello_{};
+  bool lost_touch_ = false;  // the broker was silent for too long
   std::string problem_;  // what is being waited out
   std::chrono::milliseconds pause_{0};
 };
