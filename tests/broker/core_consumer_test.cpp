@@ -184,6 +184,14 @@ TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsEverythingAgain) {
   EXPECT_EQ(take<Delivery>("c").size(), 1U);
 }
 
+TEST_F(CoreConsumerTest, ResultsThatCrossASecondGrantOnTheWireDoNotCostTheLease) {
+  const Lease first = join_consumer("c");
+  const Lease second = join_consumer("c");
+  EXPECT_GT(second, first);
+  say("c", Results{first, {}, {}});
+  EXPECT_TRUE(none<LeaseState>("c")) << "a consumer that hears this stops";
+}
+
 TEST_F(CoreConsumerTest, AConsumerThatCannotBeReachedIsGone) {
   join_consumer("c");
   core_->unreachable("c");

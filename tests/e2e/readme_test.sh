@@ -47,7 +47,8 @@ for block in "${blocks[@]}"; do
   name=$(basename -- "$block" .sh)
   read -r _ wanted <"$block"
   code=0
-  env -i HOME="$scratch/home" PATH="$scratch/bin:$PATH" TERM=dumb TURNSTILE_PROGRAM="$program" \
+  # What a sanitizer must know goes along.
+  env -i ${TSAN_OPTIONS:+"TSAN_OPTIONS=$TSAN_OPTIONS"} ${UBSAN_OPTIONS:+"UBSAN_OPTIONS=$UBSAN_OPTIONS"} HOME="$scratch/home" PATH="$scratch/bin:$PATH" TERM=dumb TURNSTILE_PROGRAM="$program" \
     timeout -k 5s "$deadline" bash -euo pipefail "$block" >"$scratch/output" 2>&1 </dev/null ||
     code=$?
   if ((code == wanted)); then
