@@ -13,7 +13,7 @@ namespace turnstile::broker {
 inline constexpr std::int64_t kJournalFormat = 1;
 inline constexpr int kJournalPageBytes = 16 * 1024;
 
-inline constexpr char kJournalTables[] = R"sql(
+inline constexpr std::string_view kJournalTables = R"sql(
 CREATE TABLE turnstile_journal(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE batches(
   offset       INTEGER PRIMARY KEY,
