@@ -83,7 +83,7 @@ class Consumer {
   Clock::time_point last_heard_{};
   Clock::time_point said_hello_{};
   bool lost_touch_ = false;  // the broker was silent for too long
-  std::string problem_;  // what is being waited out
+  std::string problem_;      // what is being waited out
   std::chrono::milliseconds pause_{0};
 };
 
