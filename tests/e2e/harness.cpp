@@ -19,8 +19,6 @@
 #include <stdexcept>
 #include <utility>
 
-extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves it to the program
-
 namespace turnstile::e2e {
 namespace {
 
