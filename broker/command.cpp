@@ -13,7 +13,7 @@
 namespace turnstile {
 namespace {
 
-struct Options {
+struct BrokerFlags {
   std::string endpoint;
   std::string journal_file = "turnstile-journal.db";
   std::uint64_t journal_limit = broker::JournalOptions{}.limit_bytes;
@@ -22,7 +22,7 @@ struct Options {
   LogOptions log;
 };
 
-int serve(const Options& options) {
+int serve(const BrokerFlags& options) {
   set_up_logging(options.log);
   const StopSignal stop;
   broker::BrokerOptions broker_options;
@@ -41,6 +41,9 @@ int serve(const Options& options) {
              {{"listens on", (*broker)->endpoint()},
               {"journal", (*broker)->journal().path().string()},
               {"batches in the journal", std::to_string((*broker)->journal().batches())}});
+  if (const auto format = (*broker)->journal().migrated_from()) {
+    spdlog::info("the journal had format {}; it was migrated to the present one", *format);
+  }
   if (options.endpoint.starts_with("tcp://") && !options.endpoint.starts_with("tcp://127.") &&
       !options.endpoint.starts_with("tcp://[::1]")) {
     spdlog::warn("whoever can reach {} can write to the target; nothing asks for a password",
@@ -57,7 +60,7 @@ int serve(const Options& options) {
 }  // namespace
 
 void add_broker_command(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<BrokerFlags>();
   CLI::App* command = app.add_subcommand("broker",
                                          "Take rows from producers, keep them until they "
                                          "are applied, hand them to the consumer");

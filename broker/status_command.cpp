@@ -15,7 +15,7 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-struct Options {
+struct StatusFlags {
   std::string endpoint;
   std::chrono::milliseconds timeout{5000};
   bool json = false;
@@ -23,7 +23,7 @@ struct Options {
 };
 
 // Hello until a broker answers, then the question, until the answer or the deadline.
-Result<nlohmann::json> ask(const Options& options) {
+Result<nlohmann::json> ask(const StatusFlags& options) {
   auto link = ZmqDealer::connect(options.endpoint);
   if (!link) {
     return tl::make_unexpected(link.error());
@@ -110,7 +110,7 @@ void print(const nlohmann::json& r) {
   }
 }
 
-int show(const Options& options) {
+int show(const StatusFlags& options) {
   set_up_logging(options.log);
   const auto report = ask(options);
   if (!report) {
@@ -128,7 +128,7 @@ int show(const Options& options) {
 }  // namespace
 
 void add_status_command(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<StatusFlags>();
   CLI::App* command = app.add_subcommand("status", "Ask the broker what it holds and for whom");
   add_broker_option(*command, options->endpoint);
   add_duration_option(*command, "--timeout", options->timeout, "How long to wait for the broker");

@@ -14,7 +14,7 @@
 namespace turnstile {
 namespace {
 
-struct Options {
+struct ConsumerFlags {
   std::string endpoint;
   std::string db;
   std::string text;
@@ -24,7 +24,7 @@ struct Options {
   LogOptions log;
 };
 
-int consume(const Options& options) {
+int consume(const ConsumerFlags& options) {
   set_up_logging(options.log);
   const StopSignal stop;
   consumer::ConsumerOptions consumer_options;
@@ -55,7 +55,7 @@ int consume(const Options& options) {
 }  // namespace
 
 void add_consumer_command(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ConsumerFlags>();
   CLI::App* command = app.add_subcommand(
       "consumer", "Apply the rows that a broker holds to one SQLite file, each exactly once");
   add_broker_option(*command, options->endpoint);

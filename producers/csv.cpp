@@ -17,8 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLastWait{2000};  // for acknowledgements after Ctrl+C
-
 }  // namespace
 
 std::string csv_source_of(const csv::RowSource& source, const std::string& table, csv::Order order,
@@ -75,7 +73,7 @@ Result<void> CsvRun::finish() {
   auto finished = producer_.finish();
   if (finished && !*finished && stopping_.requested()) {
     stopping_.be_patient();
-    finished = producer_.finish(steady_clock::now() + kLastWait);
+    finished = producer_.finish(steady_clock::now() + Stopping::kLastWait);
   }
   return finished.map([](bool) {});
 }

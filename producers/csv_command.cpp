@@ -20,7 +20,7 @@ namespace {
 constexpr std::size_t kDeadLogged = 10;
 constexpr std::chrono::milliseconds kDeadLoggedIn{10'000};
 
-struct Options {
+struct CsvFlags {
   ConnectionFlags connection;
   std::string file;
   std::string table;
@@ -38,7 +38,7 @@ struct Options {
   std::string resume;
 };
 
-CsvJob job_of(const Options& options, const csv::RowSource& source, csv::Order order) {
+CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order order) {
   CsvJob job;
   job.table = options.table.empty() ? csv_table_of(options.file) : options.table;
   job.create = options.create;
@@ -90,7 +90,7 @@ bool wait_for_input(int fd, const Stopping& stopping, Producer* producer) {
   return false;
 }
 
-int stream(const Options& options, ProducerId id) {
+int stream(const CsvFlags& options, ProducerId id) {
   const StopSignal stop;
   Stopping stopping([&stop] { return stop.count(); });
   Producer* reading_for = nullptr;
@@ -137,7 +137,7 @@ int stream(const Options& options, ProducerId id) {
   return print_report(report, options.connection.json);
 }
 
-int produce_csv(const Options& options) {
+int produce_csv(const CsvFlags& options) {
   set_up_logging(options.connection.log);
   if (options.file == "-" && options.table.empty()) {
     return print_usage_error("rows from standard input need a table", "name it with --table");
@@ -159,7 +159,7 @@ int produce_csv(const Options& options) {
 }  // namespace
 
 void add_produce_csv_command(CLI::App& produce, int& exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<CsvFlags>();
   CLI::App& app = *produce.add_subcommand("csv", "Send the rows of a CSV file, or of - (stdin)");
   app.add_option("FILE", options->file, "The CSV, with a header of column names; - is stdin")
       ->required();

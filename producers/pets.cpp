@@ -17,8 +17,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds kLastWait{2000};  // for acknowledgements after Ctrl+C
-
 Result<std::size_t> column_of(const csv::RowSource& source, const std::string& name) {
   const auto& columns = source.columns();
   const auto at = std::find(columns.begin(), columns.end(), name);
@@ -34,7 +32,7 @@ Result<bool> settle(Producer& producer, Stopping& stopping) {
   auto settled = producer.settle();
   if (settled && !*settled && stopping.requested()) {
     stopping.be_patient();
-    settled = producer.settle(steady_clock::now() + kLastWait);
+    settled = producer.settle(steady_clock::now() + Stopping::kLastWait);
   }
   return settled;
 }

@@ -21,14 +21,14 @@
 namespace turnstile {
 namespace {
 
-struct Options {
+struct PetsFlags {
   ConnectionFlags connection;
   std::string process;  // empty: all three, each a process
   std::string pets_file;
   std::chrono::milliseconds task_duration{0};
 };
 
-int insert_as(const Options& options, const std::vector<Pet>& pets) {
+int insert_as(const PetsFlags& options, const std::vector<Pet>& pets) {
   const StopSignal stop;
   Stopping stopping([&stop] { return stop.count(); });
   auto link = open_link(options.connection, stopping, true, std::string(kPetsTable), pet_columns());
@@ -58,7 +58,7 @@ void print_sum(const std::vector<Ended>& ended) {
   fmt::print("{}\n", sum_of(reports).dump());
 }
 
-int insert_as_all(const Options& options) {
+int insert_as_all(const PetsFlags& options) {
   const StopSignal stop;
   std::vector<std::vector<std::string>> more;
   for (const auto& process : pet_processes()) {
@@ -77,7 +77,7 @@ int insert_as_all(const Options& options) {
       ->exit_code;
 }
 
-int produce_pets(const Options& options) {
+int produce_pets(const PetsFlags& options) {
   set_up_logging(options.connection.log);
   std::vector<Pet> pets = lab_pets();
   if (!options.pets_file.empty()) {
@@ -94,7 +94,7 @@ int produce_pets(const Options& options) {
 }  // namespace
 
 void add_produce_pets_command(CLI::App& produce, int& exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PetsFlags>();
   CLI::App& app = *produce.add_subcommand(
       "pets", "Insert the lab's pets, from three processes with two pets each");
   app.add_option("--as", options->process, "Be only this process of the three")

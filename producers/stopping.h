@@ -1,6 +1,7 @@
 // Ctrl+C in two steps: the first ends what is under way in an orderly way, the second at once.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <utility>
 
@@ -8,6 +9,9 @@ namespace turnstile {
 
 class Stopping {
  public:
+  // After a stop signal: how long to wait for the acknowledgements of what was sent.
+  static constexpr std::chrono::milliseconds kLastWait{2000};
+
   // `count` tells how many stop signals came so far.
   explicit Stopping(std::function<int()> count) : count_(std::move(count)) {}
 

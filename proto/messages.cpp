@@ -8,6 +8,7 @@
 #include <msgpack.hpp>
 
 #include "proto/header_reader.h"
+#include "proto/string_stream.h"
 
 namespace turnstile {
 namespace {
@@ -31,11 +32,6 @@ enum class Type : std::uint8_t {
   delivery = 69,
   ask_progress = 70,
   status = 71,
-};
-
-struct Stream {
-  std::string* out;
-  void write(const char* data, std::size_t size) { out->append(data, size); }
 };
 
 // Writes one header: an array whose first element is the type.
@@ -82,8 +78,8 @@ class Writer {
 
  private:
   std::string text_;
-  Stream stream_;
-  msgpack::packer<Stream> packer_;
+  StringStream stream_;
+  msgpack::packer<StringStream> packer_;
 };
 
 Bytes encode_header(const Hello& m) {

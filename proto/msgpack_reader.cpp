@@ -2,7 +2,9 @@
 
 namespace turnstile {
 
+namespace {
 using Kind = Element::Kind;
+}  // namespace
 
 // Big-endian, `width` bytes.
 Element MsgpackReader::number(Kind kind, std::size_t width) {

@@ -8,15 +8,11 @@
 
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
+#include "proto/string_stream.h"
 #include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
-
-struct Stream {
-  std::string* out;
-  void write(const char* data, std::size_t size) { out->append(data, size); }
-};
 
 // The frame's outer array header is written last, in its longest form, over these bytes.
 constexpr std::size_t kArray32 = 5;
@@ -87,14 +83,14 @@ bool add_value(const Element& element, std::vector<ValueRef>& values, std::strin
 RowsEncoder::RowsEncoder() : buffer_(kArray32, '\0') {}
 
 void RowsEncoder::begin_row(std::size_t values) {
-  Stream stream{&buffer_};
-  msgpack::packer<Stream>(stream).pack_array(static_cast<std::uint32_t>(values));
+  StringStream stream{&buffer_};
+  msgpack::packer<StringStream>(stream).pack_array(static_cast<std::uint32_t>(values));
   ++rows_;
 }
 
 void RowsEncoder::add_value(const ValueRef& value) {
-  Stream stream{&buffer_};
-  msgpack::packer<Stream> packer(stream);
+  StringStream stream{&buffer_};
+  msgpack::packer<StringStream> packer(stream);
   if (const auto* text = std::get_if<std::string_view>(&value)) {
     packer.pack_str(static_cast<std::uint32_t>(text->size()));
     packer.pack_str_body(text->data(), static_cast<std::uint32_t>(text->size()));

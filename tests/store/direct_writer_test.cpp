@@ -18,8 +18,6 @@ using store::DirectWriter;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-const std::vector<std::string> pet_columns{"name", "breed"};
-
 class DirectWriterTest : public StoreTest {
  protected:
   store::DirectOptions direct() {

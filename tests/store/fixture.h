@@ -24,6 +24,8 @@ namespace turnstile::test {
 
 using Row = std::vector<ValueRef>;
 
+inline const std::vector<std::string> pet_columns{"name", "breed"};
+
 class TempFolder {
  public:
   TempFolder() {

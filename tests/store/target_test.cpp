@@ -10,8 +10,6 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-const std::vector<std::string> pet_columns{"name", "breed"};
-
 std::vector<Row> pets(std::size_t count) {
   return {count, Row{"Ace", "Dog"}};
 }
