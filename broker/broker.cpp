@@ -22,10 +22,36 @@ using namespace std::chrono_literals;
 // Bounds of one turn of the loop: what is drained before answers and syncs get their turn.
 constexpr std::size_t kTurnMessages = 1000;
 constexpr std::size_t kTurnBytes = std::size_t{8} * 1024 * 1024;
+// ... of messages that bring no row further: whoever sends many waits, and others' rows do not.
+constexpr std::uint64_t kTurnTalk = 16;
 // Of each connection, in ZeroMQ's own queues.
 constexpr int kReceiveQueue = 64;
 constexpr int kSendQueue = 8192;
 constexpr auto kRejectedLogInterval = 10s;
+
+// What ZeroMQ holds for connections (Connections says why that has no bound of its own) is looked
+// after as a whole: twice the window's memory, since as much may be on its way in, each
+// connection's least credit twice over, and the program with its journal's cache. Beyond it
+// connections are closed: those first that said nothing while it grew.
+constexpr auto kGuardInterval = 100ms;
+constexpr auto kSilence = 250ms;
+constexpr std::size_t kProgramBytes = std::size_t{96} * 1024 * 1024;
+constexpr std::size_t kConnectionBytes = std::size_t{512} * 1024;
+constexpr std::size_t kConnectionsCounted = 1000;
+
+constexpr std::size_t kMiB = std::size_t{1024} * 1024;
+
+// As what a message counts that brings no row further. A name costs a sync and asks the target.
+std::uint64_t weight(const Message& message) {
+  constexpr std::uint64_t kName = 4;
+  if (std::holds_alternative<Batch>(message) || std::holds_alternative<Results>(message) ||
+      std::holds_alternative<ProgressAnswer>(message) ||
+      std::holds_alternative<TableAnswer>(message)) {
+    return 0;
+  }
+  const auto* hello = std::get_if<Hello>(&message);
+  return hello != nullptr && hello->named ? kName : 1;
+}
 
 std::string random_id() {
   std::array<unsigned char, 16> bytes{};
@@ -129,13 +155,17 @@ Result<void> Broker::listen() {
   const mode_t mask = ::umask(0077);
   try {
     router_.bind(endpoint);
+    options_.endpoint = router_.get(zmq::sockopt::last_endpoint);
+    connections_.listening(options_.endpoint);
+    if (!options_.inner_endpoint.empty()) {
+      router_.bind(options_.inner_endpoint);
+    }
   } catch (const zmq::error_t& e) {
     ::umask(mask);
     return fail(Errc::unreachable, "cannot listen on " + endpoint + ": " + e.what(),
                 "Is another program listening there? Give --broker another endpoint.");
   }
   ::umask(mask);
-  options_.endpoint = router_.get(zmq::sockopt::last_endpoint);
   return {};
 }
 
@@ -144,7 +174,7 @@ Result<void> Broker::run(int stop_fd) {
                                        zmq::pollitem_t{nullptr, stop_fd, ZMQ_POLLIN, 0}};
   while (true) {
     const auto before = std::chrono::steady_clock::now();
-    const auto until = core_->deadline(before);
+    const auto until = std::min(core_->deadline(before), next_guard_);
     // Rounded up, so that a deadline has passed when the wait ends.
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
         std::max(until - before, std::chrono::steady_clock::duration::zero()));
@@ -164,6 +194,7 @@ Result<void> Broker::run(int stop_fd) {
     send_outbox();  // before a sync: cut-through waits for no disk
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
+    guard_memory(now);
   }
   core_->finish(std::chrono::steady_clock::now());
   send_outbox();
@@ -173,13 +204,19 @@ Result<void> Broker::run(int stop_fd) {
 std::size_t Broker::receive_what_is_there(TimePoint now) {
   std::size_t bytes = 0;
   std::size_t messages = 0;
-  while (messages < kTurnMessages && bytes < kTurnBytes) {
+  std::uint64_t talk = 0;
+  const std::uint64_t refusals = core_->refusals();
+  while (messages < kTurnMessages && bytes < kTurnBytes &&
+         talk + core_->refusals() - refusals < kTurnTalk) {
     zmq::message_t part;
     if (!router_.recv(part, zmq::recv_flags::dontwait)) {
       break;
     }
     ++messages;
     const Route route(part.to_string());
+    if (!connections_.knows(route)) {
+      connections_.add(route, zmq_msg_get(part.handle(), ZMQ_SRCFD));
+    }
     std::size_t parts = 0;  // behind the route; ours have one
     zmq::message_t body;
     while (router_.get(zmq::sockopt::rcvmore) && router_.recv(part)) {
@@ -190,20 +227,31 @@ std::size_t Broker::receive_what_is_there(TimePoint now) {
       part = zmq::message_t();
     }
     if (parts == 1 && body.empty()) {
+      ++talk;
       core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
       continue;
     }
     auto message = parts == 1
                        ? unpacked(std::move(body)).and_then(decode)
                        : Result<Message>(fail(Errc::corrupt, "message has more than one part"));
-    if (message) {
-      core_->receive(route, std::move(*message), now);
-    } else {
-      log_rejected(message.error(), now);
-      core_->reject(route, message.error(), now);
-    }
+    talk += message ? weight(*message) : 0;
+    take_in(route, std::move(message), now);
   }
   return messages;
+}
+
+void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint now) {
+  const std::uint64_t errors = core_->client_errors();
+  if (message) {
+    core_->receive(route, std::move(*message), now);
+  } else {
+    log_rejected(message.error(), now);
+    core_->reject(route, message.error(), now);
+  }
+  if (core_->client_errors() > errors && !connections_.may_err(route)) {
+    core_->unreachable(route);
+    connections_.cut(route);
+  }
 }
 
 // At a bounded rate: a hostile client must not fill the log.
@@ -217,19 +265,59 @@ void Broker::log_rejected(const Error& why, TimePoint now) {
 }
 
 void Broker::send_outbox() {
-  for (Outgoing& outgoing : core_->take_outbox()) {
-    try {
-      zmq::message_t route(outgoing.route.data(), outgoing.route.size());
-      zmq::message_t message = packed(encode(outgoing.message));
-      const bool taken =
-          router_.send(route, zmq::send_flags::sndmore | zmq::send_flags::dontwait).has_value() &&
-          router_.send(message, zmq::send_flags::dontwait).has_value();
-      if (!taken) {
-        core_->unreachable(outgoing.route);  // it reads nothing: it starts over when it does
-      }
-    } catch (const zmq::error_t&) {
+  for (const Outgoing& outgoing : core_->take_outbox()) {
+    if (!send(outgoing)) {
       core_->unreachable(outgoing.route);
     }
+  }
+}
+
+// False: nobody is there, or it reads nothing and starts over when it does.
+bool Broker::send(const Outgoing& outgoing) {
+  try {
+    zmq::message_t route(outgoing.route.data(), outgoing.route.size());
+    zmq::message_t message = packed(encode(outgoing.message));
+    // What a consumer may have unread is bounded by its credit.
+    if (core_->consumer() != outgoing.route &&
+        !connections_.takes(outgoing.route, message.size())) {
+      connections_.cut(outgoing.route);
+      return false;
+    }
+    return router_.send(route, zmq::send_flags::sndmore | zmq::send_flags::dontwait).has_value() &&
+           router_.send(message, zmq::send_flags::dontwait).has_value();
+  } catch (const zmq::error_t&) {
+    return false;
+  }
+}
+
+void Broker::guard_memory(TimePoint now) {
+  if (now < next_guard_) {
+    return;
+  }
+  next_guard_ = now + kGuardInterval;
+  const std::size_t limit =
+      2 * options_.core.window.memory_bytes + kProgramBytes + core_->sessions() * kConnectionBytes;
+  if (resident_bytes() <= limit || heap_bytes() <= limit) {
+    if (looks_above_limit_ > 0) {
+      release_free_memory();
+    }
+    looks_above_limit_ = 0;
+    return;
+  }
+  // A connection in the middle of a message without end has said nothing else meanwhile.
+  const auto is_silent = [&](const Route* route) {
+    const auto heard = route == nullptr ? std::nullopt : core_->heard(*route);
+    return !heard || now - *heard > kSilence;
+  };
+  const int look = ++looks_above_limit_;
+  const std::size_t closed = connections_.cut_where([&](const Route* route) {
+    const bool consumer = route != nullptr && core_->consumer() == *route;
+    return look > 2 || (is_silent(route) && (look > 1 || !consumer));
+  });
+  if (now >= next_guard_log_) {
+    spdlog::warn("{} MiB of memory are in use, above the bound of {} MiB: {} connection(s) closed",
+                 heap_bytes() / kMiB, limit / kMiB, closed);
+    next_guard_log_ = now + kRejectedLogInterval;
   }
 }
 

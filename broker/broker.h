@@ -10,6 +10,7 @@
 
 #include <zmq.hpp>
 
+#include "broker/connections.h"
 #include "broker/core.h"
 #include "broker/journal.h"
 #include "proto/result.h"
@@ -17,7 +18,8 @@
 namespace turnstile::broker {
 
 struct BrokerOptions {
-  std::string endpoint;  // ipc://PATH or tcp://HOST:PORT
+  std::string endpoint;        // ipc://PATH or tcp://HOST:PORT
+  std::string inner_endpoint;  // inproc://NAME, for whoever shares `context`; empty: none
   JournalOptions journal;
   CoreOptions core;
   std::shared_ptr<zmq::context_t> context;  // null: one of its own
@@ -40,13 +42,20 @@ class Broker {
   Result<void> listen();
   std::size_t receive_what_is_there(TimePoint now);
   void send_outbox();
+  void take_in(const Route& route, Result<Message>&& message, TimePoint now);
+  bool send(const Outgoing& outgoing);
   void log_rejected(const Error& why, TimePoint now);
+  void guard_memory(TimePoint now);
 
   BrokerOptions options_;
   std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Core> core_;
   zmq::socket_t router_;
+  Connections connections_;
+  TimePoint next_guard_{};
+  int looks_above_limit_ = 0;  // one after the other
+  TimePoint next_guard_log_{};
   std::uint64_t rejected_since_log_ = 0;
   TimePoint next_rejected_log_{};
 };

@@ -1,11 +1,11 @@
 #include "broker/command.h"
 
+#include <algorithm>
 #include <memory>
-#include <string>
+#include <string_view>
 
 #include <spdlog/spdlog.h>
 
-#include "broker/broker.h"
 #include "cli/banner.h"
 #include "cli/options.h"
 #include "cli/signals.h"
@@ -13,26 +13,15 @@
 namespace turnstile {
 namespace {
 
-struct BrokerFlags {
-  std::string endpoint;
-  std::string journal_file = "turnstile-journal.db";
-  std::uint64_t journal_limit = broker::JournalOptions{}.limit_bytes;
-  std::uint64_t memory = broker::WindowOptions{}.memory_bytes;
-  std::chrono::milliseconds lease = broker::CoreOptions{}.lease;
+struct BrokerCommand {
+  BrokerFlags flags;
   LogOptions log;
 };
 
-int serve(const BrokerFlags& options) {
-  set_up_logging(options.log);
+int serve(const BrokerCommand& command) {
+  set_up_logging(command.log);
   const StopSignal stop;
-  broker::BrokerOptions broker_options;
-  broker_options.endpoint = options.endpoint;
-  broker_options.journal = {options.journal_file, options.journal_limit, {}};
-  broker_options.core.lease = options.lease;
-  broker_options.core.window.memory_bytes = options.memory;
-  broker_options.core.window.consumer_credit_bytes =
-      std::min(broker_options.core.window.consumer_credit_bytes, std::size_t{options.memory} / 4);
-  auto broker = broker::Broker::start(std::move(broker_options));
+  auto broker = broker::Broker::start(broker_options(command.flags));
   if (!broker) {
     print_error(broker.error());
     return exit_code_for(broker.error());
@@ -41,14 +30,7 @@ int serve(const BrokerFlags& options) {
              {{"listens on", (*broker)->endpoint()},
               {"journal", (*broker)->journal().path().string()},
               {"batches in the journal", std::to_string((*broker)->journal().batches())}});
-  if (const auto format = (*broker)->journal().migrated_from()) {
-    spdlog::info("the journal had format {}; it was migrated to the present one", *format);
-  }
-  if (options.endpoint.starts_with("tcp://") && !options.endpoint.starts_with("tcp://127.") &&
-      !options.endpoint.starts_with("tcp://[::1]")) {
-    spdlog::warn("whoever can reach {} can write to the target; nothing asks for a password",
-                 (*broker)->endpoint());
-  }
+  log_broker_notes(**broker);
   if (auto served = (*broker)->run(stop.fd()); !served) {
     print_error(served.error());
     return exit_code_for(served.error());
@@ -59,19 +41,37 @@ int serve(const BrokerFlags& options) {
 
 }  // namespace
 
-void add_broker_command(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<BrokerFlags>();
-  CLI::App* command = app.add_subcommand("broker",
-                                         "Take rows from producers, keep them until they "
-                                         "are applied, hand them to the consumer");
-  add_broker_option(*command, options->endpoint);
-  command
-      ->add_option("--journal-file", options->journal_file,
-                   "The broker's durable store of batches that wait")
+broker::BrokerOptions broker_options(const BrokerFlags& flags) {
+  broker::BrokerOptions options;
+  options.endpoint = flags.endpoint;
+  options.journal = {flags.journal_file, flags.journal_limit, {}};
+  options.core.lease = flags.lease;
+  options.core.window.memory_bytes = flags.memory;
+  options.core.window.consumer_credit_bytes =
+      std::min(options.core.window.consumer_credit_bytes, std::size_t{flags.memory} / 4);
+  return options;
+}
+
+void log_broker_notes(const broker::Broker& broker) {
+  if (const auto format = broker.journal().migrated_from()) {
+    spdlog::info("the journal had format {}; it was migrated to the present one", *format);
+  }
+  const std::string_view endpoint = broker.endpoint();
+  if (endpoint.starts_with("tcp://") && !endpoint.starts_with("tcp://127.") &&
+      !endpoint.starts_with("tcp://[::1]")) {
+    spdlog::warn("whoever can reach {} can write to the target; nothing asks for a password",
+                 endpoint);
+  }
+}
+
+void add_broker_flags(CLI::App& app, BrokerFlags& flags) {
+  add_broker_option(app, flags.endpoint);
+  app.add_option("--journal-file", flags.journal_file,
+                 "The broker's durable store of batches that wait")
       ->capture_default_str();
-  add_bytes_option(*command, "--journal-limit", options->journal_limit,
+  add_bytes_option(app, "--journal-limit", flags.journal_limit,
                    "Batches that may wait in the journal; at the limit producers wait");
-  add_bytes_option(*command, "--memory", options->memory,
+  add_bytes_option(app, "--memory", flags.memory,
                    "Batches that may be held in memory; beyond it they go to the journal")
       ->check([](const std::string& text) {
         const auto bytes = parse_bytes(text);
@@ -79,11 +79,19 @@ void add_broker_command(CLI::App& app, int& exit_code) {
                    ? "must be at least " + format_bytes_exactly(2 * limits::kRowsBytes)
                    : std::string();
       });
-  add_duration_option(*command, "--lease", options->lease,
+  add_duration_option(app, "--lease", flags.lease,
                       "A consumer silent for longer loses its place to one that stands by");
-  add_log_options(*command, options->log);
-  add_config_option(*command);
-  command->callback([options, &exit_code] { exit_code = serve(*options); });
+}
+
+void add_broker_command(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<BrokerCommand>();
+  CLI::App* broker = app.add_subcommand("broker",
+                                        "Take rows from producers, keep them until they "
+                                        "are applied, hand them to the consumer");
+  add_broker_flags(*broker, command->flags);
+  add_log_options(*broker, command->log);
+  add_config_option(*broker);
+  broker->callback([command, &exit_code] { exit_code = serve(*command); });
 }
 
 }  // namespace turnstile

@@ -1,8 +1,29 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <string>
+
 #include <CLI/CLI.hpp>
 
+#include "broker/broker.h"
+
 namespace turnstile {
+
+// What whoever runs a broker is asked.
+struct BrokerFlags {
+  std::string endpoint;
+  std::string journal_file = "turnstile-journal.db";
+  std::uint64_t journal_limit = broker::JournalOptions{}.limit_bytes;
+  std::uint64_t memory = broker::WindowOptions{}.memory_bytes;
+  std::chrono::milliseconds lease = broker::CoreOptions{}.lease;
+};
+
+// `flags` must outlive the parse.
+void add_broker_flags(CLI::App& app, BrokerFlags& flags);
+broker::BrokerOptions broker_options(const BrokerFlags& flags);
+// What is worth knowing of a broker that has just begun.
+void log_broker_notes(const broker::Broker& broker);
 
 // `turnstile broker`. The command's exit code goes to `exit_code`, which must outlive the parse.
 void add_broker_command(CLI::App& app, int& exit_code);

@@ -15,17 +15,18 @@ constexpr auto kQuestionPatience = 1s;
 constexpr auto kSessionSilence = 15s;
 constexpr auto kHousekeeping = 500ms;
 constexpr auto kJournalRetry = 500ms;
-// Between two lines about the same matter, whatever clients and disks do.
-constexpr auto kLogInterval = 10s;
+// A status report is made anew when it is older, and told to one session so often in a while.
+constexpr auto kReportFresh = 20ms;
+constexpr auto kReportsWhile = 100ms;
+constexpr int kReportsOfSession = 4;
 // What the consumer may have been asked and not answered; with what it may hold of batches it fits
 // the socket's queue.
 constexpr std::size_t kMostQuestions = 1024;
 constexpr std::size_t kStoreGroupBytes = std::size_t{8} * 1024 * 1024;
-constexpr std::size_t kLoadBytes = std::size_t{1} * 1024 * 1024;
 
 }  // namespace
 
-Core::Core(CoreOptions options, Journal& journal, TimePoint now)
+Core::Core(CoreOptions options, DurableStore& journal, TimePoint now)
     : options_(std::move(options)),
       journal_(journal),
       window_(options_.window),
@@ -71,6 +72,11 @@ void Core::reject(const Route& route, const Error& why, TimePoint now) {
   refuse(route, RefusalCode::malformed, {}, why.what);
 }
 
+std::optional<TimePoint> Core::heard(const Route& route) const {
+  const auto session = sessions_.find(route);
+  return session == sessions_.end() ? std::nullopt : std::optional(session->second.heard);
+}
+
 void Core::unreachable(const Route& route) {
   drop_session(route, "it cannot be reached");
 }
@@ -90,6 +96,11 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
   }
   if (!sessions_.contains(route) && sessions_.size() >= options_.max_sessions) {
     refuse(route, RefusalCode::busy, {}, "the broker has as many connections as it may");
+    return;
+  }
+  if (m.role == Role::producer && !window_.knows(m.producer) &&
+      window_.producers() >= options_.max_producers) {
+    refuse(route, RefusalCode::busy, {}, "rows of as many producers wait as may");
     return;
   }
   // Whatever this connection was before, it starts over.
@@ -113,6 +124,9 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
   }
 
   const bool ask = window_.has_consumer() && (m.named || m.epoch.value > 0);
+  if (m.named && m.epoch.value == 0) {
+    supersede_greetings(route, m.producer);
+  }
   sessions_[route] = Session{m.role, std::move(m), {}, false, now};
   if (ask) {
     ask_progress(route, now);
@@ -121,8 +135,22 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
   }
 }
 
+// A process that begins now is newer than one whose welcome still waits for the target's word; were
+// that one welcomed later, it would fence the newer.
+void Core::supersede_greetings(const Route& route, const ProducerId& producer) {
+  for (const auto& [request, question] : questions_) {
+    if (question.kind == Question::Kind::welcome && question.producer == producer &&
+        question.route != route && sessions_.contains(question.route)) {
+      refuse(question.route, RefusalCode::fenced, {},
+             "a newer process with the name " + producer.text + " has started");
+      drop_session(question.route, "a newer process has its name");
+    }
+  }
+}
+
 void Core::ask_progress(const Route& route, TimePoint now) {
-  const Session& session = sessions_.at(route);
+  Session& session = sessions_.at(route);
+  session.is_asked_about = true;
   if (questions_.size() >= kMostQuestions) {
     unasked_.insert(route);
     if (!session.welcomed) {
@@ -142,72 +170,12 @@ void Core::ask_those_who_wait(TimePoint now) {
   }
 }
 
-// The epoch for this producer; nothing when it was refused.
-std::optional<Epoch> Core::grant_epoch(const Route& route, const Hello& hello,
-                                       const std::optional<Progress>& progress, TimePoint now) {
-  if (!hello.named) {
-    return Epoch{1};
-  }
-  auto journaled = journal_.epoch(hello.producer);
-  const Epoch newest = std::max(journaled.value_or(Epoch{}), progress ? progress->epoch : Epoch{});
-  if (hello.epoch.value > 0 && hello.epoch < newest) {
-    refuse(route, RefusalCode::fenced, {},
-           "a newer process with the name " + hello.producer.text + " has started");
-    return std::nullopt;
-  }
-  // The clock's part keeps epochs growing even where both journal and target were lost.
-  const Epoch granted = hello.epoch.value > 0
-                            ? hello.epoch
-                            : Epoch{std::max(newest.value + 1, options_.wall_clock_ms())};
-  if (!journaled || granted != *journaled) {
-    if (auto set = journal_.set_epoch(hello.producer, granted); !set) {
-      refuse(route, RefusalCode::busy, {}, "the journal cannot be written: " + set.error().what);
-      journal_failed(set.error(), now);
-      return std::nullopt;
-    }
-  }
-  return granted;
-}
-
-void Core::welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now) {
-  const Hello hello = sessions_.at(route).hello;
-  const auto epoch = grant_epoch(route, hello, progress, now);
-  if (!epoch) {
-    drop_session(route, "it was refused");
-    return;
-  }
-  if (const Route* older = route_of(hello.producer); older != nullptr && *older != route) {
-    const Route old_route = *older;
-    if (sessions_.at(old_route).epoch < *epoch) {
-      refuse(old_route, RefusalCode::fenced, {},
-             "a newer process with the name " + hello.producer.text + " has started");
-    }
-    drop_session(old_route, "it was replaced");
-  }
-  Session& session = sessions_.at(route);
-  session.epoch = *epoch;
-  session.welcomed = true;
-  session.heard = now;
-  routes_[hello.producer] = route;
-  // What the producer was told by an earlier broker it does not send again.
-  window_.note_applied(hello.producer, hello.known);
-  if (progress && progress->known) {
-    window_.note_applied(hello.producer, progress->through);
-  }
-
-  Welcome welcome;
-  welcome.broker = options_.broker_id;
-  welcome.epoch = *epoch;
-  welcome.through =
-      std::max(window_.stored_through(hello.producer), window_.applied_through(hello.producer));
-  welcome.through_is_sure = progress.has_value();
-  welcome.source = progress ? progress->source : std::string();
-  welcome.credit_bytes = options_.credit_bytes;
-  welcome.consumer_attached = window_.has_consumer();
-  send(route, std::move(welcome));
-  if (progress && progress->through > hello.known) {
-    send(route, Applied{progress->through, progress->dead_count, progress->dead});
-  }
+// All credit together is about what memory may hold, however many there are: a few get much, so
+// that groups are large and syncs few; many get less, since there are many.
+std::uint64_t Core::fair_credit() const {
+  constexpr std::uint64_t kLeast = std::uint64_t{256} * 1024;
+  const std::uint64_t share = options_.window.memory_bytes / (sessions_.size() + 1);
+  return std::min(options_.credit_bytes, std::max(share, kLeast));
 }
 
 void Core::on(const Route& route, Heartbeat&& /*m*/, TimePoint /*now*/) {
@@ -279,9 +247,6 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     case Window::Verdict::stored:
       send(route, Stored{window_.stored_through(producer)});
       break;
-    case Window::Verdict::applied:
-      send(route, Applied{window_.applied_through(producer), 0, {}});
-      break;
     case Window::Verdict::go_back:
       refuse(route, RefusalCode::busy, window_.expected(producer),
              journal_problem_.empty() ? "the broker's memory is full" : journal_problem_);
@@ -307,238 +272,22 @@ void Core::on(const Route& route, CheckTable&& m, TimePoint now) {
   send(*lease_.holder(), std::move(m));
 }
 
+// What a report costs to make and to keep for one who does not read it is bounded.
 void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
-  send(route, Status{m.request, status_report(now)});
-}
-
-// ---- consumer
-
-void Core::on(const Route& route, Results&& m, TimePoint now) {
-  if (lease_.holder() != route) {
-    send(route, LeaseState{false, lease_.lease(), lease_.duration()});
+  Session& session = sessions_.at(route);
+  if (now - session.reports_since >= kReportsWhile) {
+    session.reports_since = now;
+    session.reports = 0;
+  }
+  if (++session.reports > kReportsOfSession) {
+    refuse(route, RefusalCode::not_now, {}, "too many status reports in a short time");
     return;
   }
-  if (m.lease != lease_.lease()) {
-    return;  // of its lease before, when it started over: what it answers is handed over again
+  if (!reported_ || now - *reported_ >= kReportFresh) {
+    report_ = status_report(now);
+    reported_ = now;
   }
-  consumer_stats_ = std::move(m.stats);
-  for (const auto& result : m.results) {
-    settle(result, now);
-  }
-}
-
-void Core::settle(const BatchResult& result, TimePoint now) {
-  const std::size_t stopped_before = window_.stopped_producers().size();
-  const auto settled = window_.settle(result, now);
-  if (!settled) {
-    return;
-  }
-  const Route* route = route_of(settled->producer);
-  if (!settled->applied) {
-    refuse_batch(result, *settled, window_.stopped_producers().size() == stopped_before, now);
-  } else {
-    if (settled->remove) {
-      journal_.remove(*settled);
-    }
-    rows_settled_ += settled->rows;
-    if (route != nullptr) {
-      Applied& applied = applied_[settled->producer];
-      applied.through = std::max(applied.through, result.through);
-      applied.dead_count += result.dead_count;
-      const std::size_t room = limits::kDeadListed - applied.dead.size();
-      applied.dead.insert(
-          applied.dead.end(), result.dead.begin(),
-          result.dead.begin() + static_cast<std::ptrdiff_t>(std::min(room, result.dead.size())));
-    }
-  }
-  if (route == nullptr) {
-    window_.forget(settled->producer);
-  }
-}
-
-void Core::refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
-                        TimePoint now) {
-  RefusalCode code = RefusalCode::hole;
-  std::string text = "the target has applied this producer's rows up to " +
-                     std::to_string(result.through.value) + ", rows before " +
-                     std::to_string(settled.first.value) + " are missing";
-  if (result.outcome == Outcome::fenced) {
-    code = RefusalCode::fenced;
-    text = "a newer process with the name " + settled.producer.text + " has written";
-  } else if (result.outcome == Outcome::other_source) {
-    code = RefusalCode::other_source;
-    text = "the target knows the name " + settled.producer.text + " from another input";
-  }
-  if (settled.stopped && !was_stopped) {
-    spdlog::error("producer {} is stopped: {}; its stored rows stay in the journal",
-                  settled.producer.text, text);
-  } else if (!settled.stopped) {
-    ++refused_since_log_;
-    if (now >= next_refused_log_) {
-      spdlog::warn("{} batch(es) refused, the last of producer {}: {}", refused_since_log_,
-                   settled.producer.text, text);
-      refused_since_log_ = 0;
-      next_refused_log_ = now + kLogInterval;
-    }
-  }
-  if (const Route* route = route_of(settled.producer); route != nullptr) {
-    refuse(*route, code, settled.first, text);
-  }
-}
-
-void Core::tell_applied() {
-  for (auto& [producer, applied] : applied_) {
-    if (const Route* route = route_of(producer); route != nullptr) {
-      Session& session = sessions_.at(*route);
-      session.hello.known = std::max(session.hello.known, applied.through);
-      send(*route, std::move(applied));
-    }
-  }
-  applied_.clear();
-}
-
-std::optional<Core::Question> Core::take_question(std::uint64_t request) {
-  const auto found = questions_.find(request);
-  if (found == questions_.end()) {
-    return std::nullopt;
-  }
-  Question question = std::move(found->second);
-  questions_.erase(found);
-  return question;
-}
-
-void Core::on(const Route& route, ProgressAnswer&& m, TimePoint now) {
-  const auto question = lease_.holder() == route ? take_question(m.request) : std::nullopt;
-  if (!question || question->producer.text.empty()) {
-    return;
-  }
-  // The connection may be another producer's since.
-  const auto session = sessions_.find(question->route);
-  if (session == sessions_.end() || session->second.role != Role::producer ||
-      session->second.hello.producer != question->producer) {
-    return;
-  }
-  if (!session->second.welcomed) {
-    welcome(question->route, m.progress, now);
-  } else if (m.progress.through > session->second.hello.known) {
-    session->second.hello.known = m.progress.through;
-    window_.note_applied(session->second.hello.producer, m.progress.through);
-    send(question->route, Applied{m.progress.through, m.progress.dead_count, m.progress.dead});
-  }
-}
-
-void Core::on(const Route& route, TableAnswer&& m, TimePoint /*now*/) {
-  const auto question = lease_.holder() == route ? take_question(m.request) : std::nullopt;
-  if (question && question->kind == Question::Kind::table) {
-    m.request = question->request_of_client;
-    send(question->route, std::move(m));
-  }
-}
-
-void Core::answer_late_questions(TimePoint now) {
-  std::vector<Route> unwelcomed;
-  for (auto& [request, question] : questions_) {
-    if (question.until > now) {
-      continue;
-    }
-    question.until = TimePoint::max();
-    if (question.kind == Question::Kind::table) {
-      send(question.route,
-           TableAnswer{question.request_of_client, TableState::unknown, "the consumer is busy"});
-      question.kind = Question::Kind::told;
-    } else if (question.kind == Question::Kind::welcome) {
-      // The answer is still welcome when it comes: it carries outcomes.
-      question.kind = Question::Kind::refresh;
-      unwelcomed.push_back(question.route);
-    }
-  }
-  for (const Route& route : unwelcomed) {
-    const auto session = sessions_.find(route);
-    if (session != sessions_.end() && !session->second.welcomed) {
-      welcome(route, std::nullopt, now);
-    }
-  }
-}
-
-void Core::lose_consumer(const char* why) {
-  const Route route = *lease_.holder();
-  spdlog::info("consumer gone: {}", why);
-  lease_.leave(route);
-  window_.consumer_gone();
-  // Those who waited for its word are answered without it.
-  for (auto& [request, question] : questions_) {
-    question.until = TimePoint{};
-  }
-}
-
-void Core::hand_over_lease(TimePoint now) {
-  const auto before = lease_.holder();
-  const auto granted = lease_.grant(now);
-  if (!granted) {
-    return;
-  }
-  if (before) {
-    spdlog::warn("consumer was silent for more than {} ms: the lease goes to the next",
-                 lease_.duration().count());
-    window_.consumer_gone();
-    send(*before, LeaseState{false, lease_.lease(), lease_.duration()});
-  }
-  spdlog::info("consumer attached: {}",
-               printable(sessions_.at(*granted).hello.producer.text, limits::kReasonBytes));
-  if (!window_.stopped_producers().empty()) {
-    retry_stopped_producers();
-  }
-  window_.consumer_attached(now);
-  send(*granted, LeaseState{true, lease_.lease(), lease_.duration()});
-  // Its predecessor's questions are void. Outcomes may have been lost with it, or with the broker
-  // before this one: all producers' are asked for.
-  for (auto& [request, question] : questions_) {
-    question.until = TimePoint{};
-  }
-  answer_late_questions(now);
-  questions_.clear();
-  for (const auto& [route, session] : sessions_) {
-    if (session.role == Role::producer) {
-      unasked_.insert(route);
-    }
-  }
-  ask_those_who_wait(now);
-}
-
-void Core::retry_stopped_producers() {
-  auto trimmed = journal_.trim();
-  if (trimmed) {
-    trimmed = read_journal_back();
-  }
-  if (!trimmed) {
-    spdlog::error("{}", trimmed.error().what);
-  }
-}
-
-void Core::load(TimePoint now) {
-  while (const auto from = window_.wants_load()) {
-    auto read = journal_.read(*from, window_.cold().last, kLoadBytes, now);
-    if (!read) {
-      journal_failed(read.error(), now);
-      return;
-    }
-    window_.loaded(std::move(read->batches), read->through);
-    if (read->damaged) {
-      // Nobody else waits for it: its producer's rows behind it are a hole away from being applied.
-      spdlog::error(
-          "the journal {} holds a damaged batch at offset {}; it stays there and producer "
-          "{} is stopped",
-          journal_.path().string(), read->through.value, read->damaged->text);
-      window_.stop(*read->damaged);
-    }
-    deliver(now);
-  }
-}
-
-void Core::deliver(TimePoint now) {
-  while (const Held* held = window_.deliver_next(now)) {
-    send(*lease_.holder(), Delivery{held->ticket, held->header_frame, held->rows_frame});
-  }
+  send(route, Status{m.request, report_});
 }
 
 // ---- time and disk
@@ -568,6 +317,7 @@ void Core::advance(TimePoint now) {
 }
 
 void Core::store(TimePoint now) {
+  store_epochs(now);
   if (journal_retry_ && *journal_retry_ > now) {
     return;
   }
@@ -592,6 +342,7 @@ void Core::store(TimePoint now) {
       return;
     }
   }
+  forget_names(now);
   journal_works_again();
 }
 
@@ -637,6 +388,9 @@ void Core::finish(TimePoint now) {
 }
 
 TimePoint Core::deadline(TimePoint now) const {
+  if (!greetings_.empty()) {
+    return now;
+  }
   TimePoint next = next_housekeeping_;
   if (journal_retry_) {
     next = std::min(next, *journal_retry_);
@@ -660,6 +414,10 @@ void Core::send(const Route& route, Message&& message) {
 
 void Core::refuse(const Route& route, RefusalCode code, Sequence sequence,
                   const std::string& text) {
+  ++refusals_;
+  if (code == RefusalCode::malformed || code == RefusalCode::hello_first) {
+    ++client_errors_;
+  }
   send(route, Refusal{code, sequence, printable(text, limits::kReasonBytes - 3)});
 }
 

@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "broker/journal.h"
+#include "broker/durable_store.h"
 #include "broker/lease.h"
 #include "broker/window.h"
 #include "proto/messages.h"
@@ -28,8 +28,15 @@ using Route = std::string;
 struct CoreOptions {
   WindowOptions window;
   std::chrono::milliseconds lease{5000};
-  std::uint64_t credit_bytes = std::uint64_t{1024} * 1024;  // unanswered rows bytes of one producer
+  // Unanswered rows bytes of one producer, at most.
+  std::uint64_t credit_bytes = std::uint64_t{4} * 1024 * 1024;
   std::size_t max_sessions = 10'000;
+  // With rows that wait, or connected.
+  std::size_t max_producers = 100'000;
+  // Whose epochs the journal keeps though they are gone and nothing of theirs waits: so many, and
+  // for so long, as a target keeps their progress.
+  std::size_t max_names = 10'000;
+  std::chrono::hours keep_names{24 * 30};
   std::string broker_id;  // of this start
   std::string endpoint;   // for the status report
   std::function<std::uint64_t()> wall_clock_ms;
@@ -42,7 +49,7 @@ struct Outgoing {
 
 class Core {
  public:
-  Core(CoreOptions options, Journal& journal, TimePoint now);
+  Core(CoreOptions options, DurableStore& journal, TimePoint now);
 
   // Reads back what the journal holds. Call once, before anything else.
   Result<void> start();
@@ -63,16 +70,38 @@ class Core {
   std::vector<Outgoing> take_outbox() { return std::exchange(outbox_, {}); }
   [[nodiscard]] TimePoint deadline(TimePoint now) const;
   [[nodiscard]] const Window& window() const { return window_; }
+  [[nodiscard]] std::size_t sessions() const { return sessions_.size(); }
+  // When a session's connection last said anything; nothing: there is no such session.
+  [[nodiscard]] std::optional<TimePoint> heard(const Route& route) const;
+  [[nodiscard]] const std::optional<Route>& consumer() const { return lease_.holder(); }
+  // Messages that were answered with a refusal so far.
+  [[nodiscard]] std::uint64_t refusals() const { return refusals_; }
+  // ... because they could not be read, or were not its sender's to send.
+  [[nodiscard]] std::uint64_t client_errors() const { return client_errors_; }
   // As MessagePack; PROTOCOL.md lists the fields.
   Bytes status_report(TimePoint now);
 
  private:
+  // Between two lines in the log about the same matter, whatever clients and disks do.
+  static constexpr std::chrono::seconds kLogInterval{10};
+
   struct Session {
     Role role = Role::tool;
     Hello hello;
     Epoch epoch;
     bool welcomed = false;
     TimePoint heard;
+    bool is_asked_about = false;  // the target, which did not answer yet
+    // Status reports are large: so many in a while.
+    TimePoint reports_since{};
+    int reports = 0;
+  };
+  // A named producer's welcome, until its epoch is in the journal.
+  struct Greeting {
+    Route route;
+    ProducerId producer;
+    std::optional<Progress> progress;
+    Epoch epoch;
   };
   // A question that the consumer was asked. Without an answer by `until` its asker is answered
   // without it; the question stays until the consumer answers or is replaced, so that one that is
@@ -102,15 +131,26 @@ class Core {
   void drop_session(const Route& route, const char* why);
   [[nodiscard]] Route* route_of(const ProducerId& producer);
 
+  [[nodiscard]] std::uint64_t fair_credit() const;
   void welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now);
-  std::optional<Epoch> grant_epoch(const Route& route, const Hello& hello,
-                                   const std::optional<Progress>& progress, TimePoint now);
+  struct Grant {
+    Epoch epoch;
+    bool is_new;  // the journal does not have it yet
+  };
+  std::optional<Grant> grant_epoch(const Route& route, const Hello& hello,
+                                   const std::optional<Progress>& progress);
+  void store_epochs(TimePoint now);
+  void greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
+             TimePoint now);
+  void forget_names(TimePoint now);
+  void supersede_greetings(const Route& route, const ProducerId& producer);
   void ask_progress(const Route& route, TimePoint now);
   void ask_those_who_wait(TimePoint now);
   std::optional<Question> take_question(std::uint64_t request);
   void answer_late_questions(TimePoint now);
 
   void settle(const BatchResult& result, TimePoint now);
+  static void gather(Applied& applied, const Window::Settled& settled, const BatchResult& result);
   void refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
                     TimePoint now);
   void tell_applied();
@@ -126,7 +166,7 @@ class Core {
   [[nodiscard]] double rows_per_second(TimePoint now) const;
 
   CoreOptions options_;
-  Journal& journal_;
+  DurableStore& journal_;
   Window window_;
   LeaseDesk lease_;
   TimePoint started_;
@@ -137,6 +177,7 @@ class Core {
   std::uint64_t next_question_ = 1;
   std::unordered_set<Route> unasked_;  // producers for whom there was no room among the questions
   std::unordered_map<ProducerId, Applied> applied_;  // answers gathered since the last advance()
+  std::vector<Greeting> greetings_;  // since the last store(), with epochs that it will store
   std::vector<Outgoing> outbox_;
 
   std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
@@ -146,6 +187,11 @@ class Core {
   std::uint64_t refused_since_log_ = 0;
   TimePoint next_refused_log_{};
   TimePoint next_housekeeping_;
+  std::optional<TimePoint> forgot_names_;
+  Bytes report_;  // the latest, and when it was made
+  std::optional<TimePoint> reported_;
+  std::uint64_t refusals_ = 0;
+  std::uint64_t client_errors_ = 0;
 
   ConsumerStats consumer_stats_;
   std::uint64_t rows_settled_ = 0;

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <utility>
 
+#include "broker/journal_migrations.h"
 #include "broker/journal_schema.h"
 
 namespace turnstile::broker {
@@ -26,10 +27,6 @@ std::uint64_t unsigned_of(std::int64_t value) {
   return static_cast<std::uint64_t>(value);
 }
 
-// A drained journal larger than this gives its space back to the file system.
-constexpr std::uint64_t kShrinkAbovePages = 1024;
-// The write-ahead log is copied into the file when it has so many pages.
-constexpr int kCheckpointPages = 1000;
 // Removed batches are deleted with the next store(), or by themselves when there are so many.
 constexpr std::size_t kTrimBatches = 1024;
 constexpr std::uint64_t kTrimBytes = std::uint64_t{64} * 1024 * 1024;
@@ -85,7 +82,9 @@ Result<void> Journal::connect() {
   std::string sql = *old ? ""
                          : "PRAGMA page_size=" + std::to_string(kJournalPageBytes) +
                                "; PRAGMA auto_vacuum=INCREMENTAL; ";
-  sql += "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;";
+  sql +=
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; "
+      "PRAGMA journal_size_limit=33554432;";
   if (!*old) {
     sql += "BEGIN IMMEDIATE;" + std::string(kJournalTables) +
            "INSERT INTO turnstile_journal VALUES('format', " + std::to_string(kJournalFormat) +
@@ -93,6 +92,13 @@ Result<void> Journal::connect() {
   }
   if (auto set = db_.execute(sql); !set) {
     return set;
+  }
+  auto migrated = sqlite::migrate(db_, journal_format());
+  if (!migrated) {
+    return tl::make_unexpected(migrated.error());
+  }
+  if (*migrated) {
+    migrated_from_ = *migrated;
   }
   if (auto written = write_anew(); !written) {
     return written;
@@ -135,15 +141,8 @@ Result<bool> Journal::has_tables() {
     return fail(Errc::unreachable, options_.path.string() + " is not a journal of turnstile",
                 "Give --journal-file another name, or move that file away.");
   }
-  const auto format = db_.query_integer("SELECT value FROM turnstile_journal WHERE key='format'");
-  if (!format) {
-    return tl::make_unexpected(format.error());
-  }
-  if (*format != kJournalFormat) {
-    return fail(Errc::unreachable,
-                "the journal " + options_.path.string() + " has format " + std::to_string(*format) +
-                    ", this program knows format " + std::to_string(kJournalFormat),
-                "Use the version of turnstile that wrote it.");
+  if (auto version = sqlite::find_version(db_, journal_format()); !version) {
+    return tl::make_unexpected(version.error());
   }
   return true;
 }
@@ -183,7 +182,7 @@ Result<void> Journal::count() {
   bytes_ = unsigned_of(*bytes);
   removed_.clear();
   removed_bytes_ = 0;
-  return {};
+  return count_names();
 }
 
 Result<void> Journal::reopen() {
@@ -233,7 +232,7 @@ Result<void> Journal::commit() {
 }
 
 Result<void> Journal::checkpoint_if_due() {
-  if (*wal_pages_ < kCheckpointPages) {
+  if (*wal_pages_ < options_.checkpoint_pages) {
     return {};
   }
   auto copied = db_.execute("PRAGMA wal_checkpoint(PASSIVE)");
@@ -416,7 +415,7 @@ void Journal::shrink_if_drained() {
     return;
   }
   const auto pages = db_.query_integer("PRAGMA page_count");
-  if (pages && unsigned_of(*pages) > kShrinkAbovePages) {
+  if (pages && unsigned_of(*pages) > options_.shrink_above_pages) {
     (void)db_.execute("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)");
   }
 }
@@ -435,16 +434,69 @@ Result<Epoch> Journal::epoch(const ProducerId& producer) {
 }
 
 Result<void> Journal::set_epoch(const ProducerId& producer, Epoch epoch) {
+  return set_epochs({{producer, epoch}});
+}
+
+Result<void> Journal::set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) {
   if (auto begun = begin(); !begun) {
     return begun;
   }
-  auto set = db_.execute("INSERT INTO producers VALUES('" + producer.text + "', " +
-                         std::to_string(epoch.value) +
-                         ") ON CONFLICT(name) DO UPDATE SET epoch=excluded.epoch");
-  if (!set) {
-    return tl::make_unexpected(rolled_back(set.error()));
+  const std::string touched = std::to_string(now_ms());
+  for (const auto& [producer, epoch] : epochs) {
+    auto set = db_.execute("INSERT INTO producers VALUES('" + producer.text + "', " +
+                           std::to_string(epoch.value) + ", " + touched +
+                           ") ON CONFLICT(name) DO UPDATE SET epoch=excluded.epoch, "
+                           "touched_ms=excluded.touched_ms");
+    if (!set) {
+      return tl::make_unexpected(rolled_back(set.error()));
+    }
   }
+  names_ += epochs.size();
   return commit();
+}
+
+Result<std::vector<std::pair<ProducerId, std::uint64_t>>> Journal::oldest_names(std::size_t most) {
+  if (auto usable = check_usable(); !usable) {
+    return tl::make_unexpected(usable.error());
+  }
+  auto select = db_.prepare("SELECT name, touched_ms FROM producers ORDER BY touched_ms, name LIMIT " +
+                            std::to_string(most));
+  if (!select) {
+    return tl::make_unexpected(select.error());
+  }
+  std::vector<std::pair<ProducerId, std::uint64_t>> names;
+  int code = SQLITE_DONE;
+  while ((code = select->step()) == SQLITE_ROW) {
+    names.emplace_back(ProducerId{std::string(select->text(0))}, unsigned_of(select->integer(1)));
+  }
+  if (code != SQLITE_DONE) {
+    return tl::make_unexpected(db_.error(code, "reading the journal"));
+  }
+  return names;
+}
+
+Result<void> Journal::forget_names(const std::vector<ProducerId>& names) {
+  if (auto begun = begin(); !begun) {
+    return begun;
+  }
+  for (const ProducerId& name : names) {
+    if (auto gone = db_.execute("DELETE FROM producers WHERE name='" + name.text + "'"); !gone) {
+      return tl::make_unexpected(rolled_back(gone.error()));
+    }
+  }
+  if (auto committed = commit(); !committed) {
+    return committed;
+  }
+  return count_names();
+}
+
+Result<void> Journal::count_names() {
+  const auto names = db_.query_integer("SELECT count(*) FROM producers");
+  if (!names) {
+    return tl::make_unexpected(names.error());
+  }
+  names_ = unsigned_of(*names);
+  return {};
 }
 
 Result<Journal::Contents> Journal::contents() {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "broker/durable_store.h"
 #include "broker/window.h"
 #include "proto/result.h"
 #include "store/sqlite.h"
@@ -35,58 +36,40 @@ struct JournalOptions {
   std::filesystem::path path;
   std::size_t limit_bytes = std::size_t{4} * 1024 * 1024 * 1024;  // of batches that wait
   std::string vfs;                                                // of SQLite; empty: the system's
+  int checkpoint_pages = 1000;  // the write-ahead log is copied into the file when it has so many
+  std::uint64_t shrink_above_pages = 1024;  // a larger file gives its space back when drained
 };
 
-class Journal {
+class Journal final : public DurableStore {
  public:
-  // Errors: locked (another broker), unreachable (folder, permission, not a journal, a newer
-  // format), corrupt, io.
+  // A file of an older format is migrated. Errors: locked (another broker), unreachable (folder,
+  // permission, not a journal, a newer format), corrupt, io.
   static Result<Journal> open(JournalOptions options);
 
-  // Stores the batches in one synced transaction and gives their offsets (promise 1: only then may
-  // anybody be told). Errors: full (disk or limit_bytes: nothing was stored, try again later);
-  // io (what is on disk is unknown: only reopen() may follow; promise 8).
-  Result<std::vector<Offset>> store(const std::vector<const Held*>& batches);
+  Result<std::vector<Offset>> store(const std::vector<const Held*>& batches) override;
+  Result<Read> read(Offset from, Offset last, std::size_t max_bytes, TimePoint now) override;
+  void remove(const Window::Settled& settled) override;
+  [[nodiscard]] bool has_removed() const override { return !removed_.empty(); }
+  [[nodiscard]] bool wants_trim() const override;
+  Result<void> trim() override;
+  Result<Epoch> epoch(const ProducerId& producer) override;
+  Result<void> set_epoch(const ProducerId& producer, Epoch epoch) override;
+  Result<void> set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) override;
+  [[nodiscard]] std::uint64_t names() const override { return names_; }
+  Result<std::vector<std::pair<ProducerId, std::uint64_t>>> oldest_names(std::size_t most) override;
+  Result<void> forget_names(const std::vector<ProducerId>& names) override;
+  Result<void> reopen() override;
+  Result<Contents> contents() override;
 
-  // The batches from `from` on, about `max_bytes` of them, in order, up to `last`.
-  struct Read {
-    std::vector<Held> batches;
-    Offset through;  // the last offset looked at
-    // Whose batch at `through` does not match its checksum (as far as that can be told); it is not
-    // among `batches`.
-    std::optional<ProducerId> damaged;
-  };
-  Result<Read> read(Offset from, Offset last, std::size_t max_bytes, TimePoint now);
-
-  // The batch is applied. It leaves the file with the next store() or trim(); if the broker dies
-  // before, it is delivered again, which changes nothing (promise 2).
-  void remove(const Window::Settled& settled);
-  [[nodiscard]] bool has_removed() const { return !removed_.empty(); }
-  // Whether enough is removed to be worth a transaction of its own.
-  [[nodiscard]] bool wants_trim() const;
-  Result<void> trim();
-
-  // The newest epoch that was given to a named producer; 0: none.
-  Result<Epoch> epoch(const ProducerId& producer);
-  Result<void> set_epoch(const ProducerId& producer, Epoch epoch);
-
-  // Closes and opens the file, and writes and syncs anew what a failed sync left in doubt.
-  Result<void> reopen();
-  struct Contents {
-    Cold range;
-    std::vector<Window::Kept> producers;
-  };
-  Result<Contents> contents();
-
-  [[nodiscard]] std::uint64_t batches() const { return batches_; }
-  [[nodiscard]] std::uint64_t rows() const { return rows_; }
-  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  [[nodiscard]] std::size_t limit_bytes() const { return options_.limit_bytes; }
-  // What may still be stored before the limit.
-  [[nodiscard]] std::size_t room() const;
-  // How long ago the batch at this offset was stored.
-  [[nodiscard]] std::optional<std::chrono::milliseconds> age(Offset offset);
-  [[nodiscard]] const std::filesystem::path& path() const { return options_.path; }
+  [[nodiscard]] std::uint64_t batches() const override { return batches_; }
+  [[nodiscard]] std::uint64_t rows() const override { return rows_; }
+  [[nodiscard]] std::uint64_t bytes() const override { return bytes_; }
+  [[nodiscard]] std::size_t limit_bytes() const override { return options_.limit_bytes; }
+  [[nodiscard]] std::size_t room() const override;
+  [[nodiscard]] std::optional<std::chrono::milliseconds> age(Offset offset) override;
+  [[nodiscard]] const std::filesystem::path& path() const override { return options_.path; }
+  // The format that the file had, if it was migrated when it was opened.
+  [[nodiscard]] std::optional<std::int64_t> migrated_from() const { return migrated_from_; }
 
  private:
   Journal(JournalOptions options, FileLock lock)
@@ -96,6 +79,7 @@ class Journal {
   Result<void> write_anew();
   Result<void> prepare_statements();
   Result<void> count();
+  Result<void> count_names();
   [[nodiscard]] Result<void> check_usable() const;
   Result<void> begin();
   Result<void> commit();
@@ -109,10 +93,12 @@ class Journal {
   std::uint64_t batches_ = 0;
   std::uint64_t rows_ = 0;
   std::uint64_t bytes_ = 0;
+  std::uint64_t names_ = 0;  // counted when opened and when some are forgotten; else an upper bound
 
   // In memory only
   JournalOptions options_;
   FileLock lock_;
+  std::optional<std::int64_t> migrated_from_;
   bool broken_ = false;  // a sync failed: nothing is acknowledged from this file until reopen()
   std::vector<Offset> removed_;
   std::uint64_t removed_bytes_ = 0;

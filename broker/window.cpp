@@ -13,13 +13,11 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   if (producer.held_batches > 0 && header.last() <= producer.held_last) {
     return header.last() <= producer.stored_through ? Verdict::stored : Verdict::held;
   }
-  if (header.last() <= producer.applied_through) {
-    return Verdict::applied;
-  }
-  // A place to go back to that was stored or applied since, by whatever way, never comes again.
-  if (producer.go_back &&
-      *producer.go_back <= std::max(producer.stored_through, producer.applied_through)) {
-    producer.go_back.reset();
+  // A place to go back to that was stored or applied, by whatever way, need not come again; what is
+  // behind that must: a batch of which only the beginning was applied may have been refused.
+  const Sequence covered = std::max(producer.stored_through, producer.applied_through);
+  if (producer.go_back && *producer.go_back <= covered) {
+    producer.go_back = next(covered);
   }
   if (producer.go_back && header.first > *producer.go_back) {
     return Verdict::skipped;
@@ -42,7 +40,9 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
     return Verdict::go_back;
   }
 
-  producer.go_back.reset();
+  if (producer.go_back && held.last >= *producer.go_back) {
+    producer.go_back.reset();
+  }
   producer.held_last = held.last;
   ++producer.held_batches;
   memory_bytes_ += held.memory();
@@ -87,7 +87,24 @@ void Window::forget(const ProducerId& producer) {
 }
 
 bool Window::is_stalled(TimePoint now) const {
-  return handed_ > 0 && now - last_result_ >= options_.stalled_after;
+  return has_unanswered() && now - last_result_ >= options_.stalled_after;
+}
+
+// Promise 6: what the consumer has and did not answer is bounded, whatever became of its tickets.
+bool Window::has_credit() const {
+  return !has_unanswered() || (handed_bytes_ + void_bytes_ < options_.consumer_credit_bytes &&
+                               handed_ + void_.size() < limits::kResultsListed);
+}
+
+void Window::void_hand_over(const Held& held) {
+  void_.emplace(held.ticket, held.memory());
+  void_bytes_ += held.memory();
+}
+
+void Window::void_answered(Ticket through) {
+  for (auto at = void_.begin(); at != void_.end() && at->first <= through; at = void_.erase(at)) {
+    void_bytes_ -= at->second;
+  }
 }
 
 bool Window::should_store(TimePoint now) const {
@@ -99,7 +116,7 @@ bool Window::should_store(TimePoint now) const {
 }
 
 std::optional<TimePoint> Window::store_deadline() const {
-  if (unstored_ == 0 || !attached_ || handed_ == 0) {
+  if (unstored_ == 0 || !attached_ || !has_unanswered()) {
     return std::nullopt;
   }
   return last_result_ + options_.stalled_after;
@@ -180,6 +197,9 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
     }
     queue = std::move(unstored);
   };
+  for (std::size_t i = 0; i < handed_; ++i) {
+    void_hand_over(front_[i]);
+  }
   drop_stored(front_);
   drop_stored(behind_);
   // What is unstored waits behind what the journal has; tickets of a hand-over before this are
@@ -211,8 +231,7 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
 }
 
 std::optional<Offset> Window::wants_load() const {
-  const bool room = handed_bytes_ < options_.consumer_credit_bytes;
-  if (attached_ && room && handed_ == front_.size() && !cold_.empty()) {
+  if (attached_ && has_credit() && handed_ == front_.size() && !cold_.empty()) {
     return cold_.next;
   }
   return std::nullopt;
@@ -238,11 +257,12 @@ void Window::consumer_gone() {
   attached_ = false;
   handed_ = 0;
   handed_bytes_ = 0;
+  void_.clear();
+  void_bytes_ = 0;
 }
 
 const Held* Window::deliver_next(TimePoint now) {
-  if (!attached_ || (handed_ > 0 && (handed_bytes_ >= options_.consumer_credit_bytes ||
-                                     handed_ >= limits::kResultsListed))) {
+  if (!attached_ || !has_credit()) {
     return nullptr;
   }
   if (handed_ == front_.size()) {
@@ -252,7 +272,7 @@ const Held* Window::deliver_next(TimePoint now) {
     front_.push_back(std::move(behind_.front()));
     behind_.pop_front();
   }
-  if (handed_ == 0) {
+  if (!has_unanswered()) {
     last_result_ = now;  // an idle consumer is not a stalled one
   }
   Held& held = front_[handed_++];
@@ -271,16 +291,25 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
   const auto handed_end = front_.begin() + static_cast<std::ptrdiff_t>(handed_);
   const auto found = std::lower_bound(front_.begin(), handed_end, result.ticket,
                                       [](const Held& h, Ticket t) { return h.ticket < t; });
-  if (found == handed_end || found->ticket != result.ticket) {
+  const bool is_known = found != handed_end && found->ticket == result.ticket;
+  if (is_known || void_.contains(result.ticket)) {
+    last_result_ = now;
+    void_answered(result.ticket);
+  }
+  if (!is_known) {
     return std::nullopt;
   }
-  last_result_ = now;
 
-  // An answer that claims less than the batch holds is none to build upon.
-  const bool applied = result.outcome == Outcome::applied && result.through >= found->last;
+  // An answer that claims less than the batch holds is none to build upon. Fenced, it may hold all
+  // the same: a batch that was taken while its epoch was the newest, and comes again after a newer
+  // one has gone on behind it (promise 2: coming again changes nothing).
+  const bool applied =
+      (result.outcome == Outcome::applied || result.outcome == Outcome::fenced) &&
+      result.through >= found->last;
   const ProducerId id = found->producer;
   Settled settled{id,
                   found->first,
+                  found->last,
                   found->last.value - found->first.value + 1,
                   found->bytes(),
                   applied,
@@ -330,6 +359,7 @@ void Window::drop_unstored(const ProducerId& id, Producer& producer) {
         if (index < handed_) {
           handed_bytes_ -= held.memory();
           --handed;
+          void_hand_over(held);
         }
       }
       ++index;

@@ -68,10 +68,10 @@ struct Cold {
 class Window {
  public:
   enum class Verdict {
-    taken,    // held; an answer will come
+    taken,    // held; an answer will come. Also if it was applied: who asks again was not told of
+              // its dead letters, and the target knows them
     held,     // already held: an answer will come
     stored,   // already in the journal: see stored_through()
-    applied,  // already applied: see applied_through()
     go_back,  // not taken: at a bound, or a batch before it is missing; send expected() first
     skipped,  // not taken: it follows one that was told to go back
   };
@@ -85,6 +85,11 @@ class Window {
   [[nodiscard]] Sequence stored_through(const ProducerId& producer) const;
   [[nodiscard]] Sequence applied_through(const ProducerId& producer) const;
   void note_applied(const ProducerId& producer, Sequence through);
+  // Connected, or with rows that wait.
+  [[nodiscard]] std::size_t producers() const { return producers_.size(); }
+  [[nodiscard]] bool knows(const ProducerId& producer) const {
+    return producers_.contains(producer);
+  }
   // The producer's session ended: nothing but what is held of it is remembered.
   void forget(const ProducerId& producer);
 
@@ -122,6 +127,7 @@ class Window {
   struct Settled {
     ProducerId producer;
     Sequence first;
+    Sequence last;
     std::uint64_t rows = 0;
     std::size_t bytes = 0;
     bool applied = false;          // every row of it; otherwise it was refused
@@ -150,6 +156,10 @@ class Window {
   };
 
   [[nodiscard]] bool is_stalled(TimePoint now) const;
+  [[nodiscard]] bool has_unanswered() const { return handed_ > 0 || !void_.empty(); }
+  [[nodiscard]] bool has_credit() const;
+  void void_hand_over(const Held& held);
+  void void_answered(Ticket through);
   // The first sequence that is neither held nor known to be stored or applied.
   [[nodiscard]] static Sequence next_new(const Producer& producer);
   void release(Producer& producer);
@@ -160,6 +170,10 @@ class Window {
   std::deque<Held> front_;
   std::size_t handed_ = 0;  // how many of front_ the consumer has
   std::size_t handed_bytes_ = 0;
+  // Tickets that mean nothing any more, with the memory of their batches: the consumer has them all
+  // the same, and answers in the order of tickets.
+  std::map<Ticket, std::size_t> void_;
+  std::size_t void_bytes_ = 0;
   Cold cold_;
   std::deque<Held> behind_;
   std::size_t memory_bytes_ = 0;

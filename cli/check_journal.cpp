@@ -138,7 +138,7 @@ Result<void> recognise_journal(const Database& journal) {
     return fail(Errc::unreachable, journal.path().string() + " is no journal of turnstile",
                 "name the file that `turnstile broker --journal-file` keeps");
   }
-  if (**format != broker::kJournalFormat) {
+  if (**format < broker::kJournalBatchesSince || **format > broker::kJournalFormat) {
     return fail(Errc::unreachable,
                 fmt::format("the journal {} has format {}, this program knows {}",
                             journal.path().string(), **format, broker::kJournalFormat),

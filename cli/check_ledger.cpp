@@ -85,14 +85,18 @@ Result<void> read_ledger(const std::filesystem::path& path, Ledgers& into) {
       break;  // not ended by a line feed, or not yet written when the reading began
     }
     left -= taken;
-    ++ledger.lines;
     if (too_long) {
-      unreadable();
       file.clear();
       file.ignore(static_cast<std::streamsize>(left), '\n');
       left -= std::min(left, static_cast<std::uint64_t>(file.gcount()));
+      if (file.unget().get() != '\n') {
+        break;
+      }
+      ++ledger.lines;
+      unreadable();
       continue;
     }
+    ++ledger.lines;
     const auto parsed = parse_line({line.data(), static_cast<std::size_t>(taken - 1)});
     if (!parsed) {
       unreadable();

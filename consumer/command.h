@@ -1,8 +1,26 @@
 #pragma once
 
+#include <chrono>
+#include <string>
+
 #include <CLI/CLI.hpp>
 
+#include "consumer/consumer.h"
+
 namespace turnstile {
+
+// What whoever runs a consumer is asked.
+struct ConsumerFlags {
+  std::string db;
+  std::string text;
+  std::string text_table = store::TargetOptions{}.text_table;
+  std::chrono::milliseconds busy_timeout = store::TargetOptions{}.busy_timeout;
+  std::chrono::milliseconds keep_progress = store::TargetOptions{}.keep_progress;
+};
+
+// `flags` must outlive the parse.
+void add_consumer_flags(CLI::App& app, ConsumerFlags& flags);
+consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags);
 
 // `turnstile consumer`. The command's exit code goes to `exit_code`, which must outlive the parse.
 void add_consumer_command(CLI::App& app, int& exit_code);

@@ -17,14 +17,24 @@ constexpr auto kBrokerSilence = 6s;
 constexpr auto kHelloPatience = 1s;
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
+constexpr auto kFullLinkPause = 10ms;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
 
 }  // namespace
 
+Result<std::unique_ptr<store::WritableTarget>> open_target_file(store::TargetOptions options) {
+  return store::Target::open(std::move(options))
+      .map([](auto target) -> std::unique_ptr<store::WritableTarget> { return target; });
+}
+
 Consumer::Consumer(Link& link, ConsumerOptions options, std::function<bool()> stop_requested)
-    : link_(link), options_(std::move(options)), stop_requested_(std::move(stop_requested)) {
+    : link_(link),
+      options_(std::move(options)),
+      stop_requested_(std::move(stop_requested)),
+      last_sent_(options_.clock()),
+      last_heard_(last_sent_) {
   options_.target.while_waiting = [this] {
     keep_in_touch();
     return !stop_requested_();
@@ -32,34 +42,52 @@ Consumer::Consumer(Link& link, ConsumerOptions options, std::function<bool()> st
 }
 
 Result<void> Consumer::run() {
-  Result<void> outcome;
-  last_sent_ = last_heard_ = Clock::now();
-  // The hello is said when the broker asks for it, which it does of every new connection.
   while (!stop_requested_()) {
-    if (lost_touch_) {
-      // A broker that was away may have this connection's lease still; it is asked for anew.
-      lost_touch_ = false;
-      forget_lease();
-      link_.reconnect();
-    }
-    if (has_lease_ && !target_) {
-      if (auto opened = open_target(); !opened) {
-        if (auto waited = back_off(opened.error()); !waited) {
-          return waited;
-        }
-        continue;
-      }
-    }
-    receive_for(pending_.empty() ? kHeartbeat : 0ms, outcome);
-    if (!outcome) {
-      return outcome;
-    }
-    if (auto applied = apply_group(); !applied) {
-      if (auto waited = back_off(applied.error()); !waited) {
-        return waited;
-      }
+    if (auto served = serve(kHeartbeat); !served) {
+      return served;
     }
   }
+  return finish();
+}
+
+// The hello is said when the broker asks for it, which it does of every new connection.
+Result<void> Consumer::serve(std::chrono::milliseconds wait) {
+  if (lost_touch_) {
+    // A broker that was away may have this connection's lease still; it is asked for anew.
+    lost_touch_ = false;
+    forget_lease();
+    link_.reconnect();
+  }
+  if (auto taken = take_in(wait_at_most(wait)); !taken) {
+    return taken;
+  }
+  if (paused_until_ && options_.clock() < *paused_until_) {
+    return {};
+  }
+  paused_until_.reset();
+  Result<void> done;
+  if (has_lease_ && !target_) {
+    done = open_target();
+  }
+  if (done) {
+    done = apply_group();
+  }
+  return done ? done : back_off(done.error());
+}
+
+std::chrono::milliseconds Consumer::wait_at_most(std::chrono::milliseconds wait) const {
+  if (paused_until_) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(*paused_until_ - options_.clock());
+    return std::clamp<std::chrono::milliseconds>(left, 0ms, wait);
+  }
+  if (link_is_full_) {
+    return std::min<std::chrono::milliseconds>(wait, kFullLinkPause);
+  }
+  return pending_.empty() ? wait : 0ms;
+}
+
+Result<void> Consumer::finish() {
   link_.send(Bye{});
   if (target_) {
     target_->rollback();
@@ -75,12 +103,13 @@ void Consumer::say_hello() {
   hello.role = Role::consumer;
   hello.producer = {printable(options_.target.path.string(), limits::kReasonBytes - 3)};
   if (link_.send(hello)) {
-    last_sent_ = said_hello_ = Clock::now();
+    last_sent_ = options_.clock();
+    said_hello_ = last_sent_;
   }
 }
 
 void Consumer::keep_in_touch() {
-  const auto now = Clock::now();
+  const auto now = options_.clock();
   if (now - last_heard_ > kBrokerSilence) {
     last_heard_ = now;
     lost_touch_ = true;  // run() acts on it: here a transaction may be open
@@ -90,20 +119,20 @@ void Consumer::keep_in_touch() {
 }
 
 // Takes what is there, up to one group, waiting for the first message only.
-void Consumer::receive_for(std::chrono::milliseconds wait, Result<void>& outcome) {
+Result<void> Consumer::take_in(std::chrono::milliseconds wait) {
   keep_in_touch();
   const auto full = [this] {
     return pending_bytes_ >= options_.group_bytes || pending_.size() >= limits::kResultsListed;
   };
   auto message = link_.receive(wait);
   while (message) {
-    last_heard_ = Clock::now();
-    outcome = handle(std::move(*message));
-    if (!outcome || full()) {
-      return;
+    last_heard_ = options_.clock();
+    if (auto handled = handle(std::move(*message)); !handled || full()) {
+      return handled;
     }
     message = link_.receive(0ms);
   }
+  return {};
 }
 
 Result<void> Consumer::handle(Message&& message) {
@@ -117,7 +146,7 @@ Result<void> Consumer::handle(Message&& message) {
     if (refusal->code == RefusalCode::hello_first) {
       // A broker that does not know us: what the one before handed over comes again.
       // It asks once for each message of an unknown connection: one hello answers them all.
-      if (has_lease_ || Clock::now() - said_hello_ > kHelloPatience) {
+      if (has_lease_ || !said_hello_ || options_.clock() - *said_hello_ > kHelloPatience) {
         forget_lease();
         say_hello();
       }
@@ -157,61 +186,70 @@ void Consumer::forget_lease() {
   target_.reset();
   pending_.clear();
   pending_bytes_ = 0;
+  unreported_.clear();
   questions_.clear();
 }
 
-// A question that the target cannot answer now is kept, since the broker counts on an answer.
+// A question that cannot be answered now is kept, since the broker counts on an answer.
 Result<void> Consumer::answer_questions() {
   while (!questions_.empty()) {
+    std::optional<Message> answer;
     if (const auto* ask = std::get_if<AskProgress>(&questions_.front())) {
       auto progress = target_->progress(ask->producer, ask->since);
       if (!progress) {
         return tl::make_unexpected(progress.error());
       }
-      link_.send(ProgressAnswer{ask->request, std::move(*progress)});
+      answer = ProgressAnswer{ask->request, std::move(*progress)};
     } else if (const auto* check = std::get_if<CheckTable>(&questions_.front())) {
-      auto answer = target_->check_table(check->table, check->columns);
-      if (!answer) {
-        return tl::make_unexpected(answer.error());
+      auto state = target_->check_table(check->table, check->columns);
+      if (!state) {
+        return tl::make_unexpected(state.error());
       }
-      answer->request = check->request;
-      link_.send(std::move(*answer));
+      state->request = check->request;
+      answer = std::move(*state);
+    }
+    if (!link_.send(*answer)) {
+      link_is_full_ = true;
+      return {};
     }
     questions_.pop_front();
   }
   return {};
 }
 
-void Consumer::report(std::vector<BatchResult>&& results) {
+// What the link does not take is kept: the broker hands a batch over once on a connection. With the
+// connection it is void, and its batches come again.
+void Consumer::report() {
+  while (!unreported_.empty()) {
+    std::size_t dead = 0;
+    auto end = unreported_.begin();
+    Results message = figures();
+    while (end != unreported_.end() && message.results.size() < kResultsPerMessage &&
+           (dead += end->dead.size()) <= kDeadPerMessage) {
+      message.results.push_back(*end++);
+    }
+    if (!link_.send(message)) {
+      link_is_full_ = true;
+      return;
+    }
+    last_sent_ = options_.clock();
+    unreported_.erase(unreported_.begin(), end);
+  }
+}
+
+Results Consumer::figures() const {
   Results message;
   message.lease = lease_;
   message.stats = {rows_applied_, target_->dead_letters(),
                    printable(options_.target.path.string(), limits::kReasonBytes - 3)};
-  std::size_t dead = 0;
-  const auto flush = [&] {
-    // A report that is lost with the connection costs a second delivery, nothing else.
-    link_.send(message);
-    message.results.clear();
-    dead = 0;
-  };
-  for (BatchResult& result : results) {
-    dead += result.dead.size();
-    message.results.push_back(std::move(result));
-    if (message.results.size() >= kResultsPerMessage || dead >= kDeadPerMessage) {
-      flush();
-    }
-  }
-  if (!message.results.empty() || results.empty()) {
-    flush();
-  }
-  last_sent_ = Clock::now();
+  return message;
 }
 
 // ---- the target
 
 // Opens the target and becomes its one writer (promise 4).
 Result<void> Consumer::open_target() {
-  auto opened = store::Target::open(options_.target);
+  auto opened = options_.open_target(options_.target);
   if (!opened) {
     return tl::make_unexpected(opened.error());
   }
@@ -220,13 +258,14 @@ Result<void> Consumer::open_target() {
     return tl::make_unexpected(generation.error());
   }
   target_ = std::move(*opened);
-  for (const auto& note : target_->take_notes()) {
-    spdlog::warn("{}", note);
-  }
+  tell_notes();
   spdlog::info("this consumer writes {} now (generation {})", options_.target.path.string(),
                generation->value);
+  if (options_.events != nullptr) {
+    options_.events->about(lab::EventKind::ready);
+  }
   works_again();
-  report({});
+  link_.send(figures());
   return {};
 }
 
@@ -250,10 +289,16 @@ std::size_t Consumer::group_size() const {
 }
 
 Result<void> Consumer::apply_group() {
+  link_is_full_ = false;
   if (!target_) {
     return {};
   }
-  if (auto answered = answer_questions(); !answered) {
+  // In the order in which they came, or a producer would not hear of all its dead letters.
+  report();
+  if (link_is_full_) {
+    return {};
+  }
+  if (auto answered = answer_questions(); !answered || link_is_full_) {
     return answered;
   }
   if (target_->text_log_is_behind()) {
@@ -276,14 +321,24 @@ Result<void> Consumer::apply_group() {
   }
   works_again();
   // Promise 1: the commit came back synced; only now does anybody hear of it.
-  report(std::move(*results));
+  unreported_ = std::move(*results);
+  report();
+  tell_notes();
   return {};
 }
 
+void Consumer::tell_notes() {
+  for (const auto& note : target_->take_notes()) {
+    spdlog::warn("{}", note);
+  }
+}
+
 Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t batches) {
+  tell_of_group(lab::EventKind::trying, batches);
   if (auto begun = target_->begin(); !begun) {
     return tl::make_unexpected(begun.error());
   }
+  tell_of_group(lab::EventKind::lock, batches);
   std::vector<BatchResult> results;
   std::uint64_t rows = 0;
   for (std::size_t i = 0; i < batches; ++i) {
@@ -294,6 +349,9 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
       spdlog::error("a batch from the broker cannot be read: {}", pending.header.error().what);
       results.push_back({pending.ticket, Outcome::hole, {}, 0, {}});
       continue;
+    }
+    if (options_.events != nullptr && pending.header->task_duration > 0ms) {
+      options_.events->about(lab::EventKind::holding, *pending.header);
     }
     auto applied = target_->apply(*pending.header, pending.rows_frame.view());
     if (!applied) {
@@ -307,8 +365,30 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
   if (auto committed = target_->commit(); !committed) {
     return tl::make_unexpected(committed.error());
   }
+  tell_of_each(lab::EventKind::committed, batches);
   rows_applied_ += rows;
   return results;
+}
+
+// One event, named by the first batch.
+void Consumer::tell_of_group(lab::EventKind kind, std::size_t batches) const {
+  if (options_.events == nullptr || !pending_.front().header) {
+    return;
+  }
+  BatchHeader group = *pending_.front().header;
+  group.rows = 0;
+  for (std::size_t i = 0; i < batches; ++i) {
+    group.rows += pending_[i].header ? pending_[i].header->rows : 0;
+  }
+  options_.events->about(kind, group);
+}
+
+void Consumer::tell_of_each(lab::EventKind kind, std::size_t batches) const {
+  for (std::size_t i = 0; options_.events != nullptr && i < batches; ++i) {
+    if (pending_[i].header) {
+      options_.events->about(kind, *pending_[i].header);
+    }
+  }
 }
 
 Result<void> Consumer::back_off(const Error& error) {
@@ -328,17 +408,8 @@ Result<void> Consumer::back_off(const Error& error) {
   }
   pause_ = pause_ == 0ms ? std::chrono::milliseconds(kFirstPause)
                          : std::min<std::chrono::milliseconds>(pause_ * 2, kLongestPause);
-  const auto until = Clock::now() + pause_;
-  Result<void> outcome;
-  while (Clock::now() < until && !stop_requested_() && outcome) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
-    keep_in_touch();
-    if (auto message = link_.receive(std::clamp(left, 0ms, 100ms))) {
-      last_heard_ = Clock::now();
-      outcome = handle(std::move(*message));
-    }
-  }
-  return outcome;
+  paused_until_ = options_.clock() + pause_;
+  return {};
 }
 
 void Consumer::works_again() {

@@ -7,8 +7,8 @@
 //            (forget_lease)           └── a failed sync: read back ┘    tried again (back_off)
 //                                         (promise 8)
 //
-// One thread. The target's waits call back into the link, so that the broker hears of a consumer
-// that waits for a lock.
+// Link, clock and target come in, and nothing but they waits. One thread. The target's waits call
+// back into the link, so that the broker hears of a consumer that waits for a lock.
 #pragma once
 
 #include <chrono>
@@ -20,17 +20,28 @@
 #include <string>
 #include <vector>
 
+#include "lab/event_sink.h"
 #include "link/link.h"
 #include "proto/messages.h"
 #include "store/target.h"
+#include "store/writable_target.h"
 
 namespace turnstile::consumer {
+
+using OpenTarget =
+    std::function<Result<std::unique_ptr<store::WritableTarget>>(store::TargetOptions)>;
+
+// The file that the options name.
+Result<std::unique_ptr<store::WritableTarget>> open_target_file(store::TargetOptions options);
 
 struct ConsumerOptions {
   store::TargetOptions target;
   // Bounds of one transaction.
-  std::uint32_t group_rows = 20'000;
+  std::uint32_t group_rows = 50'000;
   std::size_t group_bytes = std::size_t{4} * 1024 * 1024;
+  OpenTarget open_target = open_target_file;
+  std::shared_ptr<lab::EventSink> events;  // null: nobody watches
+  std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
 };
 
 class Consumer {
@@ -42,8 +53,14 @@ class Consumer {
   // more was applied), or what makes trying again pointless (bad options).
   Result<void> run();
 
+  // One turn of run(): waits up to `wait` for the first message, and less when something else is to
+  // be done. Errors as those of run().
+  Result<void> serve(std::chrono::milliseconds wait);
+  // After the last turn: gives the lease back.
+  Result<void> finish();
+
  private:
-  using Clock = std::chrono::steady_clock;
+  using TimePoint = std::chrono::steady_clock::time_point;
 
   void say_hello();
   void keep_in_touch();
@@ -51,14 +68,19 @@ class Consumer {
   Result<void> on_lease(const LeaseState& state);
   void forget_lease();
   Result<void> answer_questions();
-  void receive_for(std::chrono::milliseconds wait, Result<void>& outcome);
+  [[nodiscard]] std::chrono::milliseconds wait_at_most(std::chrono::milliseconds wait) const;
+  Result<void> take_in(std::chrono::milliseconds wait);
 
   Result<void> open_target();
+  void tell_notes();
   Result<void> apply_group();
   Result<std::vector<BatchResult>> apply_in_one_transaction(std::size_t batches);
   [[nodiscard]] std::size_t group_size() const;
-  void report(std::vector<BatchResult>&& results);
-  // Waits before the next try, longer each time; logs the first failure of its kind.
+  void tell_of_group(lab::EventKind kind, std::size_t batches) const;
+  void tell_of_each(lab::EventKind kind, std::size_t batches) const;
+  void report();
+  [[nodiscard]] Results figures() const;
+  // Pauses before the next try, longer each time; logs the first failure of its kind.
   Result<void> back_off(const Error& error);
   void works_again();
 
@@ -67,7 +89,7 @@ class Consumer {
   std::function<bool()> stop_requested_;
 
   bool has_lease_ = false;
-  std::unique_ptr<store::Target> target_;  // open only while the lease is ours
+  std::unique_ptr<store::WritableTarget> target_;  // open only while the lease is ours
   Lease lease_;
   struct Pending {
     Ticket ticket;
@@ -76,15 +98,18 @@ class Consumer {
   };
   std::deque<Pending> pending_;
   std::size_t pending_bytes_ = 0;
-  std::deque<Message> questions_;  // answered between transactions
+  std::vector<BatchResult> unreported_;  // committed
+  std::deque<Message> questions_;        // answered between transactions
+  bool link_is_full_ = false;            // it did not take the last of these
   std::uint64_t rows_applied_ = 0;
 
-  Clock::time_point last_sent_{};
-  Clock::time_point last_heard_{};
-  Clock::time_point said_hello_{};
+  TimePoint last_sent_;
+  TimePoint last_heard_;
+  std::optional<TimePoint> said_hello_;
   bool lost_touch_ = false;  // the broker was silent for too long
   std::string problem_;      // what is being waited out
   std::chrono::milliseconds pause_{0};
+  std::optional<TimePoint> paused_until_;
 };
 
 }  // namespace turnstile::consumer

@@ -11,6 +11,7 @@
 
 #include "link/zmq_dealer.h"
 #include "producers/direct_link.h"
+#include "producers/ledger.h"
 
 namespace turnstile {
 namespace {
@@ -30,6 +31,7 @@ store::DirectOptions direct_options(const ConnectionFlags& flags, const Stopping
       flags.begin == "immediate" ? store::DirectBegin::immediate : store::DirectBegin::deferred;
   options.reopen_for_each = reopen_for_each;
   options.while_waiting = [&stopping] { return !stopping.now(); };
+  options.events = lab::EventSink::from_environment();
   return options;
 }
 
@@ -67,6 +69,9 @@ void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
       ->check(CLI::IsMember({"deferred", "immediate"}))
       ->capture_default_str()
       ->group("With --direct");
+  app.add_option("--ledger", flags.ledger,
+                 "Append a line for each acknowledgement, for `turnstile check --ledger`")
+      ->type_name("FILE");
   add_json_flag(app, flags.json);
   add_log_options(app, flags.log);
   add_config_option(app);
@@ -97,11 +102,35 @@ ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& s
   options.peer = flags.direct ? flags.db : "the broker at " + flags.broker;
   options.interrupted = [&stopping] { return stopping.now(); };
   options.seed = random_seed();
+  options.events = lab::EventSink::from_environment();
   options.on_notice = [](Notice what, const std::string& text) {
     const bool is_good = what == Notice::connected || what == Notice::busy_over;
     spdlog::log(is_good ? spdlog::level::info : spdlog::level::warn, "{}", text);
   };
   return options;
+}
+
+Result<void> check_flags(const ConnectionFlags& flags) {
+  if (flags.direct && !flags.ledger.empty()) {
+    return fail(Errc::bad_input, "--ledger does not go with --direct",
+                "a target that is written directly keeps no progress to hold a ledger against");
+  }
+  return {};
+}
+
+Result<void> keep_ledger(const ConnectionFlags& flags, ProducerOptions& options) {
+  if (flags.ledger.empty()) {
+    return {};
+  }
+  auto opened = Ledger::open(flags.ledger);
+  if (!opened) {
+    return tl::make_unexpected(opened.error());
+  }
+  options.on_acknowledged = [ledger = std::make_shared<Ledger>(std::move(*opened)),
+                             id = options.id](const Acknowledged& told) {
+    return ledger->append(id, told, std::chrono::system_clock::now());
+  };
+  return {};
 }
 
 std::uint64_t random_seed() {

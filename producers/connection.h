@@ -30,6 +30,7 @@ struct ConnectionFlags {
   std::string begin = "deferred";
   std::chrono::milliseconds timeout{0};
   CLI::Option* timeout_option = nullptr;  // whether --timeout was given
+  std::string ledger;                     // empty: none
   bool json = false;
   LogOptions log;
 };
@@ -45,6 +46,12 @@ Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stop
 // Timeout, names in messages and lines in the log. `stopping` must outlive the producer.
 ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& stopping,
                                  ProducerId id);
+
+// Usage that the parser cannot see; nothing when all is well. Errors: bad_input.
+Result<void> check_flags(const ConnectionFlags& flags);
+
+// With --ledger, has every acknowledgement written. Errors: those of Ledger::open.
+Result<void> keep_ledger(const ConnectionFlags& flags, ProducerOptions& options);
 
 // A seed that no other process has.
 std::uint64_t random_seed();

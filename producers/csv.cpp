@@ -47,6 +47,7 @@ CsvRun::CsvRun(Producer& producer, csv::RowSource& source, CsvJob job, Stopping&
   report_.table = job_.table;
   report_.input = source_.name();
   report_.resume_name = job_.resume_name;
+  report_.spool = job_.spool;
 }
 
 Report CsvRun::run() {
@@ -105,7 +106,12 @@ Result<void> CsvRun::begin() {
     }
   }
   producer_.into(job_.table, source_.columns());
-  const std::uint64_t done = started->through.value - std::min(started->through.value, definition);
+  const std::uint64_t done =
+      job_.is_new_input ? 0 : started->through.value - std::min(started->through.value, definition);
+  if (const Summary so_far = producer_.summary(); so_far.spooled > 0) {
+    log_(fmt::format("{} rows of '{}' are kept in {} and sent first", so_far.spooled,
+                     job_.resume_name, job_.spool));
+  }
   if (done == 0) {
     return {};
   }
@@ -120,8 +126,8 @@ Result<void> CsvRun::begin() {
                 "is it the same file? Another name for --resume begins anew");
   }
   position_ = done;
-  log_(fmt::format("{} rows of '{}' are stored or applied already; going on behind them", done,
-                   job_.resume_name));
+  log_(fmt::format("{} rows of '{}' are {} already; going on behind them", done, job_.resume_name,
+                   job_.spool.empty() ? "stored or applied" : "taken"));
   return {};
 }
 

@@ -2,7 +2,8 @@
 //
 // Sequence k is the k-th good row in stream order; with a definition (--create) that is sequence 1
 // and the k-th good row is k + 1. So a named producer that starts again passes over as many good
-// rows as the broker says are stored or applied.
+// rows as the broker says are stored or applied, or as the spool has taken. With a spool standard
+// input is new each time: its rows go on behind those of earlier runs.
 #pragma once
 
 #include <cstdint>
@@ -38,6 +39,8 @@ struct CsvJob {
   DurationRange interval;              // between two rows, random in the range
   std::uint64_t seed = 0;              // of that
   std::string resume_name;             // empty: the producer has no name
+  std::string spool;                   // its path; empty: none
+  bool is_new_input = false;           // no row of the stream was there before, whatever the name
   std::string source;                  // what ProducerOptions::source says
 };
 

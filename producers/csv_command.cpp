@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "producers/connection.h"
 #include "producers/csv.h"
 #include "producers/identity.h"
+#include "producers/spool.h"
 #include "proto/limits.h"
 
 namespace turnstile {
@@ -19,6 +21,8 @@ namespace {
 
 constexpr std::size_t kDeadLogged = 10;
 constexpr std::chrono::milliseconds kDeadLoggedIn{10'000};
+// The input of a spool whose rows come from there: other rows each time.
+constexpr const char* kStandardInput = "-";
 
 struct CsvFlags {
   ConnectionFlags connection;
@@ -36,11 +40,21 @@ struct CsvFlags {
   std::string empty;
   std::string bad_rows = "stop";
   std::string resume;
+  std::string spool;
+  std::uint64_t spool_limit = SpoolOptions{}.limit_bytes;
 };
+
+bool is_standard_input(const CsvFlags& options) {
+  return options.file == "-";
+}
+
+std::string table_of(const CsvFlags& options) {
+  return options.table.empty() ? csv_table_of(options.file) : options.table;
+}
 
 CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order order) {
   CsvJob job;
-  job.table = options.table.empty() ? csv_table_of(options.file) : options.table;
+  job.table = table_of(options);
   job.create = options.create;
   job.skip_bad_rows = options.bad_rows == "skip";
   if (!options.empty.empty()) {
@@ -52,7 +66,11 @@ CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order 
   job.interval = options.interval;
   job.seed = options.seed_option->count() > 0 ? options.seed : random_seed();
   job.resume_name = options.resume;
-  if (!options.resume.empty()) {
+  job.spool = options.spool;
+  job.is_new_input = !options.spool.empty() && is_standard_input(options);
+  if (job.is_new_input) {
+    job.source = kStandardInput;
+  } else if (!options.resume.empty()) {
     job.source = csv_source_of(source, job.table, order, options.create);
   }
   return job;
@@ -76,11 +94,12 @@ void log_dead(LogLimiter& limiter, const std::string& table, const DeadRow& row)
 
 // A pipe may be silent for long: meanwhile the producer, once there is one, takes in answers and
 // sends what was gathered, and Ctrl+C is heard.
+// Whoever waits has time to sync the spool, so that what was read so far is taken.
 bool wait_for_input(int fd, const Stopping& stopping, Producer* producer) {
   constexpr int kServeEveryMs = 20;
   pollfd item{fd, POLLIN, 0};
-  while (!stopping.now()) {
-    if (::poll(&item, 1, kServeEveryMs) > 0) {
+  for (int wait_ms = 0; !stopping.now(); wait_ms = kServeEveryMs) {
+    if (::poll(&item, 1, wait_ms) > 0) {
       return true;
     }
     if (producer != nullptr && !producer->pump(std::chrono::milliseconds(0))) {
@@ -90,70 +109,163 @@ bool wait_for_input(int fd, const Stopping& stopping, Producer* producer) {
   return false;
 }
 
-int stream(const CsvFlags& options, ProducerId id) {
-  const StopSignal stop;
-  Stopping stopping([&stop] { return stop.count(); });
-  Producer* reading_for = nullptr;
-  csv::CsvOptions csv_options;
-  csv_options.wait_for_input = [&](int fd) { return wait_for_input(fd, stopping, reading_for); };
-  csv_options.path = options.file;
-  csv_options.order = options.order == "reverse" ? csv::Order::reverse : csv::Order::file;
-  csv_options.infer_types = options.create;
-  auto source = csv::open_csv(csv_options);
-  if (!source) {
-    return stopping.requested() ? static_cast<int>(ExitCode::interrupted) : failed(source.error());
+// One run of the command; what outlives the producer is declared before it.
+class CsvStream {
+ public:
+  CsvStream(const CsvFlags& options, ProducerId id)
+      : options_(options), id_(std::move(id)), bar_(!options.connection.log.quiet) {}
+
+  int run();
+
+ private:
+  Result<void> open_spool();
+  Result<void> open_producer(const std::vector<std::string>& columns, const std::string& source);
+  [[nodiscard]] csv::CsvOptions input();
+  int input_failed(const Error& error);
+
+  const CsvFlags& options_;
+  ProducerId id_;
+  StopSignal stop_;
+  Stopping stopping_{[this] { return stop_.count(); }};
+  ProgressBar bar_;
+  LogLimiter limiter_{kDeadLogged, kDeadLoggedIn};
+  std::unique_ptr<Spool> spool_;
+  std::unique_ptr<Link> link_;
+  std::optional<Producer> producer_;
+};
+
+Result<void> CsvStream::open_spool() {
+  if (options_.spool.empty()) {
+    return {};
   }
-  CsvJob job = job_of(options, **source, csv_options.order);
+  auto opened = Spool::open({options_.spool, options_.spool_limit, {}}, id_);
+  if (!opened) {
+    return tl::make_unexpected(opened.error());
+  }
+  spool_ = std::move(*opened);
+  return {};
+}
+
+Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
+                                      const std::string& source) {
+  auto link = open_link(options_.connection, stopping_, false, table_of(options_), columns);
+  if (!link) {
+    return tl::make_unexpected(link.error());
+  }
+  link_ = std::move(*link);
+  ProducerOptions with = producer_options(options_.connection, stopping_, id_);
+  with.named = !options_.resume.empty();
+  with.source = source;
+  with.spool = spool_.get();
+  with.ack = options_.ack == "stored" ? Ack::stored : Ack::applied;
+  with.batch_rows = options_.interval.max > std::chrono::milliseconds(0) ? 1 : options_.batch_rows;
+  with.on_dead = [this](const DeadRow& row) {
+    bar_.clear();
+    log_dead(limiter_, table_of(options_), row);
+  };
+  if (auto kept = keep_ledger(options_.connection, with); !kept) {
+    return kept;
+  }
+  producer_.emplace(*link_, std::move(with));
+  return {};
+}
+
+csv::CsvOptions CsvStream::input() {
+  csv::CsvOptions input;
+  input.wait_for_input = [this](int fd) {
+    return wait_for_input(fd, stopping_, producer_ ? &*producer_ : nullptr);
+  };
+  input.path = options_.file;
+  input.order = options_.order == "reverse" ? csv::Order::reverse : csv::Order::file;
+  input.infer_types = options_.create;
+  return input;
+}
+
+// What the spool keeps is sent also when there is nothing to read behind it.
+int CsvStream::input_failed(const Error& error) {
+  if (stopping_.requested()) {
+    return static_cast<int>(ExitCode::interrupted);
+  }
+  if (producer_ && producer_->summary().spooled > 0) {
+    if (auto finished = producer_->finish(); !finished) {
+      return failed(finished.error());
+    }
+  }
+  return failed(error);
+}
+
+int CsvStream::run() {
+  if (auto opened = open_spool(); !opened) {
+    return failed(opened.error());
+  }
+  // Standard input may be silent for long: what the spool keeps goes out meanwhile.
+  if (spool_ && is_standard_input(options_)) {
+    if (auto opened = open_producer({}, kStandardInput); !opened) {
+      return failed(opened.error());
+    }
+  }
+  const csv::CsvOptions from = input();
+  auto source = csv::open_csv(from);
+  if (!source) {
+    return input_failed(source.error());
+  }
+  CsvJob job = job_of(options_, **source, from.order);
   if (job.interval.max > job.interval.min) {
     spdlog::info("--interval {} with --seed {}", format_duration_range(job.interval), job.seed);
   }
-  auto link = open_link(options.connection, stopping, false, job.table, (*source)->columns());
-  if (!link) {
-    return failed(link.error());
+  if (!producer_) {
+    if (auto opened = open_producer((*source)->columns(), job.source); !opened) {
+      return failed(opened.error());
+    }
   }
-  ProgressBar bar(!options.connection.log.quiet);
-  ProducerOptions producer_with = producer_options(options.connection, stopping, std::move(id));
-  producer_with.named = !options.resume.empty();
-  producer_with.source = job.source;
-  producer_with.ack = options.ack == "stored" ? Ack::stored : Ack::applied;
-  producer_with.batch_rows =
-      job.interval.max > std::chrono::milliseconds(0) ? 1 : options.batch_rows;
-  LogLimiter limiter(kDeadLogged, kDeadLoggedIn);
-  producer_with.on_dead = [&](const DeadRow& row) {
-    bar.clear();
-    log_dead(limiter, job.table, row);
-  };
-  const std::string producer_name = producer_with.id.text;
-  Producer producer(**link, std::move(producer_with));
-  reading_for = &producer;
-  CsvRun run(producer, **source, job, stopping, bar,
+  CsvRun run(*producer_, **source, job, stopping_, bar_,
              [](const std::string& line) { spdlog::warn("{}", line); });
   Report report = run.run();
-  report.producer = producer_name;
-  report.direct = options.connection.direct;
+  report.producer = id_.text;
+  report.direct = options_.connection.direct;
   if (report.direct) {
     report.resume_name.reset();
   }
-  return print_report(report, options.connection.json);
+  return print_report(report, options_.connection.json);
+}
+
+Result<void> check_flags(const CsvFlags& options) {
+  if (is_standard_input(options) && options.table.empty()) {
+    return fail(Errc::bad_input, "rows from standard input need a table", "name it with --table");
+  }
+  if (options.connection.direct && !options.resume.empty()) {
+    return fail(Errc::bad_input, "--resume does not go with --direct",
+                "nothing keeps how far a direct producer came");
+  }
+  if (options.spool.empty()) {
+    return check_flags(options.connection);
+  }
+  if (options.resume.empty()) {
+    return fail(Errc::bad_input, "--spool needs a name that outlives the process",
+                "give it with --resume");
+  }
+  if (is_standard_input(options) && (options.create || options.order == "reverse")) {
+    return fail(Errc::bad_input,
+                "--spool takes rows of standard input as they come, and --create and --order "
+                "reverse read all of it first",
+                "make the table beforehand, or save the rows in a file and give that");
+  }
+  return check_flags(options.connection);
 }
 
 int produce_csv(const CsvFlags& options) {
   set_up_logging(options.connection.log);
-  if (options.file == "-" && options.table.empty()) {
-    return print_usage_error("rows from standard input need a table", "name it with --table");
+  if (auto checked = check_flags(options); !checked) {
+    return print_usage_error(checked.error().what, checked.error().hint);
   }
   if (options.resume.empty()) {
-    return stream(options, random_producer_id());
-  }
-  if (options.connection.direct) {
-    return print_usage_error("--resume does not go with --direct",
-                             "nothing keeps how far a direct producer came");
+    return CsvStream(options, random_producer_id()).run();
   }
   auto named = named_producer_id(options.resume);
   if (!named) {
     return print_usage_error(named.error().what, named.error().hint);
   }
-  return stream(options, std::move(*named));
+  return CsvStream(options, std::move(*named)).run();
 }
 
 }  // namespace
@@ -191,6 +303,13 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
   app.add_option("--resume", options->resume,
                  "A name for this stream, with which a later run goes on where it ended")
       ->type_name("NAME");
+  app.add_option("--spool", options->spool,
+                 "With --resume: keep rows in this file until they are acknowledged; they need no "
+                 "broker, survive a crash, and are sent by the next start. Each start's standard "
+                 "input is new")
+      ->type_name("FILE");
+  add_bytes_option(app, "--spool-limit", options->spool_limit,
+                   "Rows that --spool may keep; at the limit no more are read");
   add_connection_flags(app, options->connection);
   app.callback([options, &exit_code] { exit_code = produce_csv(*options); });
 }

@@ -39,6 +39,10 @@ int insert_as(const PetsFlags& options, const std::vector<Pet>& pets) {
   ProducerOptions with = producer_options(options.connection, stopping, random_producer_id());
   with.batch_rows = 1;
   with.task_duration = options.task_duration;
+  if (auto kept = keep_ledger(options.connection, with); !kept) {
+    print_error(kept.error());
+    return exit_code_for(kept.error());
+  }
   Producer producer(**link, std::move(with));
   Report report = insert_pets(producer, options.process, pets_of(options.process, pets), stopping,
                               {[](const std::string& line) { spdlog::info("{}", line); },
@@ -79,6 +83,9 @@ int insert_as_all(const PetsFlags& options) {
 
 int produce_pets(const PetsFlags& options) {
   set_up_logging(options.connection.log);
+  if (auto checked = check_flags(options.connection); !checked) {
+    return print_usage_error(checked.error().what, checked.error().hint);
+  }
   std::vector<Pet> pets = lab_pets();
   if (!options.pets_file.empty()) {
     auto read = read_pets(options.pets_file);

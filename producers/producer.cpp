@@ -4,6 +4,8 @@
 #include <cassert>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "proto/limits.h"
 
 namespace turnstile {
@@ -15,6 +17,7 @@ constexpr std::size_t kBatchBytes = std::size_t{64} * 1024;
 constexpr milliseconds kServeEvery{1};  // while rows come fast
 constexpr milliseconds kWait{100};
 constexpr milliseconds kTableAnswer{5000};
+constexpr milliseconds kSpoolTableAnswer{300};  // rows wait to be taken, broker or not
 constexpr milliseconds kOnlyStoredTold{2000};
 constexpr milliseconds kOnlyStoredToldAgain{30'000};
 
@@ -49,8 +52,23 @@ SessionOptions session_options(const ProducerOptions& options) {
   session.source = options.source;
   session.peer = options.peer;
   session.timeout = options.timeout;
+  if (options.spool != nullptr) {
+    session.named = true;
+    session.known = options.spool->applied();
+    session.source = options.spool->id();
+    // Rows can be taken without a broker; only where there is nothing else to do it is waited for.
+    session.timeout = milliseconds(0);
+  }
   session.clock = options.clock;
   session.on_notice = options.on_notice;
+  session.on_acknowledged = options.on_acknowledged;
+  if (options.events != nullptr) {
+    session.on_acknowledged = [id = options.id, events = options.events,
+                               heard = options.on_acknowledged](const Acknowledged& a) {
+      events->acknowledged(id, a.first, a.last, a.level == Ack::stored ? "stored" : "applied");
+      return heard ? heard(a) : Result<void>();
+    };
+  }
   session.seed = options.seed;
   return session;
 }
@@ -62,9 +80,28 @@ Producer::Producer(Link& link, ProducerOptions options)
         SessionOptions session = session_options(options_);
         session.on_dead = [this](const Resend::NewDead& dead) { keep(dead); };
         return session;
-      }()) {}
+      }()) {
+  if (options_.spool != nullptr) {
+    assert(options_.spool->producer() == options_.id);
+    spooling_.emplace(*options_.spool);
+    if (auto definitions = options_.spool->definitions()) {
+      definitions_ = std::move(*definitions);
+    } else {
+      fail_with(definitions.error());
+    }
+  }
+}
+
+void Producer::fail_with(Error error) {
+  if (!failure_) {
+    failure_ = std::move(error);
+  }
+}
 
 Result<void> Producer::check() const {
+  if (failure_) {
+    return tl::make_unexpected(*failure_);
+  }
   if (const auto& failure = session_.failure()) {
     Error error = *failure;
     const std::uint64_t rows = summary().unacknowledged;
@@ -78,6 +115,19 @@ Result<void> Producer::check() const {
 }
 
 Result<Started> Producer::start() {
+  if (spooling_) {
+    serve(milliseconds(0));
+    if (auto checked = check(); !checked) {
+      return tl::make_unexpected(checked.error());
+    }
+    Spool& spool = spooling_->spool();
+    if (spool.input().empty() && !options_.source.empty()) {
+      if (auto set = spool.set_input(options_.source); !set) {
+        return tl::make_unexpected(set.error());
+      }
+    }
+    return Started{spool.last(), spool.input(), false};
+  }
   while (!session_.welcome()) {
     if (options_.interrupted()) {
       return fail(Errc::refused, "interrupted before " + options_.peer + " answered");
@@ -93,7 +143,7 @@ Result<Started> Producer::start() {
 
 Result<TableAnswer> Producer::check_table(std::string table, std::vector<std::string> columns) {
   session_.ask({++requests_, std::move(table), std::move(columns)});
-  const TimePoint deadline = options_.clock() + kTableAnswer;
+  const TimePoint deadline = options_.clock() + (spooling_ ? kSpoolTableAnswer : kTableAnswer);
   while (!session_.answer()) {
     serve(kWait);
     if (auto checked = check(); !checked) {
@@ -116,17 +166,15 @@ Result<Sequence> Producer::define(std::string table, std::vector<std::string> co
   row.add(std::vector<std::string_view>(types.begin(), types.end()));
   Batch batch;
   batch.header.producer = options_.id;
-  batch.header.first = session_.resend().next_sequence();
+  batch.header.first = next(last_cut());
   batch.header.rows = 1;
   batch.header.kind = BatchKind::define;
   batch.header.table = std::move(table);
   batch.header.columns = std::move(columns);
-  batch.header.source = options_.source;
   batch.rows_frame = row.take();
   const Sequence sequence = batch.header.first;
   definitions_.push_back(sequence);
-  session_.resend().add(std::move(batch));
-  waits_.began(sequence, options_.clock());
+  hand_on(std::move(batch), options_.clock());
   serve(milliseconds(0));
   return sequence;
 }
@@ -173,15 +221,25 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
   const TimePoint now = options_.clock();
   if (gathered_.rows() == 0) {
     gathered_since_ = now;
+    if (options_.events != nullptr) {
+      row_name_ = lab::row_name(row);
+    }
   }
   gathered_.add(row);
+  ++appended_;
   const Sequence sequence = last();
   const std::size_t values = (gathered_.rows() + std::size_t{1}) * row.size();
   if (gathered_.rows() >= options_.batch_rows || values > limits::kBatchValues) {
     cut();
     serve(milliseconds(0));
-  } else if (!session_.resend().has_held() || now - served_ >= kServeEvery) {
+  } else if ((!spooling_ && !session_.resend().has_held()) || now - served_ >= kServeEvery) {
     serve(milliseconds(0));
+  }
+  if (spooling_ && (spooling_->is_due(now) ||
+                    (gathered_.rows() > 0 && now - gathered_since_ >= Spooling::kGroupTime))) {
+    if (auto synced = sync_spool(); !synced) {
+      return tl::make_unexpected(synced.error());
+    }
   }
   wait_for_room();
   return sequence;
@@ -189,8 +247,8 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
 
 // Promise 6: what is held is bounded; whoever appends waits.
 void Producer::wait_for_room() {
-  while (session_.resend().held_bytes() > options_.max_unacked_bytes && !session_.failure() &&
-         !options_.interrupted()) {
+  while (!spooling_ && session_.resend().held_bytes() > options_.max_unacked_bytes &&
+         !session_.failure() && !options_.interrupted()) {
     serve(kWait);
   }
 }
@@ -201,31 +259,126 @@ void Producer::cut() {
   }
   Batch batch;
   batch.header.producer = options_.id;
-  batch.header.first = session_.resend().next_sequence();
+  batch.header.first = next(last_cut());
   batch.header.rows = gathered_.rows();
   batch.header.kind = kind_;
   batch.header.table = table_;
   batch.header.columns = columns_;
   batch.header.task_duration = options_.task_duration;
-  batch.header.source = options_.source;
   batch.rows_frame = gathered_.take();
-  waits_.began(batch.header.last(), gathered_since_);
-  session_.resend().add(std::move(batch));
+  if (options_.events != nullptr) {
+    options_.events->about(lab::EventKind::trying, batch.header, row_name_);
+  }
+  hand_on(std::move(batch), gathered_since_);
+}
+
+void Producer::hand_on(Batch batch, TimePoint since) {
+  waits_.began(batch.header.last(), since);
+  if (spooling_) {
+    batch.header.source = spooling_->spool().id();
+    spooling_->add(std::move(batch), since);
+  } else {
+    batch.header.source = options_.source;
+    session_.resend().add(std::move(batch));
+  }
 }
 
 void Producer::serve(milliseconds wait) {
   cut_if_idle();
-  session_.serve(wait);
-  if (cut_if_idle()) {
-    session_.serve(milliseconds(0));
-  }
+  exchange(wait);
   served_ = options_.clock();
   waits_.acknowledged(acknowledged(), served_);
+  drop_from_spool();
+}
+
+// Whatever may be sent now goes, also what an answer made room for.
+bool Producer::exchange(milliseconds wait) {
+  feed();
+  session_.serve(wait);
+  const bool has_more = cut_if_idle() || feed();
+  if (has_more) {
+    session_.serve(milliseconds(0));
+  }
+  return has_more;
+}
+
+bool Producer::feed() {
+  if (!spooling_ || !session_.welcome() || failure_ || session_.failure()) {
+    return false;
+  }
+  auto fed = spooling_->feed(session_.resend(), session_.resend().begun_behind(),
+                             options_.max_unacked_bytes);
+  if (!fed) {
+    fail_with(std::move(fed.error()));
+  }
+  return fed && *fed;
+}
+
+void Producer::drop_from_spool() {
+  if (!spooling_ || failure_) {
+    return;
+  }
+  // A full disk may have room for it later; until then the rows stay, and fall out when resent.
+  if (auto dropped = spooling_->spool().drop(acknowledged(), session_.resend().applied_through());
+      !dropped && dropped.error().code != Errc::full) {
+    fail_with(std::move(dropped.error()));
+  }
+}
+
+Result<void> Producer::sync_spool() {
+  if (!spooling_) {
+    return {};
+  }
+  cut();
+  while (true) {
+    if (auto checked = check(); !checked) {
+      return checked;
+    }
+    auto stored = spooling_->store();
+    if (stored) {
+      if (spool_full_since_) {
+        spool_full_since_.reset();
+        session_.notice(Notice::busy_over, "there is room in the spool again");
+      }
+      return {};
+    }
+    if (stored.error().code != Errc::full) {
+      fail_with(std::move(stored.error()));
+      continue;
+    }
+    if (auto waited = wait_for_spool(stored.error()); !waited) {
+      return waited;
+    }
+  }
+}
+
+// Promise 6: at the bound whoever appends waits, and hears of it.
+Result<void> Producer::wait_for_spool(const Error& full) {
+  const TimePoint now = options_.clock();
+  if (!spool_full_since_) {
+    spool_full_since_ = now;
+    session_.notice(Notice::busy, full.what + ", waiting until rows have left it");
+  }
+  const bool is_too_long =
+      options_.timeout > milliseconds(0) && now - *spool_full_since_ >= options_.timeout;
+  if (is_too_long || options_.interrupted()) {
+    return tl::make_unexpected(full);
+  }
+  exchange(kWait);
+  waits_.acknowledged(acknowledged(), options_.clock());
+  auto trimmed = spooling_->spool().drop(acknowledged(), session_.resend().applied_through());
+  if (trimmed) {
+    trimmed = spooling_->spool().trim();
+  }
+  if (!trimmed && trimmed.error().code != Errc::full) {
+    fail_with(std::move(trimmed.error()));
+  }
+  return {};
 }
 
 // Rows that gathered while others were on their way go as soon as these are answered.
 bool Producer::cut_if_idle() {
-  if (gathered_.rows() == 0 || session_.resend().has_held()) {
+  if (spooling_ || gathered_.rows() == 0 || session_.resend().has_held()) {
     return false;
   }
   cut();
@@ -234,23 +387,42 @@ bool Producer::cut_if_idle() {
 
 void Producer::flush() {
   cut();
+  (void)sync_spool();  // what it says is kept for whoever asks next
   serve(milliseconds(0));
 }
 
 Result<void> Producer::pump(milliseconds wait) {
   const TimePoint end = options_.clock() + wait;
+  if (auto synced = sync_spool(); !synced) {
+    return synced;
+  }
   serve(milliseconds(0));
   for (TimePoint now = options_.clock(); now < end && !options_.interrupted();
        now = options_.clock()) {
     serve(std::min(kWait, std::chrono::ceil<milliseconds>(end - now)));
-    if (session_.failure()) {
+    if (session_.failure() || failure_) {
       break;
     }
   }
   return check();
 }
 
+Error Producer::unreachable_error() const {
+  const auto seconds = std::chrono::duration<double>(options_.timeout).count();
+  const std::uint64_t rows = summary().spooled;
+  std::string text = "no answer from " + options_.peer + " for " + fmt::format("{:g} s", seconds);
+  if (rows > 0) {
+    text += fmt::format("; {} row{} kept in {} and sent by the next start", rows,
+                        rows == 1 ? " is" : "s are", spooling_->spool().path().string());
+  }
+  return {Errc::unreachable, std::move(text),
+          "is it running? `turnstile broker` starts one; do not hand the same rows over again"};
+}
+
 Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
+  if (auto synced = sync_spool(); !synced) {
+    return tl::make_unexpected(synced.error());
+  }
   flush();
   const TimePoint begun = options_.clock();
   told_only_stored_.reset();
@@ -260,6 +432,10 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
     }
     if (options_.interrupted() || (deadline && options_.clock() >= *deadline)) {
       return false;
+    }
+    if (spooling_ && options_.timeout > milliseconds(0) &&
+        session_.silent_for(options_.clock()) >= options_.timeout) {
+      return tl::make_unexpected(unreachable_error());
     }
     serve(kWait);
     tell_if_only_stored(begun);
@@ -288,28 +464,44 @@ void Producer::tell_if_only_stored(TimePoint since) {
 Result<bool> Producer::finish(std::optional<TimePoint> deadline) {
   auto settled = settle(deadline);
   if (settled && *settled) {
+    if (spooling_) {
+      (void)spooling_->spool().trim();  // what stays falls out when it is sent again
+    }
     session_.bye();
   }
   return settled;
 }
 
+Sequence Producer::last_cut() const {
+  return spooling_ ? spooling_->last() : session_.resend().last();
+}
+
 Sequence Producer::last() const {
-  return plus(session_.resend().last(), gathered_.rows());
+  return plus(last_cut(), gathered_.rows());
 }
 
 Sequence Producer::acknowledged() const {
   const Resend& resend = session_.resend();
-  return options_.ack == Ack::stored ? resend.stored_through() : resend.applied_through();
+  Sequence through =
+      options_.ack == Ack::stored ? resend.stored_through() : resend.applied_through();
+  if (spooling_) {
+    const Spool& spool = spooling_->spool();
+    through = std::max(through, options_.ack == Ack::stored ? spool.dropped() : spool.applied());
+  }
+  return through;
 }
 
-std::uint64_t Producer::rows_through(Sequence through) const {
-  const Sequence begun = session_.resend().begun_behind();
-  if (through <= begun) {
+std::uint64_t Producer::rows_between(Sequence behind, Sequence through) const {
+  if (through <= behind) {
     return 0;
   }
   const auto definitions = std::count_if(definitions_.begin(), definitions_.end(),
-                                         [&](Sequence s) { return s <= through; });
-  return through.value - begun.value - static_cast<std::uint64_t>(definitions);
+                                         [&](Sequence s) { return behind < s && s <= through; });
+  return through.value - behind.value - static_cast<std::uint64_t>(definitions);
+}
+
+std::uint64_t Producer::rows_through(Sequence through) const {
+  return rows_between(session_.resend().begun_behind(), through);
 }
 
 void Producer::keep(const Resend::NewDead& dead) {
@@ -317,6 +509,9 @@ void Producer::keep(const Resend::NewDead& dead) {
   for (const auto& row : dead.listed) {
     if (dead_.size() < limits::kDeadListed) {
       dead_.push_back(row);
+    }
+    if (options_.events != nullptr) {
+      options_.events->refused(options_.id, row.sequence, row.reason);
     }
     if (options_.on_dead) {
       options_.on_dead(row);
@@ -328,12 +523,16 @@ Summary Producer::summary() const {
   const Resend& resend = session_.resend();
   const TimePoint now = options_.clock();
   Summary s;
-  s.appended = rows_through(last());
+  s.appended = appended_;
   s.sent = rows_through(resend.sent_through());
   s.stored = rows_through(resend.stored_through());
   const std::uint64_t applied = rows_through(resend.applied_through());
   s.applied = applied - std::min(applied, dead_count_);
-  s.unacknowledged = s.appended - rows_through(acknowledged());
+  s.unacknowledged = rows_between(
+      spooling_ ? acknowledged() : std::max(acknowledged(), resend.begun_behind()), last());
+  if (spooling_) {
+    s.spooled = rows_between(acknowledged(), spooling_->spool().last());
+  }
   s.dead_count = dead_count_;
   s.dead = dead_;
   s.waited_total = std::chrono::round<milliseconds>(waits_.total(now));

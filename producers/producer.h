@@ -7,6 +7,10 @@
 //   producer.append(std::array<std::string_view, 2>{"Ace", "Dog"});
 //   producer.finish();
 //
+// With a spool (Spool::open, ProducerOptions::spool) rows outlive this process and need no broker:
+// a row is taken when sync_spool() has returned behind its append(), and is sent by this process or
+// by the next one that is started with the same name and spool.
+//
 // Group commit without a timer: a row goes at once when nothing is on its way, and rows that come
 // while something is on its way gather into one batch.
 //
@@ -25,8 +29,10 @@
 #include <string_view>
 #include <vector>
 
+#include "lab/event_sink.h"
 #include "link/link.h"
 #include "producers/session.h"
+#include "producers/spooling.h"
 #include "producers/waits.h"
 #include "proto/ids.h"
 #include "proto/messages.h"
@@ -35,12 +41,11 @@
 
 namespace turnstile {
 
-enum class Ack { stored, applied };
-
 struct ProducerOptions {
   ProducerId id;
-  bool named = false;  // the id outlives the process; its rows go on where they ended
-  std::string source;  // what a named producer reads (limits::kSourceBytes); empty otherwise
+  bool named = false;      // the id outlives the process; its rows go on where they ended
+  std::string source;      // what a named producer reads (limits::kSourceBytes); empty otherwise
+  Spool* spool = nullptr;  // of `id`; must outlive the producer. Rows leave it at level `ack`
   Ack ack = Ack::applied;
   std::uint32_t batch_rows = 1000;  // 1 to limits::kBatchRows
   std::size_t max_unacked_bytes = std::size_t{4} * 1024 * 1024;
@@ -53,11 +58,15 @@ struct ProducerOptions {
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const DeadRow&)> on_dead;  // once a row, in order of sequence
-  std::uint64_t seed = 0;                       // of the jitter of pauses
+  // Each acknowledgement, such as for a Ledger. An error ends this producer.
+  std::function<Result<void>(const Acknowledged&)> on_acknowledged;
+  std::shared_ptr<lab::EventSink> events;  // null: nobody watches
+  std::uint64_t seed = 0;                  // of the jitter of pauses
 };
 
 struct Started {
-  Sequence through;    // rows of this name are stored or applied up to here: go on behind it
+  // Rows of this name are stored or applied, or in the spool, up to here: go on behind it.
+  Sequence through;
   std::string source;  // that those rows came from; empty when not known
   bool consumer_attached = false;
 };
@@ -69,6 +78,7 @@ struct Summary {
   std::uint64_t stored = 0;          // or applied
   std::uint64_t applied = 0;         // committed in the target; dead letters are not
   std::uint64_t unacknowledged = 0;  // at the level of ProducerOptions::ack
+  std::uint64_t spooled = 0;  // those of them that are in the spool, of earlier processes too
   std::uint64_t dead_count = 0;
   std::vector<DeadRow> dead;  // the first limits::kDeadListed
   // Time in which at least one row was not acknowledged, and the longest for one row.
@@ -85,8 +95,9 @@ class Producer {
   Producer& operator=(const Producer&) = delete;
   ~Producer() = default;
 
-  // Says hello and waits for the welcome, which numbers the rows. First of all.
-  // Errors: unreachable (the timeout passed), refused (also: interrupted), fenced.
+  // Says hello and waits for the welcome, which numbers the rows. First of all. With a spool, which
+  // numbers them, it does not wait.
+  // Errors: unreachable (the timeout passed), refused (also: interrupted), fenced, those of Spool.
   Result<Started> start();
 
   // Asks whether rows for these columns would find their place. `unknown` when nobody could look.
@@ -102,13 +113,19 @@ class Producer {
   void into(std::string table, std::vector<std::string> columns,
             BatchKind kind = BatchKind::insert);
 
-  // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held.
-  // Errors: bad_input (a row above the limits of the wire; it was not taken), and those of start().
+  // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held, or the
+  // spool is full. Errors: bad_input (a row above the limits of the wire; it was not taken), and
+  // those of start().
   Result<Sequence> append(std::span<const ValueRef> row);
   Result<Sequence> append(std::span<const std::string_view> row);  // every value as text
 
   // Has what was gathered sent, as soon as it may be.
   void flush();
+
+  // With a spool: returns when all rows so far are synced in it. Waits while it is full. pump(),
+  // settle() and finish() do so first. Errors: full (for longer than the timeout, or interrupted:
+  // the rows are held and not taken yet), those of Spool::store and of start().
+  Result<void> sync_spool();
 
   // Serves the link for that time, or until interrupted.
   Result<void> pump(std::chrono::milliseconds wait);
@@ -126,32 +143,46 @@ class Producer {
   Result<Sequence> append_row(std::span<const Value> row);
   Result<void> check_row(std::size_t values, std::size_t bytes) const;
   void cut();
+  void hand_on(Batch batch, TimePoint since);
   bool cut_if_idle();
+  bool exchange(std::chrono::milliseconds wait);
+  bool feed();
+  void drop_from_spool();
+  Result<void> wait_for_spool(const Error& full);
+  [[nodiscard]] Error unreachable_error() const;
+  void fail_with(Error error);
   void serve(std::chrono::milliseconds wait);
   void wait_for_room();
   Result<void> check() const;
   void tell_if_only_stored(TimePoint since);
+  [[nodiscard]] Sequence last_cut() const;
   [[nodiscard]] Sequence last() const;
   [[nodiscard]] Sequence acknowledged() const;
+  [[nodiscard]] std::uint64_t rows_between(Sequence behind, Sequence through) const;
   [[nodiscard]] std::uint64_t rows_through(Sequence through) const;
   void keep(const Resend::NewDead& dead);
 
   ProducerOptions options_;
   Session session_;
+  std::optional<Spooling> spooling_;
+  std::optional<Error> failure_;  // of the spool
 
   std::string table_;
   std::vector<std::string> columns_;
   BatchKind kind_ = BatchKind::insert;
   RowsEncoder gathered_;  // rows of the batch to come
+  std::string row_name_;  // of its first one, for events
   TimePoint gathered_since_;
   TimePoint served_;
 
-  std::vector<Sequence> definitions_;
+  std::uint64_t appended_ = 0;
+  std::vector<Sequence> definitions_;  // ascending
   std::uint64_t requests_ = 0;
   std::uint64_t dead_count_ = 0;
   std::vector<DeadRow> dead_;
   Waits waits_;
   std::optional<TimePoint> told_only_stored_;
+  std::optional<TimePoint> spool_full_since_;
 };
 
 }  // namespace turnstile

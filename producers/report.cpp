@@ -33,6 +33,13 @@ std::string more_of(std::uint64_t count, std::size_t shown) {
   return count > shown ? fmt::format("  ... and {} more\n", count - shown) : std::string();
 }
 
+std::string spooled_text(const Report& report) {
+  const std::uint64_t count = report.summary.spooled;
+  return count == 0 ? std::string()
+                    : fmt::format("  {} {} kept in {} and sent by the next start\n", rows(count),
+                                  count == 1 ? "is" : "are", report.spool);
+}
+
 std::string counts_text(const Report& report) {
   const Summary& s = report.summary;
   std::string text =
@@ -48,7 +55,7 @@ std::string counts_text(const Report& report) {
   if (s.unacknowledged > 0) {
     text += fmt::format(", {} not acknowledged", s.unacknowledged);
   }
-  return text + "\n";
+  return text + "\n" + spooled_text(report);
 }
 
 std::string dead_text(const Report& report) {
@@ -120,6 +127,7 @@ nlohmann::ordered_json json_of(const Report& report) {
   json["rows_stored"] = rows_stored(report);
   json["rows_applied"] = s.applied;
   json["rows_unacknowledged"] = s.unacknowledged;
+  json["rows_spooled"] = s.spooled;
   json["rows_lost"] = rows_lost(report);
   json["dead_letters"] = nlohmann::ordered_json::array();
   for (const auto& dead : s.dead) {

@@ -6,6 +6,7 @@
 //   rows_stored            acknowledged as stored or applied
 //   rows_applied           committed in the target
 //   rows_unacknowledged    at the level that was asked for; they may or may not have arrived
+//   rows_spooled           of these, those that --spool keeps and the next start sends
 //   rows_lost              direct mode only: rows that were not written
 //   dead_letters           [{sequence, reason}], the first 100; in direct mode what was lost
 //   dead_letter_count
@@ -48,6 +49,7 @@ struct Report {
   bool interrupted = false;
   // The name to go on with; empty when none was given, and nothing when there is no going on.
   std::optional<std::string> resume_name;
+  std::string spool;  // where rows_spooled are; empty: no --spool
   std::chrono::milliseconds took{0};
 };
 

@@ -34,6 +34,7 @@ void Resend::add(Batch batch) {
 
 void Resend::disconnected() {
   is_connected_ = false;
+  paused_until_.reset();  // or whoever waits for its end would wait for nothing
   go_back_to(0);
 }
 
@@ -109,13 +110,18 @@ Resend::NewDead Resend::applied(const Applied& applied) {
     return dead;
   }
   // What is told behind a reconnect may have been told before it.
+  Sequence told = applied_through_;
   for (const auto& row : applied.dead) {
-    if (row.sequence > applied_through_ && row.sequence <= through) {
+    if (row.sequence > told && row.sequence <= through) {
       dead.listed.push_back(row);
+      told = row.sequence;
     }
   }
+  // Of those that are not listed nobody knows whether they are among rows that are sent later.
   const std::uint64_t unlisted =
-      applied.dead_count - std::min<std::uint64_t>(applied.dead_count, applied.dead.size());
+      through < applied.through
+          ? 0
+          : applied.dead_count - std::min<std::uint64_t>(applied.dead_count, applied.dead.size());
   dead.count = std::min<std::uint64_t>(dead.listed.size() + unlisted,
                                        through.value - applied_through_.value);
   applied_through_ = through;

@@ -99,7 +99,7 @@ void Session::send_hello(TimePoint now) {
   hello.producer = options_.producer;
   hello.named = options_.named;
   hello.epoch = welcome_ ? welcome_->epoch : Epoch{};
-  hello.known = resend_.applied_through();
+  hello.known = std::max(options_.known, resend_.applied_through());
   hello.source = options_.source;
   if (send(hello, now)) {
     hello_sent_ = now;
@@ -127,11 +127,15 @@ void Session::send_heartbeat(TimePoint now) {
   }
 }
 
+std::chrono::steady_clock::duration Session::silent_for(TimePoint now) const {
+  return waiting_since_ ? now - *waiting_since_ : TimePoint::duration::zero();
+}
+
 void Session::check_silence(TimePoint now) {
   if (!waiting_since_) {
     return;
   }
-  const auto silence = now - *waiting_since_;
+  const auto silence = silent_for(now);
   if (silence >= kSilenceTold && !is_silence_told_) {
     is_silence_told_ = true;
     notice(Notice::unreachable, "no answer from " + options_.peer + ", trying again");
@@ -175,6 +179,7 @@ void Session::on(const Welcome& welcome) {
   welcome_ = welcome;
   is_asked_ = false;
   resend_.welcomed(welcome);
+  tell_acknowledged();
   tell_if_busy_is_over();
   if (is_news) {
     notice(Notice::connected, "connected to " + options_.peer + (is_first ? "" : " again"));
@@ -183,6 +188,7 @@ void Session::on(const Welcome& welcome) {
 
 void Session::on(const Stored& stored) {
   resend_.stored(stored.through);
+  tell_acknowledged();
   tell_if_busy_is_over();
 }
 
@@ -191,6 +197,7 @@ void Session::on(const Applied& applied) {
   if (dead.count > 0 && options_.on_dead) {
     options_.on_dead(dead);
   }
+  tell_acknowledged();
   tell_if_busy_is_over();
 }
 
@@ -236,6 +243,27 @@ void Session::tell_if_busy_is_over() {
   if (is_busy_told_ && !resend_.is_busy()) {
     is_busy_told_ = false;
     notice(Notice::busy_over, options_.peer + " takes rows again");
+  }
+}
+
+// Applied implies stored, and is told as applied alone.
+void Session::tell_acknowledged() {
+  if (!options_.on_acknowledged) {
+    return;
+  }
+  tell_acknowledged(Ack::applied, told_applied_, resend_.applied_through());
+  told_stored_ = std::max(told_stored_, told_applied_);
+  tell_acknowledged(Ack::stored, told_stored_, resend_.stored_through());
+}
+
+void Session::tell_acknowledged(Ack level, Sequence& told, Sequence through) {
+  if (through <= told || failure_) {
+    return;
+  }
+  const auto heard = options_.on_acknowledged({level, next(told), through});
+  told = through;
+  if (!heard) {
+    failure_ = heard.error();
   }
 }
 

@@ -29,15 +29,27 @@ enum class Notice {
   stored_only,  // everything is stored, and no consumer applies it
 };
 
+enum class Ack { stored, applied };
+
+// Rows that were acknowledged at a level: those behind what this process was told before.
+struct Acknowledged {
+  Ack level = Ack::stored;
+  Sequence first;
+  Sequence last;
+};
+
 struct SessionOptions {
   ProducerId producer;
   bool named = false;
+  Sequence known;                        // outcomes are known to an earlier process through here
   std::string source;                    // see BatchHeader::source
   std::string peer = "the broker";       // what it is called in messages
   std::chrono::milliseconds timeout{0};  // give up after so long without an answer; 0: never
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const Resend::NewDead&)> on_dead;
+  // What a WELCOME says of an earlier process's rows counts too. An error ends the session.
+  std::function<Result<void>(const Acknowledged&)> on_acknowledged;
   std::uint64_t seed = 0;  // of the jitter
 };
 
@@ -57,8 +69,12 @@ class Session {
   // The latest; none before the first.
   [[nodiscard]] const std::optional<Welcome>& welcome() const { return welcome_; }
 
-  // Why this producer cannot go on: unreachable (the timeout passed), refused, fenced.
+  // Why this producer cannot go on: unreachable (the timeout passed), refused, fenced, and what
+  // on_acknowledged said.
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
+
+  // How long nothing came although something was to be sent.
+  [[nodiscard]] std::chrono::steady_clock::duration silent_for(TimePoint now) const;
 
   // One question at a time; it is asked again after a reconnect until answered.
   void ask(CheckTable question);
@@ -91,6 +107,8 @@ class Session {
   void on(const Other& /*other*/) {}  // a heartbeat, or no message for a producer
 
   void tell_if_busy_is_over();
+  void tell_acknowledged();
+  void tell_acknowledged(Ack level, Sequence& told, Sequence through);
   void fail_with(Errc code, std::string what, std::string hint = {});
 
   Link& link_;
@@ -112,6 +130,8 @@ class Session {
   std::optional<TimePoint> unanswered_since_;
   bool is_silence_told_ = false;
   bool is_busy_told_ = false;
+  Sequence told_stored_;  // to on_acknowledged
+  Sequence told_applied_;
 };
 
 }  // namespace turnstile

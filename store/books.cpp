@@ -51,35 +51,30 @@ void DeadRows::add(std::uint32_t rows, Sequence sequence, std::string_view reaso
   }
 }
 
-Result<void> Books::create(sqlite::Connection& connection) {
-  auto found = connection.query_integer(schema::kCountObjects);
-  if (!found) {
-    return tl::make_unexpected(std::move(found.error()));
-  }
-  // A newer format is recognised before anything is added to it.
-  const auto check = [&]() -> Result<void> {
-    auto version = connection.query_integer("SELECT value FROM main.turnstile_meta WHERE key = '" +
-                                            std::string(schema::kMetaFormatVersion) + "'");
-    if (!version) {
-      return tl::make_unexpected(std::move(version.error()));
-    }
-    if (*version > schema::kFormatVersion) {
-      return fail(Errc::unreachable,
-                  connection.path().string() + " has format version " + std::to_string(*version) +
-                      ", this program knows " + std::to_string(schema::kFormatVersion),
-                  "use the program that wrote it, or a newer one");
-    }
-    return {};
-  };
+sqlite::Format Books::format() {
+  return {.file = "the target",
+          .table = "turnstile_meta",
+          .key = schema::kMetaFormatVersion,
+          .version = schema::kFormatVersion,
+          .migrations = {},  // version 1 is the first
+          // A consumer of the older version may still write: it is fenced (promise 4).
+          .besides = "UPDATE main.turnstile_meta SET value = value + 1 WHERE key = 'generation'"};
+}
+
+Result<void> Books::create(sqlite::Connection& connection, const sqlite::Format& format) {
   auto has_meta = connection.query_integer(
       "SELECT count(*) FROM main.sqlite_schema WHERE name = 'turnstile_meta'");
   if (!has_meta) {
     return tl::make_unexpected(std::move(has_meta.error()));
   }
   if (*has_meta != 0) {
-    if (auto checked = check(); !checked) {
-      return checked;
+    if (auto migrated = sqlite::migrate(connection, format); !migrated) {
+      return tl::make_unexpected(std::move(migrated.error()));
     }
+  }
+  auto found = connection.query_integer(schema::kCountObjects);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
   }
   if (*found == schema::kObjects) {
     return {};

@@ -12,6 +12,7 @@
 #include "proto/ids.h"
 #include "proto/messages.h"
 #include "proto/result.h"
+#include "store/format.h"
 #include "store/schema.h"
 #include "store/sqlite.h"
 
@@ -59,8 +60,13 @@ struct Counts {
 
 class Books {
  public:
-  // Makes the tables where they are missing. Errors: unreachable for a newer format version.
-  static Result<void> create(sqlite::Connection& connection);
+  // The version of this format, and the ways to it from older ones.
+  static sqlite::Format format();
+
+  // Makes the tables where they are missing, and migrates those of an older format. Errors:
+  // unreachable for a newer one.
+  static Result<void> create(sqlite::Connection& connection,
+                             const sqlite::Format& format = Books::format());
 
   // Prepares the statements; the tables exist.
   static Result<Books> open(sqlite::Connection& connection);

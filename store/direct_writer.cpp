@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <thread>
 #include <utility>
@@ -74,7 +75,12 @@ Result<void> DirectWriter::connect() {
     return tl::make_unexpected(std::move(opened.error()));
   }
   connection_ = std::move(*opened);
-  sqlite3_busy_timeout(connection_.handle(), static_cast<int>(options_.busy_timeout.count()));
+  sqlite3_busy_handler(
+      connection_.handle(),
+      [](void* writer, int calls) {
+        return static_cast<DirectWriter*>(writer)->wait_for_lock(calls);
+      },
+      this);
   if (options_.journal != DirectJournal::as_it_is) {
     const std::string wanted = options_.journal == DirectJournal::wal ? "wal" : "delete";
     auto mode = connection_.query_text("PRAGMA journal_mode", kDoing);
@@ -98,7 +104,9 @@ void DirectWriter::disconnect_if_asked() {
 }
 
 Result<DirectOutcome> DirectWriter::write(const BatchHeader& header, std::string_view rows_frame) {
+  writing_ = &header;
   auto written = connect().and_then([&] { return write_connected(header, rows_frame); });
+  writing_ = nullptr;
   if (!written && connection_.handle() != nullptr && connection_.in_transaction()) {
     static_cast<void>(connection_.execute("ROLLBACK"));  // the first failure is the one to tell
   }
@@ -169,6 +177,7 @@ Result<DirectOutcome> DirectWriter::insert(const BatchHeader& header) {
   if (!committed) {
     return tl::make_unexpected(std::move(committed.error()));
   }
+  tell(lab::EventKind::committed);
   if (!lines.empty()) {
     if (auto appended = append_to(options_.text_path, lines); !appended) {
       outcome.text_error = std::move(appended.error());
@@ -210,7 +219,9 @@ Result<void> DirectWriter::insert_rows(const BatchHeader& header, Inserter& inse
       }
       continue;
     }
-    ++outcome.batch.rows_applied;
+    if (++outcome.batch.rows_applied == 1) {
+      tell(lab::EventKind::lock);
+    }
     if (logged && !(format && format->append(row, connection_.last_insert_rowid(), lines))) {
       if (auto appended = append_stored_line(table, lines); !appended) {
         return appended;
@@ -247,12 +258,42 @@ Result<void> DirectWriter::append_stored_line(const TableInfo& table, std::strin
 
 void DirectWriter::hold(milliseconds duration) {
   constexpr milliseconds kAskEvery{100};
+  if (duration > milliseconds(0)) {
+    tell(lab::EventKind::holding);
+  }
   const auto until = steady_clock::now() + std::min(duration, limits::kTaskDuration);
   for (auto now = steady_clock::now(); now < until; now = steady_clock::now()) {
     std::this_thread::sleep_for(std::min<steady_clock::duration>(until - now, kAskEvery));
     if (options_.while_waiting && !options_.while_waiting()) {
       return;
     }
+  }
+}
+
+// As sqlite3_busy_timeout() waits, with SQLite's own delays, so that being watched changes nothing.
+int DirectWriter::wait_for_lock(int calls) {
+  constexpr std::array kDelays{milliseconds{1},  milliseconds{2},  milliseconds{5},
+                               milliseconds{10}, milliseconds{15}, milliseconds{20},
+                               milliseconds{25}, milliseconds{25}, milliseconds{25},
+                               milliseconds{50}, milliseconds{50}, milliseconds{100}};
+  if (calls == 0) {
+    lock_waited_ = milliseconds(0);
+    tell(lab::EventKind::waiting);
+  }
+  const auto delay =
+      std::min(kDelays.at(std::min(static_cast<std::size_t>(calls), kDelays.size() - 1)),
+               options_.busy_timeout - lock_waited_);
+  if (delay <= milliseconds(0)) {
+    return 0;
+  }
+  std::this_thread::sleep_for(delay);
+  lock_waited_ += delay;
+  return 1;
+}
+
+void DirectWriter::tell(lab::EventKind kind) const {
+  if (options_.events != nullptr && writing_ != nullptr) {
+    options_.events->about(kind, *writing_);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "lab/event_sink.h"
 #include "proto/messages.h"
 #include "proto/result.h"
 #include "proto/rows.h"
@@ -35,6 +36,7 @@ struct DirectOptions {
   bool reopen_for_each = true;  // a connection of its own for each write, as the lab does
   // Asked about every 100 ms while a task holds the database. Returning false ends the holding.
   std::function<bool()> while_waiting;
+  std::shared_ptr<lab::EventSink> events;  // null: nobody watches
 };
 
 struct DirectOutcome {
@@ -46,6 +48,9 @@ struct DirectOutcome {
 class DirectWriter {
  public:
   explicit DirectWriter(DirectOptions options) : options_(std::move(options)) {}
+  DirectWriter(const DirectWriter&) = delete;  // SQLite has its address
+  DirectWriter& operator=(const DirectWriter&) = delete;
+  ~DirectWriter() = default;
 
   // One transaction: all rows of the batch that the table takes, held for the header's task
   // duration before COMMIT. Errors: nothing was written. What a lock that was not given in time
@@ -66,6 +71,8 @@ class DirectWriter {
                            std::string& lines);
   Result<void> append_stored_line(const TableInfo& table, std::string& lines);
   void hold(std::chrono::milliseconds duration);
+  int wait_for_lock(int calls);
+  void tell(lab::EventKind kind) const;
 
   const DirectOptions options_;
   sqlite::Connection connection_;
@@ -73,6 +80,8 @@ class DirectWriter {
   sqlite::Statement stored_row_;    // the text log's table by rowid
   std::uint64_t stored_row_version_ = 0;
   DecodedRows decoded_;
+  const BatchHeader* writing_ = nullptr;      // null: no write under way
+  std::chrono::milliseconds lock_waited_{0};  // in the present wait for a lock
 };
 
 }  // namespace turnstile::store

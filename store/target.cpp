@@ -1,6 +1,9 @@
 #include "store/target.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -15,11 +18,10 @@ using std::chrono::steady_clock;
 constexpr milliseconds kAskEvery{100};
 constexpr milliseconds kForgetEvery{60'000};
 
-// 4,000 pages of 16 KiB: the write-ahead log is reused at about 64 MB.
-constexpr int kCheckpointPages = 4'000;
-
 constexpr const char* kSettings =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY";
+
+constexpr std::int64_t kPageBytes = 16 * 1024;
 
 bool same_outcome(const BatchOutcome& a, const BatchOutcome& b) {
   const auto same_row = [](const DeadRow& x, const DeadRow& y) { return x.sequence == y.sequence; };
@@ -35,7 +37,8 @@ std::int64_t system_now_ms() {
       .count();
 }
 
-Target::Target(TargetOptions options) : options_(std::move(options)) {}
+Target::Target(TargetOptions options)
+    : options_(std::move(options)), told_log_pages_(options_.checkpoint_pages) {}
 
 Target::~Target() {
   rollback();
@@ -75,7 +78,10 @@ Result<void> Target::prepare() {
                     " cannot have a write-ahead log (it is in mode " + *mode + ")",
                 "put it on a local file system");
   }
-  if (auto set = connection_.execute(kSettings, kDoing); !set) {
+  // A log that a reader let grow gives its space back when it is begun anew.
+  const std::string size_limit =
+      "; PRAGMA journal_size_limit=" + std::to_string(kPageBytes * options_.checkpoint_pages / 4 * 5);
+  if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
   if (auto made = Books::create(connection_); !made) {
@@ -290,7 +296,7 @@ void Target::rollback() {
 }
 
 void Target::checkpoint() {
-  if (wal_pages_ < kCheckpointPages) {
+  if (wal_pages_ < options_.checkpoint_pages) {
     return;
   }
   int log = 0;
@@ -299,11 +305,32 @@ void Target::checkpoint() {
                                              SQLITE_CHECKPOINT_PASSIVE, &log, &copied);
   // Readers that hinder it, or a full disk: the next commit tries again. What was committed is
   // synced in the write-ahead log, so a failure here takes nothing back; but it is the last.
+  note_log_in_use(log, copied);
   if (code != SQLITE_OK) {
     Error error = connection_.error(code, "copying the write-ahead log into the target");
     if (error.code == Errc::io) {
       static_cast<void>(abandon(std::move(error)));
     }
+  }
+}
+
+// SQLite begins the log anew only when no reader needs what is in it: one that does not end keeps it
+// growing, and nobody would know why the disk fills.
+void Target::note_log_in_use(int pages, int copied) {
+  if (pages <= copied) {
+    told_log_pages_ = options_.checkpoint_pages;
+    return;
+  }
+  if (pages >= 2 * told_log_pages_) {
+    told_log_pages_ = pages;
+    const std::string path = options_.path.string();
+    std::error_code gone;
+    const auto bytes = std::filesystem::file_size(path + "-wal", gone);
+    notes_.push_back("the write-ahead log of " + path + " has " +
+                     std::to_string(gone ? 0 : bytes / (1024 * 1024)) +
+                     " MiB and grows: a program that reads this database does not end its "
+                     "transaction; `fuser -v " +
+                     path + "` names those that have it open");
   }
 }
 
@@ -331,7 +358,13 @@ const std::optional<Error>& Target::text_log_error() const {
 }
 
 std::vector<std::string> Target::take_notes() {
-  return text_log_ == nullptr ? std::vector<std::string>() : text_log_->take_notes();
+  std::vector<std::string> notes = std::exchange(notes_, {});
+  if (text_log_ != nullptr) {
+    auto more = text_log_->take_notes();
+    notes.insert(notes.end(), std::make_move_iterator(more.begin()),
+                 std::make_move_iterator(more.end()));
+  }
+  return notes;
 }
 
 Result<void> Target::catch_up_text_log() {
@@ -351,7 +384,7 @@ Result<void> Target::catch_up_text_log() {
   if (auto begun = start(); !begun) {
     return begun;
   }
-  text_log_->request_rebuild("rows were changed that it has");
+  text_log_->request_rebuild(text_log_->behind()->what);
   if (auto done = commit(); !done) {
     return done;
   }

@@ -35,6 +35,7 @@
 #include "store/tables.h"
 #include "store/text_file.h"
 #include "store/text_log.h"
+#include "store/writable_target.h"
 
 namespace turnstile::store {
 
@@ -48,6 +49,9 @@ struct TargetOptions {
   std::chrono::milliseconds busy_timeout{5000};
   std::chrono::hours keep_progress{24 * 30};  // of a producer that sends nothing
   std::string vfs;                            // of SQLite; empty: the system's
+  // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
+  // reused at about 64 MB.
+  int checkpoint_pages = 4'000;
   // Called about every 100 ms while a transaction waits for a lock, a task holds the database or
   // much is read back, so that the caller can say that it is alive. Must not touch the target.
   // Returning false gives up.
@@ -56,52 +60,30 @@ struct TargetOptions {
   OpenTextFile open_text_file = open_posix_text_file;
 };
 
-class Target {
+class Target final : public WritableTarget {
  public:
   // Opens or creates the file and its bookkeeping tables (turnstile_*), and looks whether the text
   // log can be this target's. Writes no row and no line: a consumer that stands by may open it.
   // Errors: unreachable (missing folder, no permission, not a database, a newer format version,
   // a text log that exists but is not this target's), locked, io, full.
   static Result<std::unique_ptr<Target>> open(TargetOptions options);
-  Target(const Target&) = delete;
-  Target& operator=(const Target&) = delete;
-  ~Target();
+  ~Target() override;
 
-  // Becomes the target's one writer: every transaction of an earlier one fails from now on
-  // (promise 4). Then completes the text log or cuts it to what the target says (promise 5); when
-  // the file cannot be written, text_log_error() says why.
-  Result<Generation> take_over();
+  Result<Generation> take_over() override;
+  Result<void> begin() override;
+  Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame) override;
+  Result<void> commit() override;
+  void rollback() override;
 
-  // begin, apply..., commit. Any error means that the transaction is rolled back and nothing of it
-  // was applied; the caller tries again later (locked, full) or opens the target anew (io; promise
-  // 8). Errc::fenced: another writer has taken over. begin() first catches up with the text log,
-  // and fails when that fails.
-  Result<void> begin();
-  // Copies what it needs. Rows of a header with a task duration keep the transaction open so long.
-  Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame);
-  Result<void> commit();
-  void rollback();
+  Result<void> catch_up_text_log() override;
+  [[nodiscard]] const std::optional<Error>& text_log_error() const override;
+  std::vector<std::string> take_notes() override;
 
-  // Writes what is committed but not yet in the text log. commit() does it; when that part fails
-  // the rows are committed all the same, text_log_error() says why, and the caller calls this again
-  // until it succeeds.
-  Result<void> catch_up_text_log();
-  [[nodiscard]] bool text_log_is_behind() const { return text_log_error().has_value(); }
-  [[nodiscard]] const std::optional<Error>& text_log_error() const;
-  // What people should know of the text log, such as that it was written anew; empties the list.
-  std::vector<std::string> take_notes();
-
-  // Outside transactions only: they must see what is committed.
-  Result<Progress> progress(const ProducerId& producer, Sequence since);
-  // Makes the lab's tables if they are named and missing, so it needs take_over() like begin().
+  Result<Progress> progress(const ProducerId& producer, Sequence since) override;
   Result<TableAnswer> check_table(const std::string& table,
-                                  const std::vector<std::string>& columns);
-  // In rows.
-  [[nodiscard]] std::uint64_t dead_letters() const { return dead_letters_; }
-
-  // Forgets producers idle for longer than keep_progress and syncs the text log; cheap when there
-  // is nothing to do. For idle moments.
-  Result<void> housekeeping();
+                                  const std::vector<std::string>& columns) override;
+  [[nodiscard]] std::uint64_t dead_letters() const override { return dead_letters_; }
+  Result<void> housekeeping() override;
 
  private:
   explicit Target(TargetOptions options);
@@ -112,6 +94,7 @@ class Target {
   Result<void> finish();
   Error abandon(Error error);
   void checkpoint();
+  void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);
   bool still_wanted();
 
@@ -126,7 +109,9 @@ class Target {
   std::optional<Generation> generation_;  // from take_over() on
   std::optional<Error> broken_;           // promise 8
   std::uint64_t dead_letters_ = 0;
-  int wal_pages_ = 0;  // in the write-ahead log after the last commit
+  int wal_pages_ = 0;   // in the write-ahead log after the last commit
+  int told_log_pages_;  // ... when it was last told that a reader keeps it
+  std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point last_asked_;
   std::int64_t next_forget_ms_ = 0;
 

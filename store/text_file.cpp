@@ -54,16 +54,34 @@ class PosixTextFile final : public TextFile {
     if (::fdatasync(fd_) != 0) {
       return failure("syncing");
     }
-    return {};
+    return name_is_synced_ ? Result<void>() : sync_name();
   }
 
  private:
+  // Whoever made the file may have died before this. A folder that cannot be opened for it, or
+  // takes no sync, keeps names safe in its own way or not at all.
+  Result<void> sync_name() {
+    const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+      const int code = ::fsync(fd);
+      const int error = errno;
+      ::close(fd);
+      if (code != 0 && error != EINVAL) {
+        return tl::make_unexpected(file_error(error, "syncing the folder of", path_));
+      }
+    }
+    name_is_synced_ = true;
+    return {};
+  }
+
   [[nodiscard]] tl::unexpected<Error> failure(std::string_view doing) const {
     return tl::make_unexpected(file_error(errno, doing, path_));
   }
 
   std::filesystem::path path_;
   int fd_;
+  bool name_is_synced_ = false;
 };
 
 }  // namespace

@@ -24,6 +24,7 @@ class TextFile {
   // May write less than all, and then says how much.
   virtual Result<std::size_t> write_some(std::uint64_t offset, std::string_view bytes) = 0;
   virtual Result<void> truncate(std::uint64_t length) = 0;
+  // The bytes, and the file's name in its folder.
   virtual Result<void> sync() = 0;
 };
 

@@ -390,8 +390,13 @@ Result<bool> TextLog::restore_within_read() {
   if (!size) {
     return tl::make_unexpected(std::move(size.error()));
   }
-  const bool start_over = start_over_ || *size < static_cast<std::uint64_t>(synced_.length);
-  const TextPosition from = start_over ? TextPosition{} : synced_;
+  if (!start_over_ && *size < static_cast<std::uint64_t>(synced_.length)) {
+    // The record must forget what it says is synced before the file is long enough again: else a
+    // power cut in between could leave a file of the right length with holes in it.
+    behind_ = Error{Errc::locked, "it was cut or removed", "the text log is written anew"};
+    return false;
+  }
+  const TextPosition from = start_over_ ? TextPosition{} : synced_;
   // The length is checked before a byte is written, so that the file never gets other lines than
   // the record counted.
   const auto count_only = [](std::string_view) -> Result<void> { return {}; };
@@ -400,11 +405,10 @@ Result<bool> TextLog::restore_within_read() {
     return tl::make_unexpected(std::move(counted.error()));
   }
   if (from.length + *counted != recorded_.length) {
-    behind_ = Error{Errc::locked, "rows of table " + table_ + " were changed by another program",
-                    "the text log is written anew"};
+    behind_ = Error{Errc::locked, "rows were changed that it has", "the text log is written anew"};
     return false;
   }
-  if (start_over) {
+  if (start_over_) {
     if (auto cut = file_->truncate(0); !cut) {
       return tl::make_unexpected(std::move(cut.error()));
     }
@@ -418,7 +422,7 @@ Result<bool> TextLog::restore_within_read() {
   if (auto written = read_lines(from.rowid, recorded_.rowid, write); !written) {
     return tl::make_unexpected(std::move(written.error()));
   }
-  if (!start_over && *size > static_cast<std::uint64_t>(recorded_.length)) {
+  if (!start_over_ && *size > static_cast<std::uint64_t>(recorded_.length)) {
     if (auto cut = file_->truncate(static_cast<std::uint64_t>(recorded_.length)); !cut) {
       return tl::make_unexpected(std::move(cut.error()));
     }

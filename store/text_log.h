@@ -71,7 +71,8 @@ class TextLog {
   void committed();
 
   // Makes the file what the record says. False: the table does not give the lines that the record
-  // counted, so it takes a transaction with request_rebuild().
+  // counted, or the file lacks some that it counts as synced, so it takes a transaction with
+  // request_rebuild(); behind() says why.
   Result<bool> restore();
   // Why the file lacks lines of committed rows; nothing when it does not.
   [[nodiscard]] const std::optional<Error>& behind() const { return behind_; }

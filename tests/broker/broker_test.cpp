@@ -227,6 +227,81 @@ TEST_F(BrokerTest, AClientThatReadsNothingHoldsUpNobody) {
   EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
 }
 
+TEST_F(BrokerTest, AClientThatErrsWithoutEndLosesItsConnectionAndOthersKeepTheirs) {
+  const Running broker(options());
+  const auto producer = client();
+  send(*producer, hello(Role::producer, "a"));
+  expect<Welcome>(*producer);
+  zmq::context_t context;
+  zmq::socket_t socket(context, zmq::socket_type::dealer);
+  socket.set(zmq::sockopt::linger, 0);
+  socket.set(zmq::sockopt::rcvtimeo, 30'000);
+  socket.connect(endpoint_);
+  const auto answer = [&] {
+    zmq::message_t message;
+    EXPECT_TRUE(socket.recv(message));
+    return unpacked(std::move(message)).and_then(decode);
+  };
+  socket.send(packed(encode(hello(Role::tool, "t"))), zmq::send_flags::none);
+  auto message = answer();
+  ASSERT_TRUE(message && std::holds_alternative<Welcome>(*message));
+  for (int i = 0; i < 2000; ++i) {
+    socket.send(zmq::str_buffer("garbage"), zmq::send_flags::none);
+  }
+  // The socket connects again, as somebody whom the broker does not know.
+  const auto is_unknown = [&] {
+    const auto* refusal = message ? std::get_if<Refusal>(&*message) : nullptr;
+    return refusal != nullptr && refusal->code == RefusalCode::hello_first;
+  };
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  socket.set(zmq::sockopt::rcvtimeo, 100);
+  while (!is_unknown() && std::chrono::steady_clock::now() < until) {
+    socket.send(packed(encode(Heartbeat{})), zmq::send_flags::none);
+    zmq::message_t part;
+    message = socket.recv(part) ? unpacked(std::move(part)).and_then(decode)
+                                : Result<Message>(Heartbeat{});
+  }
+  EXPECT_TRUE(is_unknown());
+  send(*producer, batch_of("a", 1, 3));
+  EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
+  const Running broker(options());
+  // Many producers make a large report.
+  std::vector<std::unique_ptr<ZmqDealer>> producers;
+  for (int i = 0; i < 100; ++i) {
+    producers.push_back(client());
+    send(*producers.back(), hello(Role::producer, std::string(60, 'p') + std::to_string(i)));
+    expect<Welcome>(*producers.back());
+  }
+  zmq::context_t context;
+  zmq::socket_t deaf(context, zmq::socket_type::dealer);
+  deaf.set(zmq::sockopt::linger, 0);
+  deaf.set(zmq::sockopt::rcvhwm, 1);
+  deaf.set(zmq::sockopt::sndtimeo, 1000);
+  deaf.set(zmq::sockopt::rcvtimeo, 100);
+  zmq::socket_t monitor(context, zmq::socket_type::pair);
+  ASSERT_EQ(::zmq_socket_monitor(deaf.handle(), "inproc://deaf", ZMQ_EVENT_DISCONNECTED), 0);
+  monitor.connect("inproc://deaf");
+  deaf.connect(endpoint_);
+  deaf.send(packed(encode(hello(Role::tool, "deaf"))), zmq::send_flags::none);
+  for (int i = 0; i < 50'000 && deaf.send(packed(encode(AskStatus{1})), zmq::send_flags::none);) {
+    ++i;
+  }
+  // ZeroMQ looks at the connection again when there is room for an answer.
+  bool cut = false;
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  while (!cut && std::chrono::steady_clock::now() < until) {
+    zmq::message_t part;
+    static_cast<void>(deaf.recv(part));
+    cut = monitor.recv(part, zmq::recv_flags::dontwait).has_value();
+  }
+  EXPECT_TRUE(cut);
+  send(*producers.front(), batch_of(std::string(60, 'p') + "0", 1, 3));
+  EXPECT_EQ(expect<Stored>(*producers.front()).through, Sequence{3});
+}
+
 TEST_F(BrokerTest, ASecondBrokerOnTheSameJournalOrSocketIsRefused) {
   const Running broker(options());
   const auto same_journal = Broker::start([&] {

@@ -96,6 +96,22 @@ TEST_F(CoreConsumerTest, ANamedProducersEpochGrowsAndFencesTheOlderProcess) {
   EXPECT_EQ(report()["producers_connected"], 1);
 }
 
+TEST_F(CoreConsumerTest, AProcessThatWaitsForItsWelcomeDoesNotFenceTheNextOfItsName) {
+  join_consumer("c");
+  say("p", producer_hello("mine", 0, 0, true));
+  one<AskProgress>("c");
+  // The consumer leaves without an answer, and the next process comes in the same moment.
+  core_->unreachable("c");
+  say("q", producer_hello("mine", 0, 0, true));
+  const auto newer = one<Welcome>("q");
+  turn(2s);
+  EXPECT_TRUE(none<Refusal>("q"));
+  EXPECT_TRUE(none<Welcome>("p"));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::fenced);
+  say("q", batch_of("mine", 1, 1, 10, newer.epoch.value));
+  EXPECT_EQ(one<Stored>("q").through, Sequence{1});
+}
+
 TEST_F(CoreConsumerTest, EpochsOutliveTheBroker) {
   say("p", producer_hello("mine", 0, 0, true));
   const auto first = one<Welcome>("p");
@@ -144,6 +160,9 @@ TEST_F(CoreConsumerTest, ASecondConsumerStandsByAndTakesOverWhatIsUnanswered) {
   const auto again = one<Delivery>("c2");
   EXPECT_NE(again.ticket, delivery.ticket);
   answer("c2", state.lease, {applied_result(again.ticket, 10)});
+  // The first consumer may have applied rows before these: their outcomes come first.
+  EXPECT_TRUE(none<Applied>("p"));
+  say("c2", ProgressAnswer{one<AskProgress>("c2").request, {}});
   EXPECT_EQ(one<Applied>("p").through, Sequence{10});
 }
 

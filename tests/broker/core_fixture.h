@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "broker/core.h"
+#include "broker/journal.h"
 #include "tests/broker/batches.h"
 #include "tests/broker/folder.h"
 #include "tests/support/fault_vfs.h"

@@ -224,19 +224,27 @@ TEST_F(CoreTest, DeadRowsBeyondWhatOneMessageListsAreCounted) {
   EXPECT_EQ(applied.dead.size(), limits::kDeadListed);
 }
 
-TEST_F(CoreTest, AResentBatchIsAnsweredWithWhatIsKnownOfIt) {
+// Only the target knows which rows of it became dead letters.
+TEST_F(CoreTest, ABatchThatComesAgainAfterItWasAppliedIsAnsweredByTheTarget) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   answer("c", lease, {applied_result(one<Delivery>("c").ticket, 10)});
   take<Applied>("p");
   say("p", batch_of("a", 1, 10));
-  EXPECT_EQ(one<Applied>("p").through, Sequence{10});
-  say("c", Bye{});
-  say("p", batch_of("a", 11, 20));
-  EXPECT_EQ(one<Stored>("p").through, Sequence{20});
-  say("p", batch_of("a", 11, 20));
-  EXPECT_EQ(one<Stored>("p").through, Sequence{20});
+  EXPECT_TRUE(none<Applied>("p"));
+  answer("c", lease, {{one<Delivery>("c").ticket, Outcome::applied, {10}, 1, {{{7}, "no"}}}});
+  const auto applied = one<Applied>("p");
+  EXPECT_EQ(applied.through, Sequence{10});
+  EXPECT_EQ(applied.dead_count, 1U);
+}
+
+TEST_F(CoreTest, AStoredBatchThatComesAgainIsAnsweredAndNotStoredTwice) {
+  join_producer("p", "a");
+  for (int time = 0; time < 2; ++time) {
+    say("p", batch_of("a", 1, 10));
+    EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+  }
   EXPECT_EQ(journal_->batches(), 1U);
 }
 

@@ -295,11 +295,11 @@ TEST_F(JournalTest, ABatchInAnothersPlaceIsDamaged) {
 
 TEST_F(JournalTest, ANewerFormatIsRefused) {
   { const Journal journal = open(); }
-  with_sqlite("UPDATE turnstile_journal SET value=2 WHERE key='format'");
+  with_sqlite("UPDATE turnstile_journal SET value=3 WHERE key='format'");
   const auto again = Journal::open({path_, limit_, {}});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, Errc::unreachable);
-  EXPECT_THAT(again.error().what, HasSubstr("format 2"));
+  EXPECT_THAT(again.error().what, HasSubstr("format version 3"));
 }
 
 TEST_F(JournalTest, SomebodyElsesDatabaseIsRefusedAndLeftAsItWas) {
@@ -417,6 +417,45 @@ TEST_F(JournalTest, WhatAFailedSyncLeftBehindIsWrittenAndSyncedAnewWhenOpened) {
   // Nothing is left in the log that only a sync of old bytes vouches for.
   const auto wal = path_.string() + "-wal";
   EXPECT_TRUE(!std::filesystem::exists(wal) || std::filesystem::file_size(wal) == 0);
+}
+
+TEST_F(JournalTest, AProgramThatReadsTheOldLogIsWaitedForByWhoStartsIt) {
+  auto reader = [&] {
+    Journal journal = open();
+    store(journal, {held("a", 1, 10)});
+    auto other = sqlite::Connection::open(path_, sqlite::Access::read_write);
+    EXPECT_TRUE(other->execute("BEGIN"));
+    EXPECT_EQ(other->query_integer("SELECT count(*) FROM batches").value(), 1);
+    store(journal, {held("a", 11, 20)});
+    return std::move(*other);
+  }();
+  const auto refused = Journal::open({path_, limit_, {}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::locked);
+  EXPECT_THAT(refused.error().what, HasSubstr("another program reads"));
+  ASSERT_TRUE(reader.execute("COMMIT"));
+  EXPECT_EQ(open().batches(), 2U);
+}
+
+TEST_F(JournalTest, AfterAFailedSyncItAnswersNothingUntilItWasOpenedAnew) {
+  test::FaultVfs vfs;
+  Journal journal = open({path_, limit_, vfs.name()});
+  store(journal, {held("a", 1, 10)});
+  ASSERT_TRUE(journal.set_epoch({"name"}, {7}));
+  vfs.fail(Operation::sync, File::any, 1, SQLITE_IOERR_FSYNC);
+  EXPECT_EQ(store_error(journal, held("a", 11, 20)), Errc::io);
+  EXPECT_FALSE(journal.contents());
+  EXPECT_FALSE(journal.read({1}, {1}, SIZE_MAX, kStart));
+  EXPECT_FALSE(journal.epoch({"name"}));
+  EXPECT_FALSE(journal.set_epoch({"name"}, {8}));
+  EXPECT_FALSE(journal.oldest_names(1));
+  EXPECT_FALSE(journal.forget_names({{"name"}}));
+  EXPECT_FALSE(journal.trim());
+  EXPECT_FALSE(journal.age({1}));
+  ASSERT_TRUE(journal.reopen());
+  EXPECT_EQ(journal.epoch({"name"})->value, 7U);
+  EXPECT_TRUE(journal.age({1}));
+  EXPECT_FALSE(journal.age({99}));
 }
 
 }  // namespace

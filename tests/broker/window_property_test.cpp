@@ -82,7 +82,7 @@ class World {
   void settle_down() {
     faults_ = false;
     attach();
-    for (int round = 0; round < 20'000 && !all_applied(); ++round) {
+    for (int round = 0; round < 20'000 && !(all_applied() && all_removed()); ++round) {
       for (auto& [name, producer] : producers_) {
         if (name != kRogue && producer.cursor <= producer.sent) {
           send(name);
@@ -139,9 +139,6 @@ class World {
         break;
       case Verdict::stored:
         told_stored(name, window_.stored_through(id).value);
-        break;
-      case Verdict::applied:
-        told_applied(name, window_.applied_through(id).value);
         break;
       case Verdict::go_back:
         producer.sent = std::max(producer.sent, last);
@@ -368,9 +365,9 @@ class World {
     removed_.clear();
   }
 
+  // The consumer keeps what it has, and answers it; its tickets mean nothing any more.
   void open_journal() {
     removed_.clear();
-    forget_handed();
     Cold range;
     if (!journal_.empty()) {
       range = {{journal_.begin()->first}, {journal_.rbegin()->first}};
@@ -421,6 +418,12 @@ class World {
     return std::all_of(producers_.begin(), producers_.end(), [&](const auto& entry) {
       return entry.first == kRogue ||
              (target_[entry.first] == entry.second.sent && entry.second.known == entry.second.sent);
+    });
+  }
+
+  bool all_removed() {
+    return std::all_of(journal_.begin(), journal_.end(), [&](const auto& entry) {
+      return entry.second.producer == kRogue || removed_.contains(entry.first);
     });
   }
 

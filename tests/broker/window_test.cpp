@@ -52,6 +52,36 @@ class WindowTest : public testing::Test {
   Ticket last_ticket_;
 };
 
+// The process before has sent 1 to 5 in a batch of its own, the one at hand sends 1 to 10.
+TEST_F(WindowTest, ARefusedBatchOfWhichSomeIsAppliedIsWaitedForAllTheSame) {
+  window_.note_applied(a_, {5});
+  EXPECT_EQ(offer("b", 1, 10, 64 * 1024), Verdict::taken);
+  EXPECT_EQ(offer("a", 1, 10), Verdict::go_back);
+  store();  // and there is room
+  EXPECT_EQ(offer("a", 11, 20), Verdict::skipped);
+  EXPECT_EQ(window_.expected(a_), Sequence{6});
+  EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
+}
+
+// The journal brings back what was applied before a crash; meanwhile the producer's next process has
+// written.
+TEST_F(WindowTest, ABatchThatComesAgainAfterANewerEpochHasWrittenIsApplied) {
+  window_.journal_opened({{1}, {2}}, {{a_, {20}, 2}});
+  window_.consumer_attached(now_);
+  window_.loaded({stored_batch("a", 1, 10, 1), stored_batch("a", 11, 20, 2)}, {2});
+  deliver_all();
+  const auto covered = window_.settle({{1}, Outcome::fenced, {15}, 0, {}}, now_);
+  ASSERT_TRUE(covered);
+  EXPECT_TRUE(covered->applied);
+  EXPECT_EQ(covered->remove, Offset{1});
+  EXPECT_THAT(window_.stopped_producers(), testing::IsEmpty());
+  const auto refused = window_.settle({{2}, Outcome::fenced, {15}, 0, {}}, now_);
+  ASSERT_TRUE(refused);
+  EXPECT_FALSE(refused->applied);
+  EXPECT_THAT(window_.stopped_producers(), ElementsAre(a_));
+}
+
 TEST_F(WindowTest, ABatchInOrderIsTakenAndTheSameOneAgainIsHeld) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 1, 10), Verdict::held);
@@ -313,10 +343,11 @@ TEST_F(WindowTest, AProducerOfWhomNothingIsHeldIsForgotten) {
   EXPECT_EQ(window_.stored_through(b_), Sequence{10});
 }
 
-TEST_F(WindowTest, OnlyWhatIsAppliedAsAWholeIsCalledApplied) {
+TEST_F(WindowTest, WhatIsAppliedAndComesAgainIsTakenForItsOutcome) {
   window_.note_applied(a_, {10});
-  EXPECT_EQ(offer("a", 5, 10), Verdict::applied);
-  EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
+  EXPECT_EQ(offer("a", 5, 10), Verdict::taken);
+  EXPECT_EQ(offer("a", 11, 15), Verdict::taken);
+  EXPECT_EQ(window_.expected(a_), Sequence{16});
 }
 
 TEST_F(WindowTest, ABatchThatIsAppliedIsNoLongerHeld) {

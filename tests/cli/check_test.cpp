@@ -281,6 +281,16 @@ TEST_F(CheckTest, ALedgersUnfinishedLastLineIsNotCounted) {
   EXPECT_EQ(report.verdict.acknowledged, 10);
 }
 
+TEST_F(CheckTest, AnOverlongLineIsNotCountedEitherWhenTheFileEndsInIt) {
+  make_sound_target();
+  const std::string good =
+      "{\"producer\":\"P1\",\"first\":1,\"last\":10,\"level\":\"applied\",\"at_ms\":1}\n";
+  ledger(good + std::string(10'000, 'x'));
+  EXPECT_THAT(problems(check()), IsEmpty());
+  ledger(good + std::string(10'000, 'x') + "\n");
+  EXPECT_THAT(problems(check()), HasSubstr("line 2 of the ledger"));
+}
+
 TEST_F(CheckTest, LedgerLinesThatCannotBeReadAreNamed) {
   make_sound_target();
   ledger(
@@ -367,15 +377,20 @@ TEST_F(CheckTest, FilesThatAreMissingOrOfAnotherKindAreErrors) {
   expect_unreachable("the text log");
 }
 
-TEST_F(CheckTest, NewerFormatsAreRefused) {
+TEST_F(CheckTest, FormatsThatItDoesNotKnowAreRefusedAndTheJournalsFirstIsRead) {
   make_sound_target();
   store({batch_of("P1", 161, plain_rows(1))});
-  journal_sql("UPDATE turnstile_journal SET value = 99 WHERE key = 'format'");
-  auto report = check::check(options_);
-  ASSERT_FALSE(report);
-  EXPECT_THAT(report.error().what, HasSubstr("has format 99"));
+  for (const char* format : {"99", "0"}) {
+    journal_sql("UPDATE turnstile_journal SET value = " + std::string(format) +
+                " WHERE key = 'format'");
+    const auto refused = check::check(options_);
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().what, HasSubstr("has format " + std::string(format)));
+  }
+  journal_sql("UPDATE turnstile_journal SET value = 1 WHERE key = 'format'");
+  EXPECT_THAT(problems(check()), IsEmpty());
   sql("UPDATE turnstile_meta SET value = 99 WHERE key = 'format_version'");
-  report = check::check(options_);
+  const auto report = check::check(options_);
   ASSERT_FALSE(report);
   EXPECT_THAT(report.error().what, HasSubstr("format version 99"));
 }

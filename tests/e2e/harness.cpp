@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <fstream>
@@ -94,7 +95,7 @@ bool Folder::wait_until(const std::function<bool()>& done, const Process* proces
 }
 
 Process::Process(Folder& folder, std::string name, const std::vector<std::string>& arguments,
-                 const std::vector<std::string>& environment)
+                 const std::vector<std::string>& environment, int input)
     : out_path_(folder.file(name + ".out")), err_path_(folder.file(name + ".err")) {
   std::vector<std::string> argv{TURNSTILE_PROGRAM};
   argv.insert(argv.end(), arguments.begin(), arguments.end());
@@ -104,7 +105,11 @@ Process::Process(Folder& folder, std::string name, const std::vector<std::string
   }
   posix_spawn_file_actions_t actions{};
   ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  if (input >= 0) {
+    ::posix_spawn_file_actions_adddup2(&actions, input, 0);
+  } else {
+    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  }
   ::posix_spawn_file_actions_addopen(&actions, 1, out_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
                                      0600);
   ::posix_spawn_file_actions_addopen(&actions, 2, err_path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC,
@@ -190,24 +195,45 @@ nlohmann::json Process::json() const {
                                false);
 }
 
-std::uint64_t Process::peak_resident_kib() const {
+std::uint64_t Process::status_field(std::string_view name) const {
   std::istringstream status(read_file("/proc/" + std::to_string(pid_) + "/status"));
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) {
-      return std::stoull(line.substr(6));
+    if (line.starts_with(name)) {
+      return std::stoull(line.substr(name.size()));
     }
   }
   return 0;
 }
 
-Process System::run(const std::string& name, std::vector<std::string> arguments) {
-  arguments.insert(arguments.end(), {"--broker", "ipc://" + folder.file("broker.sock")});
-  return Process(folder, name + std::to_string(++runs_), arguments);
+std::size_t Process::open_files() const {
+  std::error_code gone;
+  const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid_) + "/fd", gone);
+  return static_cast<std::size_t>(std::distance(begin(files), end(files)));
+}
+
+Process System::run(const std::string& name, std::vector<std::string> arguments, int input) {
+  if (std::find(arguments.begin(), arguments.end(), "--broker") == arguments.end()) {
+    arguments.insert(arguments.end(), {"--broker", endpoint});
+  }
+  return Process(folder, name + std::to_string(++runs_), arguments, {}, input);
 }
 
 nlohmann::json System::status() {
   Process process = run("status", {"status", "--json"});
   return process.wait() == 0 ? process.json() : nlohmann::json();
+}
+
+Process System::check(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments{"check",
+                                     "--db",
+                                     folder.file("shared.db"),
+                                     "--journal-file",
+                                     folder.file("journal.db"),
+                                     "--text",
+                                     folder.file("out9.txt"),
+                                     "--exclusive"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return Process(folder, "check" + std::to_string(++runs_), arguments);
 }
 
 bool System::wait_for_status(const std::function<bool(const nlohmann::json&)>& fits) {
@@ -284,6 +310,17 @@ std::uint64_t test_seed() {
   const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
   std::cout << "seed " << seed << " (TURNSTILE_SEED=" << seed << " runs it again)\n";
   return seed;
+}
+
+int test_rounds(int unless_given) {
+  const char* given = std::getenv("TURNSTILE_ROUNDS");
+  return given != nullptr ? std::stoi(given) : unless_given;
+}
+
+std::uintmax_t size_of(const std::filesystem::path& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : size;
 }
 
 }  // namespace turnstile::e2e

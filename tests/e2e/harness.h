@@ -22,6 +22,14 @@ namespace turnstile::e2e {
 using namespace std::chrono_literals;
 
 inline constexpr std::chrono::seconds kPatience{60};
+inline constexpr std::uint64_t kMiB = std::uint64_t{1024} * 1024;
+
+// Whether what a process has in memory is mostly a sanitizer's.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view content);
@@ -53,8 +61,9 @@ class Folder {
 // it still runs.
 class Process {
  public:
+  // `input` is a descriptor to read from; unless given there is nothing to read.
   Process(Folder& folder, std::string name, const std::vector<std::string>& arguments,
-          const std::vector<std::string>& environment = {});
+          const std::vector<std::string>& environment = {}, int input = -1);
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   Process(Process&& other) noexcept;
@@ -72,12 +81,17 @@ class Process {
   [[nodiscard]] std::string err() const { return read_file(err_path_); }
   // The last line of its output as JSON.
   [[nodiscard]] nlohmann::json json() const;
-  // The most memory it had resident so far, in KiB. Only while it runs.
-  [[nodiscard]] std::uint64_t peak_resident_kib() const;
+  // The most memory it had resident so far, and what it has now, in KiB. Only while it runs.
+  [[nodiscard]] std::uint64_t peak_resident_kib() const { return status_field("VmHWM:"); }
+  [[nodiscard]] std::uint64_t resident_kib() const { return status_field("VmRSS:"); }
+  [[nodiscard]] std::size_t open_files() const;
+  [[nodiscard]] pid_t pid() const { return pid_; }
   // Readable once it has ended.
   [[nodiscard]] int pidfd() const { return pidfd_; }
 
  private:
+  [[nodiscard]] std::uint64_t status_field(std::string_view name) const;
+
   pid_t pid_ = -1;
   int pidfd_ = -1;
   std::optional<int> exit_code_;
@@ -89,6 +103,8 @@ class Process {
 class System {
  public:
   Folder folder;
+  // For all that do not name another with --broker.
+  std::string endpoint = "ipc://" + folder.file("broker.sock");
 
   Process broker(std::vector<std::string> more = {}) {
     more.insert(more.begin(), {"broker", "--journal-file", folder.file("journal.db")});
@@ -99,11 +115,31 @@ class System {
                 {"consumer", "--db", folder.file("shared.db"), "--text", folder.file("out9.txt")});
     return run(name, std::move(more));
   }
-  Process produce(std::vector<std::string> more, const std::string& name = "producer") {
+  // Both in one process.
+  Process serve(std::vector<std::string> more = {}) {
+    more.insert(more.begin(), {"serve", "--journal-file", folder.file("journal.db"), "--db",
+                               folder.file("shared.db"), "--text", folder.file("out9.txt")});
+    return run("serve", std::move(more));
+  }
+  // What takes rows in and writes them: broker and consumer, or one process for both.
+  std::vector<Process> servers(bool in_one_process) {
+    std::vector<Process> running;
+    if (in_one_process) {
+      running.push_back(serve());
+    } else {
+      running.push_back(broker());
+      running.push_back(consumer());
+    }
+    return running;
+  }
+  Process produce(std::vector<std::string> more, const std::string& name = "producer",
+                  int input = -1) {
     more.insert(more.begin(), "produce");
-    return run(name, std::move(more));
+    return run(name, std::move(more), input);
   }
   nlohmann::json status();
+  // `turnstile check` of all files, for tables that only turnstile wrote.
+  Process check(const std::vector<std::string>& more = {});
   // Waits until the status report fits.
   bool wait_for_status(const std::function<bool(const nlohmann::json&)>& fits);
 
@@ -113,7 +149,7 @@ class System {
   bool wait_for_rows(const std::string& table, std::int64_t rows);
 
  private:
-  Process run(const std::string& name, std::vector<std::string> arguments);
+  Process run(const std::string& name, std::vector<std::string> arguments, int input = -1);
   int runs_ = 0;
 };
 
@@ -125,5 +161,11 @@ std::string nutrients_csv(std::int64_t rows, std::int64_t first_id = 1);
 
 // Printed, and taken from TURNSTILE_SEED to run a failure again.
 std::uint64_t test_seed();
+
+// How long a campaign is: TURNSTILE_ROUNDS, or so many.
+int test_rounds(int unless_given);
+
+// A file's size; 0 while it is missing.
+std::uintmax_t size_of(const std::filesystem::path& path);
 
 }  // namespace turnstile::e2e

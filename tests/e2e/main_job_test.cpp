@@ -12,11 +12,12 @@ namespace {
 
 using Rows = std::vector<std::vector<std::string>>;
 
-TEST(MainJob, PetsAndNutrientsArriveOnceInOrderAndTheTextLogIsTheTable) {
+class EitherWay : public ::testing::TestWithParam<bool> {};
+
+TEST_P(EitherWay, PetsAndNutrientsArriveOnceInOrderAndTheTextLogIsTheTable) {
   System system;
   write_file(system.folder.file("nutrient.csv"), nutrients_csv(477));
-  Process broker = system.broker();
-  Process consumer = system.consumer();
+  std::vector<Process> servers = system.servers(GetParam());
   std::vector<Process> producers;
   for (const std::string name : {"P1", "P2", "P3"}) {
     producers.push_back(system.produce({"pets", "--as", name}, name));
@@ -43,11 +44,16 @@ TEST(MainJob, PetsAndNutrientsArriveOnceInOrderAndTheTextLogIsTheTable) {
   EXPECT_EQ(producers.back().json()["rows_applied"], 477);
   EXPECT_EQ(system.rows("PRAGMA integrity_check"), (Rows{{"ok"}}));
 
-  broker.signal(SIGTERM);
-  consumer.signal(SIGINT);
-  EXPECT_EQ(broker.wait(2s), 0) << broker.err();
-  EXPECT_EQ(consumer.wait(2s), 0) << consumer.err();
+  servers.front().signal(SIGTERM);
+  servers.back().signal(SIGINT);
+  for (Process& server : servers) {
+    EXPECT_EQ(server.wait(2s), 0) << server.err();
+  }
 }
+
+INSTANTIATE_TEST_SUITE_P(MainJob, EitherWay, ::testing::Bool(), [](const auto& in_one_process) {
+  return in_one_process.param ? "InOneProcess" : "BrokerAndConsumer";
+});
 
 TEST(MainJob, PetsWithoutANameStartsThreeProcesses) {
   System system;

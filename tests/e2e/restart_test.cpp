@@ -110,29 +110,36 @@ TEST_P(Kill, KilledTwentyTimesInMidStreamEveryRowArrivesOnceInOrder) {
   const auto bytes_a_stream = nutrients_csv(kRowsAStream).size();
   int stream = 0;
   const auto start = [&](const std::string& name) {
-    return name == "broker" ? system_.broker()
-           : name == "consumer"
-               ? system_.consumer()
+    return name == "broker"     ? system_.broker()
+           : name == "consumer" ? system_.consumer()
+           : name == "serve"
+               ? system_.serve()
                : system_.produce({"csv", system_.folder.file("nutrient.csv"), "--batch-rows", "20",
                                   "--resume", "stream" + std::to_string(stream)});
   };
-  Process broker = start("broker");
-  Process consumer = start("consumer");
+  std::vector<Process> servers = system_.servers(victim_name == "serve");
+  const auto errors = [&] {
+    std::string all;
+    for (const Process& server : servers) {
+      all += server.err();
+    }
+    return all;
+  };
   int kills = 0;
   // Stream after stream, each hit as often as its speed allows, after a seeded amount of progress.
   for (; kills < kKills && stream < kStreams; ++stream) {
     write_file(system_.folder.file("nutrient.csv"), nutrients_csv(kRowsAStream, rows_ + 1));
     rows_ += kRowsAStream;
     Process producer = start("producer");
-    Process& victim = victim_name == "broker"     ? broker
-                      : victim_name == "consumer" ? consumer
-                                                  : producer;
+    Process& victim = victim_name == "producer"   ? producer
+                      : victim_name == "consumer" ? servers.back()
+                                                  : servers.front();
     std::uniform_int_distribution<std::uintmax_t> step(1, bytes_a_stream / 4);
     while (kills < kKills) {
       const auto progress = text_bytes() + step(random);
       ASSERT_TRUE(system_.folder.wait_until(
           [&] { return text_bytes() >= progress || !producer.running(); }, &producer))
-          << broker.err() << consumer.err() << producer.err();
+          << errors() << producer.err();
       if (!producer.running()) {
         break;
       }
@@ -140,17 +147,32 @@ TEST_P(Kill, KilledTwentyTimesInMidStreamEveryRowArrivesOnceInOrder) {
       ++kills;
       victim = start(victim_name);
     }
-    ASSERT_EQ(producer.wait(), 0) << producer.err() << broker.err() << consumer.err();
+    ASSERT_EQ(producer.wait(), 0) << producer.err() << errors();
   }
   ASSERT_TRUE(system_.folder.wait_until([&] {
     return read_file(system_.folder.file("out9.txt")) == expected_text_log(system_);
-  })) << consumer.err();
+  })) << errors();
   expect_everything_once_in_order();
   EXPECT_EQ(kills, kKills) << "the streams were too short for this many kills";
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, Kill, ::testing::Values("broker", "consumer", "producer"),
+INSTANTIATE_TEST_SUITE_P(Each, Kill, ::testing::Values("broker", "consumer", "producer", "serve"),
                          [](const auto& victim) { return std::string(victim.param); });
+
+// The second one has the same target, journal and socket in mind.
+TEST_F(Restart, ServeRefusesASecondOneAndFinishesWhatIsInHandWithinTwoSeconds) {
+  write_csv(20'000);
+  Process first = system_.serve();
+  Process producer = system_.produce(stream_arguments());
+  ASSERT_TRUE(system_.folder.wait_until([&] { return text_bytes() > 10'000; })) << first.err();
+  Process second = system_.serve();
+  EXPECT_EQ(second.wait(), 3) << second.err();
+  first.signal(SIGTERM);
+  EXPECT_EQ(first.wait(2s), 0) << first.err();
+  first = system_.serve();
+  EXPECT_EQ(producer.wait(), 0) << producer.err() << first.err();
+  expect_everything_once_in_order();
+}
 
 TEST_F(Restart, ASecondConsumerStandsByAndTakesOverWhenTheFirstIsKilled) {
   write_csv(20'000);

@@ -201,5 +201,25 @@ TEST(ZmqDealerTest, EndpointOfNoKnownKindIsRefused) {
   }
 }
 
+TEST(ZmqDealerTest, AWayThatZeroMqDoesNotKnowIsBadInput) {
+  for (const char* endpoint : {"pigeon://loft", "127.0.0.1:5555", "tcp://", ""}) {
+    const auto link = ZmqDealer::connect(endpoint);
+    ASSERT_FALSE(link) << endpoint;
+    EXPECT_EQ(link.error().code, Errc::bad_input) << endpoint;
+    EXPECT_NE(link.error().hint.find("ipc://PATH"), std::string::npos);
+  }
+}
+
+TEST(ZmqDealerTest, WithoutASocketLeftTheBrokerIsUnreachable) {
+  const Folder folder;
+  const auto context = std::make_shared<zmq::context_t>(1);
+  context->set(zmq::ctxopt::max_sockets, 1);
+  const auto first = ZmqDealer::connect(endpoint_in(folder), context);
+  ASSERT_TRUE(first);
+  const auto second = ZmqDealer::connect(endpoint_in(folder), context);
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Errc::unreachable);
+}
+
 }  // namespace
 }  // namespace turnstile

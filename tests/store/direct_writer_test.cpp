@@ -175,5 +175,61 @@ TEST_F(DirectWriterTest, MissingFolderIsNamed) {
   EXPECT_THAT(written.error().what, HasSubstr("there is no folder"));
 }
 
+TEST_F(DirectWriterTest, WhatCanNeverGoInIsRefusedAsAWhole) {
+  DirectWriter writer(direct());
+  const auto reason = [&](const BatchHeader& header, std::string_view frame) {
+    const auto written = writer.write(header, frame);
+    EXPECT_TRUE(written) << written.error().what;
+    EXPECT_EQ(written->batch.dead_count, header.rows);
+    EXPECT_EQ(written->batch.rows_applied, 0U);
+    return written->batch.dead.empty() ? std::string() : written->batch.dead[0].reason;
+  };
+  EXPECT_THAT(reason(pets(2), "no rows"), HasSubstr("frame"));
+  EXPECT_THAT(reason(header_of("P1", 1, 1, "turnstile_meta", {"key", "value"}), ace().view()),
+              HasSubstr("turnstile_meta"));
+  auto retry = pets();
+  retry.kind = BatchKind::retry;
+  EXPECT_FALSE(reason(retry, ace().view()).empty());
+  auto define = header_of("P1", 1, 2, "fresh", {"a"});
+  define.kind = BatchKind::define;
+  EXPECT_THAT(reason(define, frame_of({{"TEXT"}, {"TEXT"}}).view()), HasSubstr("one row"));
+  EXPECT_EQ(number("SELECT count(*) FROM sqlite_schema WHERE name IN ('fresh', 'pets')"), 0);
+}
+
+TEST_F(DirectWriterTest, OfManyRefusedRowsTheFirstAreListedAndAllAreCounted) {
+  run("CREATE TABLE picky(v CHECK (v > 0))");
+  const std::size_t rows = limits::kDeadListed + 50;
+  const auto written =
+      DirectWriter(direct()).write(header_of("P1", 1, rows, "picky", {"v"}),
+                                   frame_of(std::vector<Row>(rows, Row{std::int64_t{0}})).view());
+  ASSERT_TRUE(written) << written.error().what;
+  EXPECT_EQ(written->batch.dead_count, rows);
+  EXPECT_EQ(written->batch.dead.size(), limits::kDeadListed);
+}
+
+TEST_F(DirectWriterTest, ATextLogWithoutRoomIsToldAndTheRowsStay) {
+  auto options = direct();
+  options.text_path = "/dev/full";
+  options.text_table = "pets";
+  const auto written = DirectWriter(options).write(pets(), ace().view());
+  ASSERT_TRUE(written) << written.error().what;
+  ASSERT_TRUE(written->text_error);
+  EXPECT_EQ(written->text_error->code, Errc::full);
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 1);
+}
+
+TEST_F(DirectWriterTest, AHoldingEndsWhenItIsNotWantedAnyMore) {
+  auto options = direct();
+  int asked = 0;
+  options.while_waiting = [&] { return ++asked < 2; };
+  auto header = pets();
+  header.task_duration = std::chrono::minutes(1);
+  const auto began = std::chrono::steady_clock::now();
+  ASSERT_TRUE(DirectWriter(options).write(header, ace().view()));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 1);
+}
+
 }  // namespace
 }  // namespace turnstile::test

@@ -203,5 +203,40 @@ TEST(RowBytesTest, RowWithoutItsFirstValueHasTheHeaderOfWhatIsLeft) {
   }
 }
 
+TEST_F(LettersTest, ColumnsOfAnyNameAreKeptAsJsonThatReadsBack) {
+  const std::vector<std::string> columns{"a\"b", "c\\d", "tab\there", "\xC3\xA9"};
+  insert({});
+  send(BatchKind::insert, "q", {{1L, 2L, 3L, 4L}}, "nowhere", columns);
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    EXPECT_EQ(word("SELECT json_extract(columns, '$[" + std::to_string(i) +
+                   "]') FROM turnstile_dead_letters"),
+              columns[i]);
+  }
+}
+
+TEST_F(LettersTest, ALetterOfAForgottenProducerIsDiscardedAndCountsForNobody) {
+  insert({{"b"sv, -1L}});
+  now_ms_ += std::chrono::milliseconds(std::chrono::hours(24 * 40)).count();
+  discard({{77L}});  // somebody is still here
+  ASSERT_TRUE(target_->housekeeping());
+  EXPECT_EQ(number("SELECT live FROM turnstile_dead_letters WHERE producer = 'p'"), 0);
+  const auto outcome = discard({{1L}});
+  EXPECT_EQ(outcome.dead_count, 0U);
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_dead_letters WHERE producer = 'p'"), 0);
+}
+
+TEST_F(LettersTest, ARetryOfARowThatRollsAllBackIsALetterAgainAndTheOthersGoIn) {
+  run("CREATE TABLE strict_one(v NOT NULL ON CONFLICT ROLLBACK)");
+  send(BatchKind::insert, "p", {{Null{}}, {Null{}}}, "strict_one", {"v"});
+  ASSERT_EQ(letters(), 2);
+  const auto outcome =
+      send(BatchKind::retry, "tool", {{1L, 5L}, {2L, Null{}}}, "strict_one", {"v"});
+  EXPECT_EQ(outcome.rows_applied, 1U);
+  EXPECT_EQ(outcome.dead_count, 1U);
+  EXPECT_EQ(number("SELECT v FROM strict_one"), 5);
+  EXPECT_EQ(letters(), 1);
+  EXPECT_EQ(word("SELECT producer FROM turnstile_dead_letters"), "tool");
+}
+
 }  // namespace
 }  // namespace turnstile::test

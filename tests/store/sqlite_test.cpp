@@ -189,5 +189,43 @@ TEST_F(SqliteTest, RowErrorsAreTheRowsOwnAndFileErrorsAreNot) {
   }
 }
 
+TEST_F(SqliteTest, EachFailureOfTheFileIsOfItsKindAndNamesTheFile) {
+  auto connection = sqlite::Connection::open(db(), sqlite::Access::create);
+  ASSERT_TRUE(connection);
+  for (const auto& [code, kind] : {std::pair{SQLITE_BUSY, Errc::locked},
+                                   {SQLITE_LOCKED, Errc::locked},
+                                   {SQLITE_PROTOCOL, Errc::locked},
+                                   {SQLITE_FULL, Errc::full},
+                                   {SQLITE_NOMEM, Errc::full},
+                                   {SQLITE_PERM, Errc::unreachable},
+                                   {SQLITE_AUTH, Errc::unreachable},
+                                   {SQLITE_READONLY_DBMOVED, Errc::unreachable},
+                                   {SQLITE_IOERR_WRITE, Errc::io},
+                                   {SQLITE_IOERR_FSYNC, Errc::io},
+                                   {SQLITE_CORRUPT, Errc::corrupt}}) {
+    const Error error = connection->error(code, "trying");
+    EXPECT_EQ(error.code, kind) << code;
+    EXPECT_THAT(error.what, ::testing::StartsWith("trying: ")) << code;
+    EXPECT_THAT(error.what, ::testing::HasSubstr(db().string())) << code;
+    EXPECT_FALSE(error.hint.empty()) << code;
+  }
+  EXPECT_THAT(connection->error(SQLITE_READONLY_DBMOVED, "trying").what,
+              ::testing::HasSubstr("moved or deleted"));
+}
+
+TEST_F(SqliteTest, AQueryThatFailsSaysWhatItWasFor) {
+  auto connection = sqlite::Connection::open(db(), sqlite::Access::create);
+  ASSERT_TRUE(connection);
+  EXPECT_THAT(connection->query_integer("SELECT no_such_column").error().what,
+              ::testing::HasSubstr("SELECT no_such_column"));
+  EXPECT_THAT(connection->query_text("SELECT no_such_column", "asking").error().what,
+              ::testing::StartsWith("asking: "));
+  EXPECT_THAT(connection->query_integer("SELECT abs(-9223372036854775808)").error().what,
+              ::testing::HasSubstr("overflow"));
+  EXPECT_THAT(connection->query_text("SELECT abs(-9223372036854775808)", "asking").error().what,
+              ::testing::HasSubstr("overflow"));
+  EXPECT_EQ(connection->query_text("SELECT 1 WHERE false").value(), "");
+}
+
 }  // namespace
 }  // namespace turnstile::test

@@ -290,5 +290,73 @@ TEST_F(TargetTest, CheckTableNamesWhatIsMissing) {
   EXPECT_EQ(target_->check_table("sqlite_schema", {"sql"})->state, TableState::unusable);
 }
 
+TEST_F(TargetTest, WithoutItsGenerationNobodyWrites) {
+  run("DELETE FROM turnstile_meta WHERE key = 'generation'");
+  const auto begun = target_->begin();
+  ASSERT_FALSE(begun);
+  EXPECT_EQ(begun.error().code, Errc::corrupt);
+  EXPECT_THAT(begun.error().what, HasSubstr("does not say which consumer writes it"));
+}
+
+TEST_F(TargetTest, ASourceThatStaysTheSameGoesOnAndAnotherIsRefused) {
+  auto header = header_of("p", 1, 1, "pets", {"name"});
+  header.source = "one";
+  EXPECT_EQ(write(*target_, header, {{"Rex"}}).outcome, Outcome::applied);
+  header.first = {2};
+  EXPECT_EQ(write(*target_, header, {{"Tom"}}).outcome, Outcome::applied);
+  header.first = {3};
+  header.source = "two";
+  EXPECT_EQ(write(*target_, header, {{"Ace"}}).outcome, Outcome::other_source);
+  EXPECT_EQ(count_pets(), 2);
+}
+
+TEST_F(TargetTest, ManyTablesAndFormsOfColumnsAreForgottenAndFoundAgain) {
+  std::string sql = "BEGIN;";
+  constexpr int kMany = 300;
+  for (int i = 0; i < kMany; ++i) {
+    sql += "CREATE TABLE many" + std::to_string(i) + "(v, w AS (v + 1));";
+  }
+  run(sql + "COMMIT");
+  std::uint64_t next = 1;
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(target_->begin());
+    for (int i = 0; i < kMany; ++i) {
+      const auto outcome =
+          target_->apply(header_of("p", next++, 1, "many" + std::to_string(i), {"v"}),
+                         frame_of({{std::int64_t{i}}}).view());
+      ASSERT_TRUE(outcome) << outcome.error().what;
+      ASSERT_EQ(outcome->rows_applied, 1U);
+    }
+    ASSERT_TRUE(target_->commit());
+  }
+  EXPECT_EQ(number("SELECT sum(w) FROM many299"), 600);
+}
+
+TEST_F(TargetTest, ADefinitionHasOneRowAndSomeColumns) {
+  auto header = header_of("p", 1, 2, "fresh", {"a"});
+  header.kind = BatchKind::define;
+  auto outcome = write(*target_, header, {{"TEXT"}, {"TEXT"}});
+  ASSERT_EQ(outcome.dead_count, 2U);
+  EXPECT_THAT(outcome.dead[0].reason, HasSubstr("one row"));
+  header = header_of("p", 3, 1, "fresh", {});
+  header.kind = BatchKind::define;
+  outcome = write(*target_, header, {{}});
+  EXPECT_EQ(outcome.dead_count, 1U);
+  EXPECT_EQ(number("SELECT count(*) FROM sqlite_schema WHERE name = 'fresh'"), 0);
+}
+
+TEST_F(TargetTest, ATaskEndsEarlyWhenNobodyWantsItAnyMore) {
+  target_.reset();
+  auto asking = options();
+  int asked = 0;
+  asking.while_waiting = [&] { return ++asked < 2; };
+  target_ = open(std::move(asking));
+  auto header = header_of("p", 1, 1, "pets", {"name"});
+  header.task_duration = std::chrono::minutes(1);
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_EQ(write(*target_, header, {{"Rex"}}).rows_applied, 1U);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
 }  // namespace
 }  // namespace turnstile::test

@@ -1,0 +1,64 @@
+// The sockets behind the broker's ROUTER, which ZeroMQ does not show: who of them reads nothing,
+// and which to close when memory goes where nobody can see it.
+//
+// ZeroMQ bounds a connection's queues in messages, not in bytes, and the parts of a message whose
+// last part never comes not at all. What a connection holds is by design sent again after a
+// reconnect, so closing one costs its client time and nothing else.
+//
+// Belongs to one thread.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <unordered_map>
+
+namespace turnstile::broker {
+
+class Connections {
+ public:
+  using Route = std::string;  // as in core.h
+
+  // To call once the socket listens: its name is how its connections are told from other files.
+  void listening(const std::string& endpoint);
+
+  [[nodiscard]] bool knows(const Route& route) const { return connections_.contains(route); }
+  // The first message of a route came through this descriptor.
+  void add(const Route& route, int fd);
+
+  // Before an answer of that size. False: of the last kUnreadBytes it has read nothing.
+  bool takes(const Route& route, std::size_t bytes);
+  // A message of this connection could not be read, or was not its to send. False: it was one too
+  // many.
+  bool may_err(const Route& route);
+
+  void cut(const Route& route);
+  // Closes every connection for which `wanted` is true; nullptr stands for one that never said
+  // anything. How many.
+  std::size_t cut_where(const std::function<bool(const Route*)>& wanted) const;
+
+ private:
+  struct Connection {
+    int fd;
+    std::size_t unread = 0;  // bytes sent since it was seen to read
+    std::size_t next_look;
+    int queued = 0;  // bytes in the system's buffer at the last look
+    std::size_t errors = 0;
+  };
+
+  std::unordered_map<Route, Connection> connections_;
+  std::unordered_map<int, Route> routes_;  // the latest route of a descriptor
+  std::optional<sockaddr_storage> name_;   // of the listening socket
+};
+
+// What this process has in its heap, and what of it is in memory, cheap enough for ten times a
+// second. 0: cannot be told (under a sanitizer).
+std::size_t heap_bytes();
+std::size_t resident_bytes();
+// Gives what was freed back to the system.
+void release_free_memory();
+
+}  // namespace turnstile::broker

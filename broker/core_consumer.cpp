@@ -1,0 +1,262 @@
+// The consumer's side of the broker's core: its answers, its lease, and what it is handed.
+#include <algorithm>
+
+#include <spdlog/spdlog.h>
+
+#include "broker/core.h"
+#include "proto/utf8.h"
+
+namespace turnstile::broker {
+namespace {
+
+constexpr std::size_t kLoadBytes = std::size_t{1} * 1024 * 1024;
+
+}  // namespace
+
+void Core::on(const Route& route, Results&& m, TimePoint now) {
+  if (lease_.holder() != route) {
+    send(route, LeaseState{false, lease_.lease(), lease_.duration()});
+    return;
+  }
+  if (m.lease != lease_.lease()) {
+    return;  // of its lease before, when it started over: what it answers is handed over again
+  }
+  consumer_stats_ = std::move(m.stats);
+  for (const auto& result : m.results) {
+    settle(result, now);
+  }
+}
+
+void Core::settle(const BatchResult& result, TimePoint now) {
+  const std::size_t stopped_before = window_.stopped_producers().size();
+  const auto settled = window_.settle(result, now);
+  if (!settled) {
+    return;
+  }
+  const Route* route = route_of(settled->producer);
+  if (!settled->applied) {
+    refuse_batch(result, *settled, window_.stopped_producers().size() == stopped_before, now);
+  } else {
+    if (settled->remove) {
+      journal_.remove(*settled);
+    }
+    rows_settled_ += settled->rows;
+    if (route != nullptr) {
+      gather(applied_[settled->producer], *settled, result);
+    }
+  }
+  if (route == nullptr) {
+    window_.forget(settled->producer);
+  }
+}
+
+void Core::gather(Applied& applied, const Window::Settled& settled, const BatchResult& result) {
+  if (settled.last <= applied.through) {
+    return;  // it came twice, such as behind a sync that failed and had written it all the same
+  }
+  // Of what is behind this batch the outcomes are not known here, whatever the target has of it.
+  applied.through = settled.last;
+  applied.dead_count += result.dead_count;
+  const std::size_t room = limits::kDeadListed - applied.dead.size();
+  applied.dead.insert(
+      applied.dead.end(), result.dead.begin(),
+      result.dead.begin() + static_cast<std::ptrdiff_t>(std::min(room, result.dead.size())));
+}
+
+void Core::refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
+                        TimePoint now) {
+  RefusalCode code = RefusalCode::hole;
+  std::string text = "the target has applied this producer's rows up to " +
+                     std::to_string(result.through.value) + ", rows before " +
+                     std::to_string(settled.first.value) + " are missing";
+  if (result.outcome == Outcome::fenced) {
+    code = RefusalCode::fenced;
+    text = "a newer process with the name " + settled.producer.text + " has written";
+  } else if (result.outcome == Outcome::other_source) {
+    code = RefusalCode::other_source;
+    text = "the target knows the name " + settled.producer.text + " from another input";
+  }
+  if (settled.stopped && !was_stopped) {
+    spdlog::error("producer {} is stopped: {}; its stored rows stay in the journal",
+                  settled.producer.text, text);
+  } else if (!settled.stopped) {
+    ++refused_since_log_;
+    if (now >= next_refused_log_) {
+      spdlog::warn("{} batch(es) refused, the last of producer {}: {}", refused_since_log_,
+                   settled.producer.text, text);
+      refused_since_log_ = 0;
+      next_refused_log_ = now + kLogInterval;
+    }
+  }
+  if (const Route* route = route_of(settled.producer); route != nullptr) {
+    refuse(*route, code, settled.first, text);
+    // It is final: what comes behind it costs nobody anything until there is another HELLO.
+    drop_session(Route(*route), "its rows were refused");
+  }
+}
+
+// Not to a producer that the target is asked about: APPLIED is cumulative, so the outcomes of older
+// rows, which only the answer has, must come first.
+void Core::tell_applied() {
+  for (auto at = applied_.begin(); at != applied_.end();) {
+    const Route* route = route_of(at->first);
+    Session* session = route == nullptr ? nullptr : &sessions_.at(*route);
+    if (session != nullptr && session->is_asked_about) {
+      ++at;
+      continue;
+    }
+    if (session != nullptr) {
+      session->hello.known = std::max(session->hello.known, at->second.through);
+      send(*route, std::move(at->second));
+    }
+    at = applied_.erase(at);
+  }
+}
+
+std::optional<Core::Question> Core::take_question(std::uint64_t request) {
+  const auto found = questions_.find(request);
+  if (found == questions_.end()) {
+    return std::nullopt;
+  }
+  Question question = std::move(found->second);
+  questions_.erase(found);
+  return question;
+}
+
+void Core::on(const Route& route, ProgressAnswer&& m, TimePoint now) {
+  const auto question = lease_.holder() == route ? take_question(m.request) : std::nullopt;
+  if (!question || question->producer.text.empty()) {
+    return;
+  }
+  // The connection may be another producer's since.
+  const auto session = sessions_.find(question->route);
+  if (session == sessions_.end() || session->second.role != Role::producer ||
+      session->second.hello.producer != question->producer) {
+    return;
+  }
+  session->second.is_asked_about = false;
+  if (!session->second.welcomed) {
+    welcome(question->route, m.progress, now);
+  } else if (m.progress.through > session->second.hello.known) {
+    session->second.hello.known = m.progress.through;
+    window_.note_applied(session->second.hello.producer, m.progress.through);
+    send(question->route, Applied{m.progress.through, m.progress.dead_count, m.progress.dead});
+  }
+}
+
+void Core::on(const Route& route, TableAnswer&& m, TimePoint /*now*/) {
+  const auto question = lease_.holder() == route ? take_question(m.request) : std::nullopt;
+  if (question && question->kind == Question::Kind::table) {
+    m.request = question->request_of_client;
+    send(question->route, std::move(m));
+  }
+}
+
+void Core::answer_late_questions(TimePoint now) {
+  std::vector<Route> unwelcomed;
+  for (auto& [request, question] : questions_) {
+    if (question.until > now) {
+      continue;
+    }
+    question.until = TimePoint::max();
+    if (question.kind == Question::Kind::table) {
+      send(question.route,
+           TableAnswer{question.request_of_client, TableState::unknown, "the consumer is busy"});
+      question.kind = Question::Kind::told;
+    } else if (question.kind == Question::Kind::welcome) {
+      // The answer is still welcome when it comes: it carries outcomes.
+      question.kind = Question::Kind::refresh;
+      unwelcomed.push_back(question.route);
+    }
+  }
+  for (const Route& route : unwelcomed) {
+    const auto session = sessions_.find(route);
+    if (session != sessions_.end() && !session->second.welcomed) {
+      welcome(route, std::nullopt, now);
+    }
+  }
+}
+
+void Core::lose_consumer(const char* why) {
+  const Route route = *lease_.holder();
+  spdlog::info("consumer gone: {}", why);
+  lease_.leave(route);
+  window_.consumer_gone();
+  // Those who waited for its word are answered without it.
+  for (auto& [request, question] : questions_) {
+    question.until = TimePoint{};
+  }
+}
+
+void Core::hand_over_lease(TimePoint now) {
+  const auto before = lease_.holder();
+  const auto granted = lease_.grant(now);
+  if (!granted) {
+    return;
+  }
+  if (before) {
+    spdlog::warn("consumer was silent for more than {} ms: the lease goes to the next",
+                 lease_.duration().count());
+    window_.consumer_gone();
+    send(*before, LeaseState{false, lease_.lease(), lease_.duration()});
+  }
+  spdlog::info("consumer attached: {}",
+               printable(sessions_.at(*granted).hello.producer.text, limits::kReasonBytes));
+  if (!window_.stopped_producers().empty()) {
+    retry_stopped_producers();
+  }
+  window_.consumer_attached(now);
+  send(*granted, LeaseState{true, lease_.lease(), lease_.duration()});
+  // Its predecessor's questions are void. Outcomes may have been lost with it, or with the broker
+  // before this one: all producers' are asked for.
+  for (auto& [request, question] : questions_) {
+    question.until = TimePoint{};
+  }
+  answer_late_questions(now);
+  questions_.clear();
+  for (const auto& [route, session] : sessions_) {
+    if (session.role == Role::producer) {
+      unasked_.insert(route);
+    }
+  }
+  ask_those_who_wait(now);
+}
+
+void Core::retry_stopped_producers() {
+  auto trimmed = journal_.trim();
+  if (trimmed) {
+    trimmed = read_journal_back();
+  }
+  if (!trimmed) {
+    spdlog::error("{}", trimmed.error().what);
+  }
+}
+
+void Core::load(TimePoint now) {
+  const std::size_t bytes = std::min(kLoadBytes, options_.window.consumer_credit_bytes);
+  while (const auto from = window_.wants_load()) {
+    auto read = journal_.read(*from, window_.cold().last, bytes, now);
+    if (!read) {
+      journal_failed(read.error(), now);
+      return;
+    }
+    window_.loaded(std::move(read->batches), read->through);
+    if (read->damaged) {
+      // Nobody else waits for it: its producer's rows behind it are a hole away from being applied.
+      spdlog::error(
+          "the journal {} holds a damaged batch at offset {}; it stays there and producer "
+          "{} is stopped",
+          journal_.path().string(), read->through.value, read->damaged->text);
+      window_.stop(*read->damaged);
+    }
+    deliver(now);
+  }
+}
+
+void Core::deliver(TimePoint now) {
+  while (const Held* held = window_.deliver_next(now)) {
+    send(*lease_.holder(), Delivery{held->ticket, held->header_frame, held->rows_frame});
+  }
+}
+
+}  // namespace turnstile::broker

@@ -1,0 +1,174 @@
+// Names that outlive their processes: which epoch a process gets, and how long it is remembered.
+//
+// The target is the truth about epochs (it refuses rows of an older one), the journal's table a
+// help while no consumer is there to be asked. So a name may be forgotten when nothing of it waits
+// and nobody has it: a new process gets a greater epoch from the clock, and an old one that comes
+// back meets the target.
+#include <algorithm>
+
+#include "broker/core.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::chrono::milliseconds kForgetNamesEvery = 60s;
+constexpr std::chrono::milliseconds kForgetWhenCrowded = 100ms;
+// How many more than the bound there may be before they are fewer again.
+constexpr std::size_t kNamesAtOnce = 1000;
+// What a client may claim of an epoch that this broker does not know, beyond its own clock.
+constexpr std::uint64_t kClockSlackMs = std::uint64_t{24} * 60 * 60 * 1000;
+
+}  // namespace
+
+// Nothing when it was refused.
+std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& hello,
+                                             const std::optional<Progress>& progress) {
+  if (!hello.named) {
+    return Grant{Epoch{1}, false};
+  }
+  auto journaled = journal_.epoch(hello.producer);
+  for (const Greeting& greeting : greetings_) {
+    if (journaled && greeting.producer == hello.producer) {
+      journaled = std::max(*journaled, greeting.epoch);
+    }
+  }
+  const Epoch newest = std::max(journaled.value_or(Epoch{}), progress ? progress->epoch : Epoch{});
+  if (hello.epoch.value > 0 && hello.epoch < newest) {
+    refuse(route, RefusalCode::fenced, {},
+           "a newer process with the name " + hello.producer.text + " has started");
+    return std::nullopt;
+  }
+  const std::uint64_t clock = options_.wall_clock_ms();
+  if (hello.epoch > newest && hello.epoch.value > clock + kClockSlackMs) {
+    // It would leave no epoch for the name's next process.
+    ++messages_rejected_;
+    refuse(route, RefusalCode::malformed, {}, "an epoch that no broker gave");
+    return std::nullopt;
+  }
+  // The clock's part keeps epochs growing even where both journal and target were lost.
+  const Epoch granted =
+      hello.epoch.value > 0 ? hello.epoch : Epoch{std::max(newest.value + 1, clock)};
+  return Grant{granted, !journaled || granted != *journaled};
+}
+
+void Core::welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now) {
+  const Hello& hello = sessions_.at(route).hello;
+  const auto grant = grant_epoch(route, hello, progress);
+  if (!grant) {
+    drop_session(route, "it was refused");
+  } else if (grant->is_new) {
+    greetings_.push_back({route, hello.producer, progress, grant->epoch});
+  } else {
+    greet(route, grant->epoch, progress, now);
+  }
+}
+
+// One transaction for all whose welcome waits for it.
+void Core::store_epochs(TimePoint now) {
+  if (greetings_.empty()) {
+    return;
+  }
+  const auto greetings = std::exchange(greetings_, {});
+  std::vector<std::pair<ProducerId, Epoch>> epochs;
+  epochs.reserve(greetings.size());
+  for (const Greeting& greeting : greetings) {
+    epochs.emplace_back(greeting.producer, greeting.epoch);
+  }
+  const auto stored = journal_.set_epochs(epochs);
+  for (const Greeting& greeting : greetings) {
+    // The connection may have started over since, as somebody else.
+    const auto session = sessions_.find(greeting.route);
+    if (session == sessions_.end() || session->second.role != Role::producer ||
+        session->second.hello.producer != greeting.producer) {
+      continue;
+    }
+    if (stored) {
+      greet(greeting.route, greeting.epoch, greeting.progress, now);
+    } else {
+      refuse(greeting.route, RefusalCode::busy, {},
+             "the journal cannot be written: " + stored.error().what);
+      drop_session(greeting.route, "it was refused");
+    }
+  }
+  if (!stored) {
+    journal_failed(stored.error(), now);
+  }
+}
+
+void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
+                 TimePoint now) {
+  const Hello hello = sessions_.at(route).hello;
+  if (const Route* older = route_of(hello.producer); older != nullptr && *older != route) {
+    const Route old_route = *older;
+    if (sessions_.at(old_route).epoch < epoch) {
+      refuse(old_route, RefusalCode::fenced, {},
+             "a newer process with the name " + hello.producer.text + " has started");
+    }
+    drop_session(old_route, "it was replaced");
+  }
+  Session& session = sessions_.at(route);
+  session.epoch = epoch;
+  session.welcomed = true;
+  session.heard = now;
+  routes_[hello.producer] = route;
+  // What the producer was told by an earlier broker it does not send again.
+  window_.note_applied(hello.producer, hello.known);
+  if (progress && progress->known) {
+    window_.note_applied(hello.producer, progress->through);
+  }
+
+  Welcome welcome;
+  welcome.broker = options_.broker_id;
+  welcome.epoch = epoch;
+  welcome.through =
+      std::max(window_.stored_through(hello.producer), window_.applied_through(hello.producer));
+  welcome.through_is_sure = progress.has_value();
+  welcome.source = progress ? progress->source : std::string();
+  welcome.credit_bytes = fair_credit();
+  welcome.consumer_attached = window_.has_consumer();
+  send(route, std::move(welcome));
+  if (progress && progress->through > hello.known) {
+    send(route, Applied{progress->through, progress->dead_count, progress->dead});
+  }
+}
+
+// Promise 6. Those in use stay: connected, or with rows that wait.
+void Core::forget_names(TimePoint now) {
+  const std::uint64_t names = journal_.names();
+  const bool too_many = names > options_.max_names + kNamesAtOnce;
+  if (forgot_names_ && now - *forgot_names_ < (too_many ? kForgetWhenCrowded : kForgetNamesEvery)) {
+    return;
+  }
+  forgot_names_ = now;
+  const auto keep_ms =
+      static_cast<std::uint64_t>(std::chrono::milliseconds(options_.keep_names).count());
+  const std::uint64_t clock = options_.wall_clock_ms();
+  const std::uint64_t before = clock - std::min(clock, keep_ms);
+  std::uint64_t above = names - std::min<std::uint64_t>(names, options_.max_names);
+  const auto oldest = journal_.oldest_names(above + window_.producers() + kNamesAtOnce);
+  if (!oldest) {
+    journal_failed(oldest.error(), now);
+    return;
+  }
+  std::vector<ProducerId> forgotten;
+  for (const auto& [name, touched_ms] : *oldest) {
+    if (routes_.contains(name) || window_.knows(name)) {
+      continue;
+    }
+    if (touched_ms >= before && above == 0) {
+      break;
+    }
+    above -= std::min<std::uint64_t>(above, 1);
+    forgotten.push_back(name);
+  }
+  if (forgotten.empty()) {
+    return;
+  }
+  if (auto done = journal_.forget_names(forgotten); !done) {
+    journal_failed(done.error(), now);
+  }
+}
+
+}  // namespace turnstile::broker

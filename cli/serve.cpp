@@ -1,0 +1,161 @@
+#include "cli/serve.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "broker/command.h"
+#include "cli/banner.h"
+#include "cli/options.h"
+#include "cli/signals.h"
+#include "consumer/command.h"
+#include "link/zmq_dealer.h"
+
+namespace turnstile {
+namespace {
+
+constexpr const char* kInnerEndpoint = "inproc://consumer";
+
+struct ServeCommand {
+  BrokerFlags broker;
+  ConsumerFlags consumer;
+  LogOptions log;
+};
+
+// Readable once it was rung.
+class Bell {
+ public:
+  Bell() : fd_(::eventfd(0, EFD_CLOEXEC)) {
+    if (fd_ < 0) {
+      throw std::system_error(errno, std::generic_category(), "eventfd");
+    }
+  }
+  Bell(const Bell&) = delete;
+  Bell& operator=(const Bell&) = delete;
+  ~Bell() { ::close(fd_); }
+
+  void ring() const {
+    const std::uint64_t one = 1;
+    // Rung once or twice in its life, far from the counter's end.
+    [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof(one));
+  }
+  [[nodiscard]] int fd() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+// The consumer on a thread of its own, with its own connection to the target. It ends first, so
+// that what it applied last is still settled by the broker.
+class ConsumerThread {
+ public:
+  ConsumerThread(std::unique_ptr<ZmqDealer> link, const ConsumerFlags& flags,
+                 const StopSignal& stop)
+      : link_(std::move(link)), stop_(stop), thread_([this, flags] { run(flags); }) {}
+  ConsumerThread(const ConsumerThread&) = delete;
+  ConsumerThread& operator=(const ConsumerThread&) = delete;
+  ~ConsumerThread() { end(); }
+
+  // Readable when it has ended, asked to or not.
+  [[nodiscard]] int ended_fd() const { return ended_.fd(); }
+  // Asks it to end, waits until it has, and says how it went.
+  Result<void> end() {
+    unwanted_ = true;
+    if (thread_.joinable()) {
+      thread_.join();
+    }
+    return outcome_;
+  }
+
+ private:
+  void run(const ConsumerFlags& flags) {
+    try {
+      outcome_ = consume(flags);
+    } catch (const std::exception& problem) {
+      outcome_ = fail(Errc::io, std::string("the consumer failed: ") + problem.what());
+    }
+    ended_.ring();
+  }
+
+  Result<void> consume(const ConsumerFlags& flags) {
+    const auto unwanted = [this] { return unwanted_ || stop_.requested(); };
+    while (true) {
+      auto ran = consumer::Consumer(*link_, consumer_options(flags), unwanted).run();
+      if (ran || ran.error().code != Errc::fenced) {
+        return ran;
+      }
+      // This process was stopped for longer than its lease; now it stands by.
+      spdlog::warn("{}", ran.error().what);
+      link_->reconnect();
+    }
+  }
+
+  std::unique_ptr<ZmqDealer> link_;
+  const StopSignal& stop_;
+  std::atomic<bool> unwanted_ = false;
+  Bell ended_;
+  Result<void> outcome_;  // the thread's until it has ended
+  std::thread thread_;    // last: it uses the members above
+};
+
+int serve_both(const ServeCommand& command) {
+  set_up_logging(command.log);
+  const StopSignal stop;
+  auto options = broker_options(command.broker);
+  options.context = std::make_shared<zmq::context_t>(1);
+  options.inner_endpoint = kInnerEndpoint;
+  auto context = options.context;
+  auto broker = broker::Broker::start(std::move(options));
+  if (!broker) {
+    print_error(broker.error());
+    return exit_code_for(broker.error());
+  }
+  auto link = ZmqDealer::connect(kInnerEndpoint, context);
+  if (!link) {
+    print_error(link.error());
+    return exit_code_for(link.error());
+  }
+  const ConsumerFlags& consumer_flags = command.consumer;
+  log_banner("broker and consumer",
+             {{"listens on", (*broker)->endpoint()},
+              {"journal", (*broker)->journal().path().string()},
+              {"batches in the journal", std::to_string((*broker)->journal().batches())},
+              {"target", consumer_flags.db},
+              {"text log", consumer_flags.text.empty() ? "none" : consumer_flags.text}});
+  log_broker_notes(**broker);
+  ConsumerThread consumer(std::move(*link), consumer_flags, stop);
+  const auto served = (*broker)->run(consumer.ended_fd());
+  const auto consumed = consumer.end();
+  for (const Result<void>* ended : {&served, &consumed}) {
+    if (!*ended) {
+      print_error(ended->error());
+      return exit_code_for(ended->error());
+    }
+  }
+  spdlog::info("stopped; {} batches wait in the journal", (*broker)->journal().batches());
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace
+
+void add_serve_command(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<ServeCommand>();
+  CLI::App* serve = app.add_subcommand(
+      "serve", "Broker and consumer in one process: the everyday way on one machine");
+  add_broker_flags(*serve, command->broker);
+  add_consumer_flags(*serve, command->consumer);
+  add_log_options(*serve, command->log);
+  add_config_option(*serve);
+  serve->callback([command, &exit_code] { exit_code = serve_both(*command); });
+}
+
+}  // namespace turnstile

@@ -1,0 +1,11 @@
+// `turnstile serve`: broker and consumer in one process, the everyday way on one machine.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+namespace turnstile {
+
+// The command's exit code goes to `exit_code`, which must outlive the parse.
+void add_serve_command(CLI::App& app, int& exit_code);
+
+}  // namespace turnstile

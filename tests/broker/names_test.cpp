@@ -1,0 +1,169 @@
+// Names that outlive their processes: epochs in one transaction, and a bound on how many are kept.
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "tests/broker/core_fixture.h"
+
+namespace turnstile::broker {
+namespace {
+
+using namespace std::chrono_literals;
+
+class NamesTest : public CoreTest {
+ protected:
+  // A broker whose clock the test moves too.
+  void start_with(std::size_t max_names, std::size_t max_producers = 1000) {
+    core_.reset();
+    CoreOptions options;
+    options.broker_id = "b0";
+    options.max_names = max_names;
+    options.max_producers = max_producers;
+    options.max_sessions = 100'000;
+    options.wall_clock_ms = [this] { return clock_ms_; };
+    core_.emplace(std::move(options), *journal_, now_);
+    ASSERT_TRUE(core_->start());
+  }
+  Hello named(const std::string& name, std::uint64_t epoch = 0) {
+    return producer_hello(name, epoch, 0, true);
+  }
+  std::uint64_t epoch_of(const std::string& name) {
+    return journal_->epoch({name}).value_or(Epoch{}).value;
+  }
+
+  std::uint64_t clock_ms_ = kWallClock;
+};
+
+TEST_F(NamesTest, AllNamesOfATurnGetTheirEpochsInOneTransaction) {
+  start_with(1000);
+  const int before = vfs_.syncs();
+  for (int i = 0; i < 200; ++i) {
+    core_->receive("r" + std::to_string(i), named("n" + std::to_string(i)), now_);
+  }
+  turn();
+  for (int i = 0; i < 200; ++i) {
+    EXPECT_EQ(one<Welcome>("r" + std::to_string(i)).epoch, Epoch{kWallClock});
+  }
+  EXPECT_LE(vfs_.syncs() - before, 3) << "one transaction";
+}
+
+TEST_F(NamesTest, TwoProcessesOfOneNameInOneTurnGetTwoEpochsAndTheFirstIsFenced) {
+  core_->receive("old", named("n"), now_);
+  core_->receive("new", named("n"), now_);
+  turn();
+  EXPECT_LT(one<Welcome>("old").epoch, one<Welcome>("new").epoch);
+  EXPECT_EQ(one<Refusal>("old").code, RefusalCode::fenced);
+  EXPECT_TRUE(none<Refusal>("new"));
+  EXPECT_EQ(epoch_of("n"), kWallClock + 1);
+}
+
+TEST_F(NamesTest, AConnectionThatBecomesAnotherNameBeforeItsEpochIsStoredGetsThatOnesWelcome) {
+  core_->receive("r", named("a"), now_);
+  core_->receive("r", named("b"), now_);
+  turn();
+  EXPECT_EQ(take<Welcome>("r").size(), 1U);
+  say("r", batch_of("b", 1, 1, 100, kWallClock));
+  EXPECT_TRUE(none<Refusal>("r"));
+}
+
+TEST_F(NamesTest, NoWelcomeBeforeItsEpochIsInTheJournal) {
+  vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::any, 1, SQLITE_IOERR_FSYNC, 1);
+  say("r", named("n"));
+  EXPECT_TRUE(none<Welcome>("r"));
+  EXPECT_EQ(one<Refusal>("r").code, RefusalCode::busy);
+  turn(1s);
+  say("r", named("n"));
+  EXPECT_EQ(one<Welcome>("r").epoch, Epoch{kWallClock});
+}
+
+TEST_F(NamesTest, AnEpochThatNoBrokerCanHaveGivenIsRefused) {
+  say("r", named("n", limits::kEpoch));
+  EXPECT_EQ(one<Refusal>("r").code, RefusalCode::malformed);
+  say("r", named("n"));
+  EXPECT_EQ(one<Welcome>("r").epoch, Epoch{kWallClock});
+}
+
+TEST_F(NamesTest, NamesAboveTheBoundAreForgottenTheOldestFirstAndThoseInUseAreKept) {
+  start_with(100);
+  say("in use", named("in-use"));
+  say("gone", named("has-rows"));
+  say("gone", batch_of("has-rows", 1, 1, 100, kWallClock));
+  say("gone", Bye{});
+  for (int i = 0; i < 3'000; ++i) {
+    core_->receive("r", named("n" + std::to_string(i)), now_);
+    if (i % 50 == 0) {
+      turn(200ms);
+      say("in use", Heartbeat{});
+    }
+  }
+  turn(200ms);
+  EXPECT_LE(journal_->names(), 100U + 1'100U);
+  EXPECT_EQ(epoch_of("in-use"), kWallClock);
+  EXPECT_EQ(epoch_of("has-rows"), kWallClock);
+  EXPECT_EQ(epoch_of("n0"), 0U);
+  EXPECT_EQ(epoch_of("n2999"), kWallClock);
+}
+
+TEST_F(NamesTest, ANameThatNobodyUsedForLongIsForgottenAndItsNextProcessGetsAGreaterEpoch) {
+  start_with(100);
+  say("r", named("n"));
+  const Epoch first = one<Welcome>("r").epoch;
+  say("r", Bye{});
+  // The journal notes the time by the system's own clock.
+  clock_ms_ = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(
+          (std::chrono::system_clock::now() + std::chrono::hours(24 * 31)).time_since_epoch())
+          .count());
+  turn(61s);
+  EXPECT_EQ(epoch_of("n"), 0U);
+  EXPECT_EQ(journal_->names(), 0U);
+  say("r", named("n"));
+  EXPECT_GT(one<Welcome>("r").epoch, first);
+}
+
+TEST_F(NamesTest, ProducersBeyondTheBoundOnThoseWhoseRowsWaitAreToldToComeBack) {
+  start_with(100, 10);
+  for (int i = 0; i < 10; ++i) {
+    const std::string id = "p" + std::to_string(i);
+    join_producer(id, id);
+    say(id, batch_of(id, 1, 1));
+    say(id, Bye{});
+  }
+  say("r", producer_hello("p10"));
+  EXPECT_EQ(one<Refusal>("r").code, RefusalCode::busy);
+  join_producer("r", "p3");  // its rows wait: it may come back
+}
+
+TEST_F(NamesTest, StatusReportsToOneSessionAreBounded) {
+  say("t", Hello{});
+  for (int i = 0; i < 100; ++i) {
+    core_->receive("t", AskStatus{static_cast<std::uint64_t>(i)}, now_);
+  }
+  turn();
+  EXPECT_EQ(take<Status>("t").size(), 4U);
+  const auto refusals = take<Refusal>("t");
+  ASSERT_EQ(refusals.size(), 96U);
+  EXPECT_EQ(refusals.front().code, RefusalCode::not_now);
+  turn(100ms);
+  say("t", AskStatus{7});
+  EXPECT_EQ(one<Status>("t").request, 7U);
+}
+
+class JournalNames : public CoreTest {};
+
+TEST_F(JournalNames, AreListedOldestFirstAndForgotten) {
+  ASSERT_TRUE(journal_->set_epochs({{{"a"}, {1}}, {{"b"}, {2}}, {{"a"}, {3}}}));
+  EXPECT_EQ(journal_->epoch({"a"}), Epoch{3});
+  const auto names = journal_->oldest_names(10);
+  ASSERT_TRUE(names);
+  ASSERT_EQ(names->size(), 2U);
+  EXPECT_LE(names->at(0).second, names->at(1).second);
+  ASSERT_TRUE(journal_->forget_names({{"a"}, {"unknown"}}));
+  EXPECT_EQ(journal_->names(), 1U);
+  EXPECT_EQ(journal_->epoch({"a"}), Epoch{});
+  EXPECT_EQ(journal_->epoch({"b"}), Epoch{2});
+}
+
+}  // namespace
+}  // namespace turnstile::broker
