@@ -1,0 +1,216 @@
+// Clients that lie, flood or never read, against a real broker with a real consumer behind it: the
+// broker lives, its memory stays within its bound, and honest rows arrive, once, without long
+// delays.
+#include <algorithm>
+#include <iostream>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "tests/campaigns/hostile_client.h"
+#include "tests/e2e/harness.h"
+
+namespace turnstile::campaign {
+namespace {
+
+using namespace std::chrono_literals;
+using e2e::kMiB;
+using e2e::Process;
+using e2e::System;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kPatienceOfHonest = 60s;
+// The broker's own bound (broker.cpp): twice --memory, 96 MiB, and half a MiB for each session.
+// What comes in within a tenth of a second, before it looks and until connections are gone, is the
+// machine's to bound; it is counted for the attack that does nothing else.
+constexpr std::uint64_t kBound = 2 * 8 * kMiB + 96 * kMiB + 20 * kMiB / 2;
+constexpr std::uint64_t kInATenthOfASecond = 400 * kMiB;
+
+struct Served {
+  System system;
+  Process broker = system.broker({"--memory", "8MiB"});
+  Process consumer = system.consumer();
+
+  Served() {
+    EXPECT_TRUE(system.wait_for_status([](const auto& s) {
+      return s["consumer"]["attached"] == true;
+    })) << broker.err()
+        << consumer.err();
+  }
+
+  void expect_honest_rows_once(const HonestProducer& honest, std::uint64_t first_id) {
+    const auto where = " FROM nutrients WHERE id BETWEEN " + std::to_string(first_id) + " AND " +
+                       std::to_string(first_id + 999'999);
+    const auto rows = static_cast<std::int64_t>(honest.rows());
+    EXPECT_EQ(system.query("SELECT count(*)" + where), rows);
+    EXPECT_EQ(system.query("SELECT count(DISTINCT id)" + where), rows);
+    EXPECT_EQ(
+        system.query("SELECT count(*) FROM (SELECT id - lag(id) OVER (ORDER BY rowid) AS step" +
+                     where + ") WHERE step <> 1"),
+        0);
+    EXPECT_EQ(system.rows("PRAGMA integrity_check")[0][0], "ok");
+  }
+};
+
+// How much of each, in a short run.
+std::uint64_t amount(Attack attack) {
+  switch (attack) {
+    case Attack::endless_message:
+      return 6'000;  // 3 GB
+    case Attack::huge_frames:
+      return 200;
+    case Attack::many_connections:
+      return 1'000;
+    case Attack::wrong_counts:
+      return 2'000;
+    case Attack::many_ids:
+      return 5'000;
+    case Attack::many_names:
+      return 30'000;
+    case Attack::sequence_jumps:
+    case Attack::others_batches:
+    case Attack::false_consumer:
+    case Attack::never_reads:
+    case Attack::never_reads_answers:
+    case Attack::garbage:
+      break;
+  }
+  return 20'000;
+}
+
+class Hostile : public ::testing::TestWithParam<int> {
+ protected:
+  Attack attack() const { return static_cast<Attack>(GetParam()); }
+};
+
+TEST_P(Hostile, TheBrokerLivesWithinItsBoundAndHonestRowsArriveOnce) {
+  const std::uint64_t seed = e2e::test_seed();
+  const auto rounds = static_cast<std::uint64_t>(e2e::test_rounds(1));
+  Served served;
+  HonestProducer honest(served.system.endpoint, seed);
+  const auto begun = Clock::now();
+  std::uint64_t sent = 0;
+  std::uint64_t bytes = 0;
+  {
+    std::vector<std::unique_ptr<Attacker>> attackers;
+    for (std::uint64_t i = 0; i < 2; ++i) {
+      attackers.push_back(std::make_unique<Attacker>(attack(), served.system.endpoint, ~seed + i,
+                                                     rounds * amount(attack()) / 2));
+    }
+    // An honest row at a time, until the attack is over.
+    bool over = false;
+    while (!over && !HasFailure()) {
+      EXPECT_TRUE(honest.send(1, kPatienceOfHonest)) << served.broker.err();
+      over = std::all_of(attackers.begin(), attackers.end(),
+                         [](const auto& attacker) { return attacker->wait(0ms); });
+      EXPECT_LT(Clock::now() - begun, 120s * rounds) << "the attack does not end";
+    }
+    for (const auto& attacker : attackers) {
+      sent += attacker->sent();
+      bytes += attacker->bytes();
+    }
+  }
+  EXPECT_TRUE(honest.send(100, kPatienceOfHonest)) << served.broker.err();
+  ASSERT_TRUE(served.broker.running()) << served.broker.err();
+  EXPECT_TRUE(served.consumer.running()) << served.consumer.err();
+  const auto peak = served.broker.peak_resident_kib() * 1024;
+  const auto bound =
+      kBound + (attack() == Attack::endless_message || attack() == Attack::huge_frames
+                    ? kInATenthOfASecond
+                    : 0);
+  fmt::print(
+      "{:<20} {:>8} messages, {:>5} MiB in {:>5.1f} s: broker {:>4} MiB at most (bound {})\n",
+      name_of(attack()), sent, bytes / kMiB,
+      std::chrono::duration<double>(Clock::now() - begun).count(), peak / kMiB, bound / kMiB);
+  if (!e2e::kSanitized) {
+    EXPECT_LE(peak, bound);
+  }
+  EXPECT_GE(honest.rows(), 101U);
+  served.expect_honest_rows_once(honest, (seed % 1000 + 1) * 1'000'000);
+}
+
+std::string name_of_test(const ::testing::TestParamInfo<int>& info) {
+  return name_of(static_cast<Attack>(info.param));
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, Hostile, ::testing::Range(0, static_cast<int>(kAttacks)),
+                         name_of_test);
+
+double median(std::vector<double> values) {
+  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
+                   values.end());
+  return values[values.size() / 2];
+}
+
+// Honest latencies, and rows a second, for so many batches.
+struct Pace {
+  std::vector<double> latencies_ms;
+  std::vector<double> rows_a_second;
+
+  void measure(HonestProducer& honest) {
+    constexpr int kSingle = 25;
+    constexpr int kLarge = 5;
+    constexpr std::uint32_t kRows = 1'000;
+    for (int i = 0; i < kSingle; ++i) {
+      const auto took = honest.send(1, kPatienceOfHonest);
+      ASSERT_TRUE(took);
+      latencies_ms.push_back(static_cast<double>(took->count()) / 1000);
+    }
+    for (int i = 0; i < kLarge; ++i) {
+      const auto took = honest.send(kRows, kPatienceOfHonest);
+      ASSERT_TRUE(took);
+      rows_a_second.push_back(kRows * 1e6 / static_cast<double>(took->count()));
+    }
+  }
+};
+
+// The same attack goes alternately to this broker and to another one on the same machine, so that
+// what is compared is not the processor time that an attack takes from everybody. Medians of
+// rounds that alternate; twice as slow is what is promised, the rest is for a machine with other
+// work.
+class Delay : public Hostile {};
+
+TEST_P(Delay, HonestRowsAreDelayedByNoMoreThanTwice) {
+  const std::uint64_t seed = e2e::test_seed();
+  const int rounds = e2e::test_rounds(1) + 3;
+  constexpr std::uint64_t kNoEnd = std::uint64_t{1} << 62;
+  Served served;
+  Served other;
+  HonestProducer honest(served.system.endpoint, seed);
+  Pace quiet;
+  Pace beside;
+  Pace attacked;
+  std::uint64_t sent = 0;
+  quiet.measure(honest);
+  for (int round = 0; round < rounds && !HasFatalFailure(); ++round) {
+    {
+      const Attacker attacker(attack(), other.system.endpoint, ~seed, kNoEnd);
+      beside.measure(honest);
+    }
+    {
+      const Attacker attacker(attack(), served.system.endpoint, ~seed, kNoEnd);
+      attacked.measure(honest);
+      sent += attacker.sent();
+    }
+  }
+  ASSERT_FALSE(HasFatalFailure());
+  const double latency = median(attacked.latencies_ms) / median(beside.latencies_ms);
+  const double speed = median(beside.rows_a_second) / median(attacked.rows_a_second);
+  fmt::print(
+      "{:<20} {:>8} messages; one row: {:.1f} ms in quiet, {:.1f} beside, {:.1f} attacked = "
+      "{:.2f}; "
+      "1,000 rows: {:.0f}, {:.0f}, {:.0f} rows/s = {:.2f}\n",
+      name_of(attack()), sent, median(quiet.latencies_ms), median(beside.latencies_ms),
+      median(attacked.latencies_ms), latency, median(quiet.rows_a_second),
+      median(beside.rows_a_second), median(attacked.rows_a_second), speed);
+  EXPECT_GT(sent, 0U);
+  EXPECT_LE(latency, 2.0);
+  EXPECT_LE(speed, 2.0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Each, Delay, ::testing::Range(0, static_cast<int>(kAttacks)),
+                         name_of_test);
+
+}  // namespace
+}  // namespace turnstile::campaign
