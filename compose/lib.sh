@@ -126,6 +126,20 @@ need_program() {
   fi
 }
 
+# Sets `bench` to a program of bench/, and `turnstile`. A program that was built elsewhere has it
+# beside itself.
+need_bench() { # need_bench NAME
+  if [[ -n ${TURNSTILE_PROGRAM:-} ]]; then
+    need_program
+    bench=$(dirname -- "$turnstile")/../bench/$1
+  else
+    "$project/compose/setup"
+    run_stoppable "$project/compose/build" --bench || exit
+    bench=$project/build/release/bench/$1
+  fi
+  [[ -x $bench ]] || die "$kUnreachable" "'$bench' is missing: compose/setup --bench, and again"
+}
+
 # --- work folder --------------------------------------------------------------------------------
 
 open_run_folder() { # open_run_folder DIR: makes it where it is missing, and sets `run`
