@@ -1,0 +1,192 @@
+// bench_driver: measures the lines of the table, prints it, writes it as JSON and as a picture.
+// bench/run builds and calls it.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "bench/jetstream.h"
+#include "bench/lines.h"
+#include "bench/report.h"
+#include "cli/disk.h"
+#include "cli/system_info.h"
+
+namespace turnstile::bench {
+namespace {
+
+constexpr int kRounds = 5;
+constexpr int kQuickRounds = 2;
+constexpr int kLines = 13;
+constexpr Counts kQuick{.rows = 100'000,
+                        .big_rows = 1'000'000,
+                        .waiting_rows = 6'400,
+                        .one_rows = 500,
+                        .idle_time = std::chrono::seconds(5)};
+
+struct Flags {
+  bool quick = false;
+  int rounds = 0;  // 0: as many as --quick or its absence says
+  std::uint64_t rows = 0;
+  std::vector<int> lines;
+  std::string json;
+  std::string picture;
+  std::string folder = ".";
+  std::string program;
+  std::string sample;
+};
+
+// Removed with everything in it.
+class WorkFolder {
+ public:
+  explicit WorkFolder(const std::filesystem::path& parent) {
+    std::string path = (std::filesystem::absolute(parent) / "bench.XXXXXX").string();
+    if (::mkdtemp(path.data()) == nullptr) {
+      throw Failure("cannot make a folder like " + path);
+    }
+    path_ = path;
+  }
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+  ~WorkFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+std::string machine_of(const std::filesystem::path& folder) {
+  const Machine machine = look_at_machine();
+  std::string text =
+      fmt::format("{} CPUs ({}), {}, {}, {}", machine.cpus, machine.cpu_model,
+                  format_bytes(machine.memory_bytes), machine.system, machine.distribution);
+  const auto disk = look_at_disk(folder);
+  const auto sync = measure_sync(folder);
+  if (disk && sync) {
+    text += fmt::format("; {}, a sync of 4 KiB takes {} µs appended, {} µs overwritten",
+                        disk->file_system.name, sync->appended.count(), sync->overwritten.count());
+  }
+  return text;
+}
+
+std::string all_versions() {
+  std::string text;
+  for (const auto& [name, value] : versions()) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name, value);
+  }
+  if (jetstream_problem().empty()) {
+    text += ", " + jetstream_version();
+  }
+  return text;
+}
+
+std::string work_of(const Flags& flags, const Counts& counts, int rounds) {
+  return fmt::format(
+      "{}{} rows a time (line 7: {}, line 8: {}, line 11: {}), {} round{}; all with "
+      "synchronous=FULL, rows checked each time",
+      flags.quick ? "QUICK, so only a hint: " : "", counts.rows, counts.waiting_rows,
+      counts.one_rows, counts.big_rows, rounds, rounds == 1 ? "" : "s");
+}
+
+void write_file(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  if (!file.flush()) {
+    throw Failure("cannot write " + path);
+  }
+}
+
+int measure(const Flags& flags) {
+  heed_interrupts();
+  Counts counts = flags.quick ? kQuick : Counts{};
+  if (flags.rows > 0) {
+    counts.rows = flags.rows;
+    counts.big_rows = 10 * flags.rows;
+  }
+  const int usual_rounds = flags.quick ? kQuickRounds : kRounds;
+  const int rounds = flags.rounds > 0 ? flags.rounds : usual_rounds;
+  std::set<int> lines(flags.lines.begin(), flags.lines.end());
+  for (int line = 1; flags.lines.empty() && line <= kLines; ++line) {
+    lines.insert(line);
+  }
+  const WorkFolder folder(flags.folder);
+  const Circumstances with{.machine = machine_of(folder.path()),
+                           .versions = all_versions(),
+                           .work = work_of(flags, counts, rounds)};
+  Figures figures(lines);
+  Lines to_measure({.program = std::filesystem::absolute(flags.program),
+                    .sample = flags.sample,
+                    .folder = folder.path(),
+                    .counts = counts},
+                   lines, figures);
+  const bool terminal = ::isatty(STDERR_FILENO) == 1;
+  for (int round = 1; round <= rounds; ++round) {
+    to_measure.run(round, [&](const std::string& what) {
+      if (terminal) {
+        fmt::print(stderr, "\r\033[Kround {} of {}: {} ", round, rounds, what);
+      }
+    });
+  }
+  if (terminal) {
+    fmt::print(stderr, "\r\033[K");
+  }
+  fmt::print("{}", as_table(figures.all(), with));
+  if (!flags.json.empty()) {
+    write_file(flags.json, as_json(figures.all()).dump(2) + "\n");
+  }
+  if (!flags.picture.empty()) {
+    write_file(flags.picture, as_picture(figures.all(), with));
+    fmt::print("\npicture: {}\n", flags.picture);
+  }
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace turnstile::bench
+
+int main(int argc, char** argv) {
+  using namespace turnstile::bench;
+  Flags flags;
+  CLI::App app("Measures turnstile against what people use today. README.md says how.",
+               "bench/run");
+  app.add_flag("--quick", flags.quick, "Fewer rows and rounds: a hint in about a minute");
+  app.add_option("--rounds", flags.rounds, "How often each comparison is made")
+      ->check(CLI::Range(1, 999));
+  app.add_option("--rows", flags.rows,
+                 "Rows of lines 1 to 6, 9 and 10; line 11 has ten times as many")
+      ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}));
+  app.add_option("--lines", flags.lines, "Only these, such as 1,3,7")
+      ->delimiter(',')
+      ->check(CLI::Range(1, kLines));
+  app.add_option("--json", flags.json, "Write the figures there, for a program to read");
+  app.add_option("--picture", flags.picture, "Write an SVG there");
+  app.add_option("--dir", flags.folder, "Where files lie meanwhile: the disk that is measured")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--program", flags.program, "turnstile")->required()->check(CLI::ExistingFile);
+  app.add_option("--sample", flags.sample, "A CSV of nutrients")
+      ->required()
+      ->check(CLI::ExistingFile);
+  try {
+    app.parse(argc, argv);
+    return measure(flags);
+  } catch (const CLI::ParseError& problem) {
+    constexpr int kUsage = 2;
+    return app.exit(problem) == 0 ? EXIT_SUCCESS : kUsage;
+  } catch (const Interrupted&) {
+    constexpr int kInterrupted = 130;
+    return kInterrupted;
+  } catch (const std::exception& problem) {
+    fmt::print(stderr, "\nbench/run: {}\n", problem.what());
+    return EXIT_FAILURE;
+  }
+}

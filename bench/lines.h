@@ -1,0 +1,93 @@
+// The lines of the table: how each is measured. A figure counts only when all rows were there and
+// right. README.md says why each comparison is fair.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "bench/claims.h"
+#include "bench/rows.h"
+
+namespace turnstile::bench {
+
+struct Counts {
+  std::uint64_t rows = 1'000'000;
+  std::uint64_t big_rows = 10'000'000;  // line 11
+  std::uint64_t waiting_rows = 20'000;  // line 7, of all processes
+  std::uint64_t one_rows = 5'000;       // line 8
+  std::size_t writers = 64;
+  std::size_t idle_producers = 100;
+  std::chrono::seconds idle_time{30};
+};
+
+struct Setting {
+  std::filesystem::path program;  // turnstile
+  std::filesystem::path sample;   // a CSV of nutrients
+  std::filesystem::path folder;   // where files lie meanwhile
+  Counts counts;
+};
+
+class Lines {
+ public:
+  // Makes the files that the lines read.
+  Lines(Setting setting, const std::set<int>& lines, Figures& figures);
+
+  // Measures everything once; who is first changes from round to round (from 1). `tell` is called
+  // with what begins.
+  void run(int round, const std::function<void(const std::string& what)>& tell);
+
+ private:
+  struct Stored {
+    double store_seconds;
+    double drain_seconds;
+    double peak_mib;
+  };
+  struct Input {
+    std::filesystem::path csv;
+    Fingerprint fingerprint;
+  };
+  enum class Way { apart, serve, direct, jetstream };
+
+  Input make_input(const std::string& name, std::uint64_t first, std::uint64_t rows);
+  [[nodiscard]] bool wanted(int line) const { return lines_.contains(line); }
+  [[nodiscard]] double rate(double seconds) const;
+
+  // What is measured: each in a fresh folder, from nothing. Seconds.
+  double through_turnstile(bool with_text);
+  double through_import();
+  double through_limit();
+  double four_producers();
+  double append_for_each();
+  double through_jetstream(bool one_row_a_message);
+  Stored store_and_drain(const Input& input);
+  double median_wait(Way way);
+
+  void compare_with_import(int round);
+  void compare_with_limit(int round);
+  void compare_four(int round);
+  void compare_each(int round);
+  void compare_with_jetstream(int round);
+  void compare_waiting(int round);
+  void compare_one(int round);
+  void compare_backlog(int round);
+  void compare_big_backlog(int round);
+  void measure_idle();
+  void measure_start();
+
+  Setting setting_;
+  std::set<int> lines_;
+  Figures& figures_;
+  Sample sample_;
+  bool has_serve_;
+  std::string jetstream_problem_;
+  Input all_;
+  Input big_;
+  Input one_;
+  std::vector<Input> quarters_;
+};
+
+}  // namespace turnstile::bench

@@ -1,0 +1,149 @@
+#include "bench/system.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace turnstile::bench {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::filesystem::path make_socket_folder() {
+  std::string path = (std::filesystem::temp_directory_path() / "turnstile-bench.XXXXXX").string();
+  if (::mkdtemp(path.data()) == nullptr) {
+    throw Failure("cannot make a folder like " + path);
+  }
+  return path;
+}
+
+}  // namespace
+
+std::filesystem::path fresh_folder(const std::filesystem::path& parent, const std::string& name) {
+  auto folder = parent / name;
+  std::filesystem::remove_all(folder);
+  std::filesystem::create_directories(folder);
+  ::sync();
+  return folder;
+}
+
+System::System(std::filesystem::path program, std::filesystem::path folder, Text text)
+    : program_(std::move(program)),
+      folder_(std::move(folder)),
+      socket_folder_(make_socket_folder()),
+      endpoint_("ipc://" + (socket_folder_ / "broker.sock").string()),
+      has_text_(text == Text::yes) {}
+
+System::~System() {
+  running_.clear();
+  std::error_code ignored;
+  std::filesystem::remove_all(socket_folder_, ignored);
+}
+
+std::vector<std::string> System::broker_flags() const {
+  return {"--journal-file", folder_ / "journal.db"};
+}
+
+std::vector<std::string> System::consumer_flags() const {
+  std::vector<std::string> flags{"--db", db()};
+  if (has_text_) {
+    flags.insert(flags.end(), {"--text", text()});
+  }
+  return flags;
+}
+
+void System::launch(const std::string& command, const std::vector<std::string>& flags) {
+  std::vector<std::string> arguments{program_, command, "--broker", endpoint_, "--quiet"};
+  arguments.insert(arguments.end(), flags.begin(), flags.end());
+  running_.push_back(Process::start(arguments, folder_ / command));
+}
+
+void System::start_broker() {
+  launch("broker", broker_flags());
+}
+
+void System::start_consumer() {
+  launch("consumer", consumer_flags());
+}
+
+void System::start_serve() {
+  auto flags = broker_flags();
+  const auto more = consumer_flags();
+  flags.insert(flags.end(), more.begin(), more.end());
+  launch("serve", flags);
+}
+
+void System::wait_for_consumer() {
+  wait_until("the consumer was attached", milliseconds(20), [this] {
+    auto status =
+        Process::start({program_, "status", "--broker", endpoint_, "--timeout", "5s", "--json"},
+                       folder_ / "status");
+    status.finish();
+    const auto report = nlohmann::json::parse(status.output(), nullptr, false);
+    return report.is_object() && report.contains("consumer") &&
+           report["consumer"].value("attached", false);
+  });
+}
+
+void System::start() {
+  start_broker();
+  start_consumer();
+  wait_for_consumer();
+}
+
+Process System::produce(const std::filesystem::path& csv, const std::vector<std::string>& more,
+                        const std::string& name) {
+  std::vector<std::string> arguments{program_,    "produce",  "csv",     csv,       "--table",
+                                     "nutrients", "--broker", endpoint_, "--quiet", "--json"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return Process::start(arguments, folder_ / name);
+}
+
+void System::stop() {
+  while (!running_.empty()) {
+    running_.back().stop();
+    running_.pop_back();
+  }
+}
+
+double System::cpu_seconds() const {
+  double sum = 0;
+  for (const auto& process : running_) {
+    sum += process.cpu_seconds();
+  }
+  return sum;
+}
+
+double System::written_bytes() const {
+  double sum = 0;
+  for (const auto& process : running_) {
+    sum += process.written_bytes();
+  }
+  return sum;
+}
+
+double System::peak_mib() const {
+  double most = 0;
+  for (const auto& process : running_) {
+    most = std::max(most, process.peak_mib());
+  }
+  return most;
+}
+
+bool has_serve(const std::filesystem::path& program, const std::filesystem::path& folder) {
+  auto help = Process::start({program, "serve", "--help"}, folder / "serve-help");
+  try {
+    help.finish();
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Failure&) {
+    return false;
+  }
+  return true;
+}
+
+}  // namespace turnstile::bench
