@@ -1,0 +1,156 @@
+#include "lab/found.h"
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <utility>
+
+#include "store/sqlite.h"
+
+namespace turnstile::lab {
+namespace {
+
+std::vector<std::string> split_lines(std::string_view text) {
+  std::vector<std::string> lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    lines.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return lines;
+}
+
+Result<Table> read_table(sqlite::Connection& connection, const TablePlan& plan) {
+  auto columns = connection.prepare("SELECT name FROM pragma_table_info(" +
+                                    sqlite::quoted(plan.name) + ") ORDER BY cid");
+  auto rows = connection.prepare("SELECT * FROM " + sqlite::quoted(plan.name) + " ORDER BY rowid");
+  if (!columns || !rows) {
+    return tl::make_unexpected((!columns ? columns : rows).error());
+  }
+  Table table;
+  int code = columns->step();
+  for (; code == SQLITE_ROW; code = columns->step()) {
+    table.columns.emplace_back(columns->text(0));
+  }
+  for (code = rows->step(); code == SQLITE_ROW; code = rows->step()) {
+    std::vector<std::string> row;
+    for (int i = 0; i < rows->columns(); ++i) {
+      row.emplace_back(rows->text(i));
+    }
+    table.rows.push_back(std::move(row));
+  }
+  if (code != SQLITE_DONE) {
+    return tl::make_unexpected(connection.error(code, "reading " + plan.name));
+  }
+  return table;
+}
+
+Result<sqlite::Connection> open_database(const std::filesystem::path& path) {
+  constexpr int kPatienceMs = 5000;
+  return sqlite::Connection::open(path, sqlite::Access::read_write)
+      .map([](sqlite::Connection connection) {
+        sqlite3_busy_timeout(connection.handle(), kPatienceMs);
+        return connection;
+      });
+}
+
+}  // namespace
+
+Result<std::vector<Table>> read_tables(const std::filesystem::path& database,
+                                       const std::vector<TablePlan>& tables) {
+  auto connection = open_database(database);
+  if (!connection) {
+    return tl::make_unexpected(connection.error());
+  }
+  std::vector<Table> all;
+  for (const TablePlan& plan : tables) {
+    auto table = read_table(*connection, plan);
+    if (!table) {
+      return tl::make_unexpected(table.error());
+    }
+    all.push_back(std::move(*table));
+  }
+  return all;
+}
+
+Result<Facts> find_facts(const std::filesystem::path& folder, const Plan& plan) {
+  const auto database = folder / kDatabase;
+  auto tables = read_tables(database, plan.tables);
+  if (!tables) {
+    return tl::make_unexpected(tables.error());
+  }
+  Facts facts;
+  std::vector<std::string> lines;
+  for (std::size_t i = 0; i < tables->size(); ++i) {
+    const TablePlan& table = plan.tables[i];
+    const auto& columns = (*tables)[i].columns;
+    const auto name = static_cast<std::size_t>(
+        std::find(columns.begin(), columns.end(), table.name_column) - columns.begin());
+    for (const auto& row : (*tables)[i].rows) {
+      facts.rows.push_back({table.name, name < row.size() ? row[name] : ""});
+      if (table.name == nutrients_table().name) {
+        lines.push_back(nutrient_line(row));
+      }
+    }
+  }
+  if (plan.run.has_text) {
+    facts.text = compare_text(read_file(folder / kTextLog), lines);
+  }
+  auto integrity = open_database(database).and_then([](sqlite::Connection connection) {
+    return connection.query_text("PRAGMA integrity_check");
+  });
+  facts.integrity = integrity ? *integrity : integrity.error().what;
+  return facts;
+}
+
+TextFacts compare_text(std::string_view text, const std::vector<std::string>& expected) {
+  std::map<std::string, std::size_t> due;
+  for (const auto& line : expected) {
+    ++due[line];
+  }
+  TextFacts facts;
+  for (const auto& line : split_lines(text)) {
+    ++facts.lines;
+    const auto found = due.find(line);
+    if (found != due.end() && found->second > 0) {
+      --found->second;
+      ++facts.intact;
+    } else {
+      ++facts.torn;
+    }
+  }
+  facts.missing = expected.size() - facts.intact;
+  return facts;
+}
+
+std::vector<std::string> last_lines(const std::filesystem::path& path, std::size_t lines) {
+  constexpr std::streamoff kBytes = 64 * 1024;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) {
+    return {};
+  }
+  const std::streamoff size = file.tellg();
+  const std::streamoff from = std::max<std::streamoff>(0, size - kBytes);
+  std::string text(static_cast<std::size_t>(size - from), '\0');
+  file.seekg(from);
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  auto all = split_lines(text);
+  if (from > 0 && !all.empty()) {
+    all.erase(all.begin());  // cut in its middle
+  }
+  if (all.size() > lines) {
+    all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(lines));
+  }
+  return all;
+}
+
+std::string read_file(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+}  // namespace turnstile::lab

@@ -1,0 +1,68 @@
+#include "lab/output.h"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#include "cli/options.h"
+#include "lab/json.h"
+
+namespace turnstile::lab {
+
+TextStyle style_of(std::FILE* out) {
+  constexpr std::size_t kNarrowest = 60;
+  constexpr std::size_t kWidest = 160;
+  TextStyle style;
+  const int fd = ::fileno(out);
+  if (::isatty(fd) != 1) {
+    return style;
+  }
+  const char* no_color = std::getenv("NO_COLOR");
+  style.colours = no_color == nullptr || *no_color == '\0';
+  winsize size{};
+  if (::ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
+    style.columns = std::clamp<std::size_t>(size.ws_col, kNarrowest, kWidest);
+  }
+  return style;
+}
+
+Result<void> save(const std::string& path, const std::string& content, bool append) {
+  std::ofstream out(path, std::ios::binary | (append ? std::ios::app : std::ios::trunc));
+  out << content;
+  if (!out.flush()) {
+    return fail(Errc::unreachable, "cannot write " + path, "name a file that can be written");
+  }
+  return {};
+}
+
+std::string json_text(const std::vector<std::vector<Outcome>>& scenarios) {
+  Json runs = Json::array();
+  std::uint64_t number = 0;
+  for (const auto& outcomes : scenarios) {
+    for (const Outcome& outcome : outcomes) {
+      Json run = json_of_end(outcome, ++number);
+      run["settings"] = json_of(outcome.recording.run.settings);
+      run["wall"] = outcome.recording.run.wall;
+      runs.push_back(std::move(run));
+    }
+  }
+  return dump({{"runs", std::move(runs)}}) + '\n';
+}
+
+int exit_code_of(const std::vector<std::vector<Outcome>>& scenarios) {
+  for (const auto& outcomes : scenarios) {
+    for (const Outcome& outcome : outcomes) {
+      const bool lost_in_queue = outcome.recording.run.mode == Mode::queued &&
+                                 outcome.numbers.lost > 0 && !outcome.recording.stopped;
+      if (lost_in_queue || !outcome.disagreements.empty()) {
+        return static_cast<int>(ExitCode::refused);
+      }
+    }
+  }
+  return static_cast<int>(ExitCode::done);
+}
+
+}  // namespace turnstile::lab

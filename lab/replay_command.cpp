@@ -1,0 +1,80 @@
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "cli/options.h"
+#include "lab/command.h"
+#include "lab/output.h"
+#include "lab/recording.h"
+#include "lab/report.h"
+
+namespace turnstile::lab {
+namespace {
+
+struct ReplayFlags {
+  std::string file;
+  bool json = false;
+  std::string report;
+};
+
+// Runs of one scenario that follow each other stand together.
+std::vector<std::vector<Outcome>> together(std::vector<Recording> recordings) {
+  std::vector<std::vector<Outcome>> scenarios;
+  for (Recording& recording : recordings) {
+    const bool is_new = scenarios.empty() ||
+                        scenarios.back().front().recording.run.scenario != recording.run.scenario;
+    if (is_new) {
+      scenarios.emplace_back();
+    }
+    scenarios.back().push_back(evaluate(std::move(recording)));
+  }
+  return scenarios;
+}
+
+Result<int> replay(const ReplayFlags& flags) {
+  auto recordings = read_recordings(flags.file);
+  if (!recordings) {
+    return tl::make_unexpected(recordings.error());
+  }
+  const auto scenarios = together(std::move(*recordings));
+  if (flags.json) {
+    fmt::print("{}", json_text(scenarios));
+  } else {
+    const TextStyle style = style_of(stdout);
+    for (const auto& outcomes : scenarios) {
+      fmt::print("{}{}", &outcomes == &scenarios.front() ? "" : "\n", text_of(outcomes, style));
+    }
+  }
+  std::fflush(stdout);
+  if (!flags.report.empty()) {
+    if (auto saved = save(flags.report, report_html(scenarios)); !saved) {
+      return tl::make_unexpected(saved.error());
+    }
+  }
+  return exit_code_of(scenarios);
+}
+
+}  // namespace
+
+void add_replay_command(CLI::App& lab, int& exit_code) {
+  const auto flags = std::make_shared<ReplayFlags>();
+  CLI::App& app =
+      *lab.add_subcommand("replay", "Compute and draw again what `lab run --events FILE` saved");
+  app.add_option("FILE", flags->file, "The saved events")->required();
+  add_json_flag(app, flags->json);
+  app.add_option("--report", flags->report, "Write a report: one HTML file")->type_name("FILE");
+  add_config_option(app);
+  app.callback([flags, &exit_code] {
+    auto done = replay(*flags);
+    if (!done) {
+      print_error(done.error());
+    }
+    exit_code = done ? *done : exit_code_for(done.error());
+  });
+}
+
+}  // namespace turnstile::lab

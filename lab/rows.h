@@ -1,0 +1,34 @@
+// The rows that scenarios write, and the tables that take them. Pure; the same rows every time.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace turnstile::lab {
+
+struct TablePlan {
+  std::string name;
+  std::string create;       // SQL
+  std::string name_column;  // whose value is the row's name
+};
+
+TablePlan pets_table();
+TablePlan nutrients_table();
+TablePlan readings_table();
+
+// A CSV file, and the names of its rows.
+struct CsvRows {
+  std::string content;
+  std::vector<std::string> names;
+};
+
+// Ids from `first_id` on; the names of the nutrients differ in length, as real ones do.
+CsvRows nutrient_rows(std::size_t rows, std::size_t first_id);
+// P1-1, P1-2, ...
+CsvRows reading_rows(const std::string& process, std::size_t rows);
+
+// A nutrient as the text log has it: `[1003, Protein, G, 203, 600, 10:45]`.
+std::string nutrient_line(const std::vector<std::string>& row);
+
+}  // namespace turnstile::lab

@@ -1,0 +1,212 @@
+#include "lab/scenario.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cli/options.h"
+
+namespace turnstile::lab {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kDefaultsTake = 60s;
+
+std::vector<Scenario> make_scenarios() {
+  const std::vector<Setting> pets{Setting::task_duration, Setting::busy_timeout, Setting::journal,
+                                  Setting::begin};
+  return {
+      {"quick",
+       "Six pets",
+       "Three processes write two pets each, and hold the database no longer than the write takes.",
+       "Short transactions get by: none is lost in either mode.",
+       {Mode::direct, Mode::queued},
+       {3, 2, 0ms, 5s, "delete", "deferred"},
+       pets,
+       2s},
+      {"slow",
+       "Six pets, three seconds each",
+       "Three processes write two pets each, and hold the database for 3 s for each pet.",
+       "Direct loses at least one pet to \"database is locked\"; through the queue all arrive.",
+       {Mode::direct, Mode::queued},
+       {3, 2, 3s, 5s, "delete", "deferred"},
+       pets,
+       32s},
+      {"stream",
+       "A stream into out9.txt",
+       "Two streams of nutrients write the database and out9.txt while six pets are inserted. "
+       "Direct, each stream has opened out9.txt for writing by itself.",
+       "Direct, lines of out9.txt are overwritten and torn; through the queue none is.",
+       {Mode::direct, Mode::queued},
+       {2, 40, 0ms, 5s, "delete", "deferred"},
+       {Setting::rows, Setting::busy_timeout, Setting::journal, Setting::begin},
+       4s},
+      {"crowd",
+       "Sixty-four processes",
+       "Many processes write as fast as they can.",
+       "Direct, whoever has the lock takes it again while others starve: the slowest process needs "
+       "many times as long as the fastest. Through the queue none is lost.",
+       {Mode::direct, Mode::queued},
+       {64, 20, 0ms, 5s, "delete", "deferred"},
+       {Setting::processes, Setting::rows, Setting::busy_timeout, Setting::journal, Setting::begin},
+       7s},
+      {"upgrade",
+       "Read, then write",
+       "Processes begin a transaction with a read, and then write: the read lock has to become a "
+       "write lock.",
+       "BEGIN DEFERRED: \"database is locked\" at once, whatever the busy timeout. BEGIN IMMEDIATE "
+       "waits its turn. Through the queue there is nothing to upgrade.",
+       {Mode::direct, Mode::immediate, Mode::queued},
+       {3, 3, 0ms, 5s, "delete", "deferred"},
+       {Setting::processes, Setting::rows, Setting::busy_timeout, Setting::journal},
+       3s},
+      {"deadlock",
+       "Two locks, opposite order",
+       "A takes the database and then out9.txt, B takes out9.txt and then the database.",
+       "Direct, each waits for the other until a timeout ends it, and a row is lost. Through the "
+       "queue producers hold nothing, so no cycle can be.",
+       {Mode::direct, Mode::queued},
+       {2, 1, 0ms, 1500ms, "delete", "deferred"},
+       {Setting::busy_timeout, Setting::journal},
+       4s},
+      {"crash",
+       "Killed with the lock in its hand",
+       "Direct, the process that holds the lock is killed. Through the queue it is the consumer, "
+       "which is started again.",
+       "Direct, the rows of the killed process are lost, and the others go on. Through the queue "
+       "nothing is lost.",
+       {Mode::direct, Mode::queued},
+       {3, 2, 600ms, 5s, "delete", "deferred"},
+       pets,
+       8s},
+  };
+}
+
+std::vector<SettingInfo> make_settings() {
+  return {
+      {Setting::processes, "processes", "--processes", "Processes", 1, 64, false, {}},
+      {Setting::rows, "rows", "--rows", "Rows of each process", 1, 10'000, false, {}},
+      {Setting::task_duration,
+       "task_duration_ms",
+       "--task-duration",
+       "Task duration",
+       0,
+       60'000,
+       true,
+       {}},
+      {Setting::busy_timeout,
+       "busy_timeout_ms",
+       "--busy-timeout",
+       "Busy timeout",
+       0,
+       60'000,
+       true,
+       {}},
+      {Setting::journal, "journal", "--journal", "Journal", 0, 0, false, {"delete", "wal"}},
+      {Setting::begin, "begin", "--begin", "Begin", 0, 0, false, {"deferred", "immediate"}},
+  };
+}
+
+Result<void> check_number(Setting setting, std::int64_t value) {
+  const SettingInfo& info = info_of(setting);
+  if (value < info.min || value > info.max) {
+    const std::string unit = info.is_duration ? "ms" : "";
+    return fail(Errc::bad_input, fmt::format("{} is {}{} to {}{}, not {}{}", info.name, info.min,
+                                             unit, info.max, unit, value, unit));
+  }
+  return {};
+}
+
+Result<void> check_choice(Setting setting, const std::string& value) {
+  const SettingInfo& info = info_of(setting);
+  if (std::find(info.choices.begin(), info.choices.end(), value) == info.choices.end()) {
+    return fail(Errc::bad_input, fmt::format("{} is {}, not '{}'", info.name,
+                                             fmt::join(info.choices, " or "), value));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::span<const SettingInfo> all_settings() {
+  static const std::vector<SettingInfo> all = make_settings();
+  return all;
+}
+
+const SettingInfo& info_of(Setting setting) {
+  const auto all = all_settings();
+  return *std::find_if(all.begin(), all.end(),
+                       [&](const SettingInfo& info) { return info.setting == setting; });
+}
+
+bool Scenario::adjusts(Setting setting) const {
+  return std::find(adjustable.begin(), adjustable.end(), setting) != adjustable.end();
+}
+
+std::span<const Scenario> scenarios() {
+  static const std::vector<Scenario> all = make_scenarios();
+  return all;
+}
+
+Result<const Scenario*> find_scenario(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const Scenario& scenario : scenarios()) {
+    if (scenario.name == name) {
+      return &scenario;
+    }
+    names.push_back(scenario.name);
+  }
+  return fail(Errc::bad_input, fmt::format("there is no scenario '{}'", name),
+              fmt::format("there are {}", fmt::join(names, ", ")));
+}
+
+std::vector<const Scenario*> default_scenarios() {
+  std::vector<const Scenario*> chosen;
+  milliseconds take{0};
+  for (const Scenario& scenario : scenarios()) {
+    if (take + scenario.takes <= kDefaultsTake) {
+      take += scenario.takes;
+      chosen.push_back(&scenario);
+    }
+  }
+  return chosen;
+}
+
+Result<void> check_settings(const Scenario& scenario, const Settings& settings) {
+  const Settings& own = scenario.settings;
+  const auto changed = [&](Setting setting) {
+    switch (setting) {
+      case Setting::processes:
+        return settings.processes != own.processes;
+      case Setting::rows:
+        return settings.rows != own.rows;
+      case Setting::task_duration:
+        return settings.task_duration != own.task_duration;
+      case Setting::busy_timeout:
+        return settings.busy_timeout != own.busy_timeout;
+      case Setting::journal:
+        return settings.journal != own.journal;
+      case Setting::begin:
+        return settings.begin != own.begin;
+    }
+    return false;
+  };
+  for (const SettingInfo& info : all_settings()) {
+    if (changed(info.setting) && !scenario.adjusts(info.setting)) {
+      return fail(Errc::bad_input,
+                  fmt::format("{} changes nothing in '{}'", info.name, scenario.name));
+    }
+  }
+  return check_number(Setting::processes, settings.processes)
+      .and_then([&] { return check_number(Setting::rows, settings.rows); })
+      .and_then(
+          [&] { return check_number(Setting::task_duration, settings.task_duration.count()); })
+      .and_then([&] { return check_number(Setting::busy_timeout, settings.busy_timeout.count()); })
+      .and_then([&] { return check_choice(Setting::journal, settings.journal); })
+      .and_then([&] { return check_choice(Setting::begin, settings.begin); });
+}
+
+}  // namespace turnstile::lab

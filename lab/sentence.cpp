@@ -1,0 +1,219 @@
+#include "lab/sentence.h"
+
+#include <algorithm>
+#include <map>
+
+#include <fmt/format.h>
+
+namespace turnstile::lab {
+namespace {
+
+constexpr std::int64_t kNewsLastNs = 2'000'000'000;
+
+std::string_view verb(const std::vector<std::string>& names, std::string_view one,
+                      std::string_view many) {
+  return names.size() == 1 ? one : many;
+}
+
+std::string rows_in_words(std::size_t rows) {
+  return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
+}
+
+// Without what the queue's lanes say by being there.
+std::vector<std::string> producers_among(const Timeline& timeline,
+                                         const std::vector<std::string>& names) {
+  std::vector<std::string> producers;
+  for (const Lane& lane : timeline.lanes()) {
+    if (lane.info.role == Role::producer &&
+        std::find(names.begin(), names.end(), lane.info.name) != names.end()) {
+      producers.push_back(lane.info.name);
+    }
+  }
+  return producers;
+}
+
+std::string explain_loss(const Timeline& timeline, const LaneSegment& loss) {
+  const std::string& process = timeline.lanes()[loss.lane].info.name;
+  const Segment& lost = loss.segment;
+  std::string text = fmt::format("{} lost {}: {}", process, lost.row, lost.error);
+  if (!lost.holder.empty() && lost.holder != process) {
+    text += fmt::format(", {} held the lock", lost.holder);
+  }
+  return text + ".";
+}
+
+std::string explain_crash(const Timeline& timeline, const LaneSegment& crash) {
+  const LaneInfo& info = timeline.lanes()[crash.lane].info;
+  if (info.role == Role::consumer) {
+    return timeline.is_alive(info.name)
+               ? "The consumer is back; the broker hands over again what was not committed."
+               : fmt::format(
+                     "The consumer was killed{}: the broker keeps the rows.",
+                     crash.segment.row.empty() ? "" : " while it wrote " + crash.segment.row);
+  }
+  return fmt::format("{} was killed{}: the system gives its lock back, its row is gone.", info.name,
+                     crash.segment.row.empty() ? "" : " with " + crash.segment.row + " in hand");
+}
+
+std::string explain_queue(const Timeline& timeline, const std::vector<std::string>& waiting) {
+  const std::string row = timeline.row_held();
+  const std::string writes = row.empty() ? "" : fmt::format("the consumer writes {}", row);
+  if (waiting.empty()) {
+    return writes.empty() ? "" : fmt::format("Nobody waits: {}.", writes);
+  }
+  return fmt::format("{} {} in the queue{}; nobody needs the lock but the consumer.",
+                     list_names(waiting), verb(waiting, "waits", "wait"),
+                     writes.empty() ? "" : ", " + writes);
+}
+
+// ---- at the end
+
+std::string end_of_crowd(const Numbers& n) {
+  if (!n.slowest || !n.fastest) {
+    return "Nothing was written.";
+  }
+  const ProcessNumbers& slowest = n.processes[*n.slowest];
+  const ProcessNumbers& fastest = n.processes[*n.fastest];
+  return fmt::format(
+      "whoever has the lock takes it again before the others wake up: {} was done after {}, {} "
+      "after {}, and one row saw others take {} turns while it waited",
+      fastest.process, in_words(fastest.done_ms), slowest.process, in_words(slowest.done_ms),
+      n.most_turns_of_others);
+}
+
+std::string end_of_direct(const Outcome& outcome) {
+  const Numbers& n = outcome.numbers;
+  const RunInfo& run = outcome.recording.run;
+  const std::string timeout = in_words(static_cast<double>(run.settings.busy_timeout.count()));
+  if (run.scenario == "crowd") {
+    return end_of_crowd(n);
+  }
+  if (run.scenario == "stream" && n.text) {
+    return fmt::format(
+        "each stream writes out9.txt from a place of its own, so they write over each other: {} of "
+        "{} lines are torn, {} rows have no line",
+        n.text->torn, n.text->lines, n.text->missing);
+  }
+  if (run.scenario == "upgrade") {
+    return run.mode == Mode::immediate
+               ? "BEGIN IMMEDIATE takes the write lock before it reads, so each waits its turn and "
+                 "none has to be refused"
+               : fmt::format(
+                     "a transaction that has read cannot wait for the write lock: whoever has that "
+                     "lock waits for the reader to leave. SQLite says \"database is locked\" at "
+                     "once (after {} at most), and a busy timeout of {} changes nothing",
+                     in_words(n.longest_lock_wait_ms), timeout);
+  }
+  if (run.scenario == "deadlock") {
+    return n.cycle.empty()
+               ? "they took the two locks one after another this time, so nobody waited in a circle"
+               : fmt::format("{} wait for each other in a circle, until a timeout of {} ends it",
+                             list_names(n.cycle), timeout);
+  }
+  if (run.scenario == "crash") {
+    return "the killed process took its rows with it; the system gave its lock back, and the "
+           "others "
+           "went on";
+  }
+  if (n.lost == 0) {
+    return "each held the lock so briefly that all came through within the busy timeout of " +
+           timeout;
+  }
+  return fmt::format(
+      "only one can hold the lock, for {} each time; who waits longer than the busy timeout of {} "
+      "is told \"database is locked\", and the row is lost",
+      in_words(static_cast<double>(run.settings.task_duration.count())), timeout);
+}
+
+std::string end_of_queued(const Outcome& outcome) {
+  const std::string& scenario = outcome.recording.run.scenario;
+  if (scenario == "stream") {
+    return "one consumer writes table and out9.txt, so no line can meet another";
+  }
+  if (scenario == "crowd") {
+    return "many rows share one commit, and nobody has to win a lock";
+  }
+  if (scenario == "upgrade") {
+    return "producers hold no read lock that they would have to upgrade";
+  }
+  if (scenario == "deadlock") {
+    return "producers hold nothing while they wait, so no circle can be";
+  }
+  if (scenario == "crash") {
+    return "the broker kept what the killed consumer had not committed, and handed it over again";
+  }
+  return "each row waits for its turn in the queue; only the consumer takes the lock";
+}
+
+}  // namespace
+
+std::string list_names(const std::vector<std::string>& names, std::size_t at_most) {
+  std::string text;
+  const std::size_t listed = names.size() > at_most ? at_most - 1 : names.size();
+  for (std::size_t i = 0; i < listed; ++i) {
+    const bool is_last = i + 1 == names.size();
+    text += (i == 0 ? "" : is_last ? " and " : ", ") + names[i];
+  }
+  if (listed < names.size()) {
+    text += fmt::format(" and {} more", names.size() - listed);
+  }
+  return text;
+}
+
+std::string in_words(double ms) {
+  constexpr double kMsInSecond = 1000;
+  if (ms < 10) {
+    return fmt::format("{:.1f} ms", ms);
+  }
+  return ms < kMsInSecond ? fmt::format("{:.0f} ms", ms)
+                          : fmt::format("{:.1f} s", ms / kMsInSecond);
+}
+
+std::string explain_now(const Timeline& timeline, std::int64_t now_ns) {
+  const auto is_news = [&](const std::optional<LaneSegment>& what) {
+    return what && now_ns - what->segment.to_ns <= kNewsLastNs;
+  };
+  if (const auto& cycle = timeline.graph().cycle; !cycle.empty()) {
+    return fmt::format("Deadlock: {} wait for each other, and only a timeout ends it.",
+                       list_names(cycle));
+  }
+  if (is_news(timeline.last_crash())) {
+    return explain_crash(timeline, *timeline.last_crash());
+  }
+  if (is_news(timeline.last_loss())) {
+    return explain_loss(timeline, *timeline.last_loss());
+  }
+  const auto waiting = producers_among(timeline, timeline.waiting());
+  if (timeline.run().mode == Mode::queued) {
+    return explain_queue(timeline, waiting);
+  }
+  const std::string holder = timeline.holder();
+  if (holder.empty()) {
+    return waiting.empty() ? ""
+                           : fmt::format("{} {} for the lock.", list_names(waiting),
+                                         verb(waiting, "waits", "wait"));
+  }
+  const std::string row = timeline.row_held();
+  const std::string holds = row.empty() ? holder + " holds the database"
+                                        : fmt::format("{} holds the database for {}", holder, row);
+  return waiting.empty() ? holds + "; nobody waits."
+                         : fmt::format("{} {}: {}.", list_names(waiting),
+                                       verb(waiting, "waits", "wait"), holds);
+}
+
+std::string explain_end(const Outcome& outcome) {
+  const Numbers& n = outcome.numbers;
+  const std::string fate = n.lost == 0
+                               ? fmt::format("All {} arrived", rows_in_words(n.rows_wanted))
+                               : fmt::format("{} of {} lost", n.lost, rows_in_words(n.rows_wanted));
+  if (outcome.recording.stopped) {
+    return fate + ": it was stopped before its end.";
+  }
+  const bool is_queued = outcome.recording.run.mode == Mode::queued;
+  if (is_queued && n.lost > 0) {
+    return fate + ": this must not be; see the disagreements and the log.";
+  }
+  return fmt::format("{}: {}.", fate, is_queued ? end_of_queued(outcome) : end_of_direct(outcome));
+}
+
+}  // namespace turnstile::lab

@@ -1,0 +1,62 @@
+#include "lab/stream.h"
+
+#include <array>
+
+#include <fmt/format.h>
+
+#include "generated/version.h"
+#include "lab/json.h"
+
+namespace turnstile::lab {
+namespace {
+
+constexpr std::array kInOrder{"counters", "text", "table", "explain", "graph", "ended", "failed"};
+
+std::string segments_of(std::uint64_t run, double now_ms, const std::string& done,
+                        const std::string& open) {
+  return fmt::format(R"({{"run":{},"now_ms":{},"done":[{}],"open":{}}})", run, now_ms, done, open);
+}
+
+}  // namespace
+
+std::string sse_frame(const std::string& event, const std::string& data) {
+  return "event: " + event + "\ndata: " + data + "\n\n";
+}
+
+std::string Stream::add(const LiveMessage& message) {
+  if (message.run == 0) {
+    return sse_frame(message.event, message.data);
+  }
+  Run& run = runs_[message.run];
+  if (message.event == "run") {
+    run.run = message.data;
+  } else if (message.event == "segments") {
+    run.done += (run.done.empty() || message.data.empty() ? "" : ",") + message.data;
+    run.open = message.open;
+    run.now_ms = message.now_ms;
+    return sse_frame("segments",
+                     segments_of(message.run, message.now_ms, message.data, message.open));
+  } else {
+    run.latest[message.event] = message.data;
+  }
+  return sse_frame(message.event, message.data);
+}
+
+std::string Stream::state(bool is_running) const {
+  std::string frames = sse_frame("hello", dump({{"version", kVersion}, {"running", is_running}}));
+  for (const auto& [number, run] : runs_) {
+    if (!run.run.empty()) {
+      frames += sse_frame("run", run.run);
+    }
+    frames += sse_frame("segments", segments_of(number, run.now_ms, run.done, run.open));
+    for (const char* event : kInOrder) {
+      const auto found = run.latest.find(event);
+      if (found != run.latest.end()) {
+        frames += sse_frame(event, found->second);
+      }
+    }
+  }
+  return frames;
+}
+
+}  // namespace turnstile::lab

@@ -1,0 +1,508 @@
+#include "lab/timeline.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace turnstile::lab {
+namespace {
+
+constexpr std::int64_t kNsInMs = 1'000'000;
+// A wait is cut where a lock that was held for so long passes on, so that each piece has its
+// holder.
+constexpr std::int64_t kLongHoldNs = 100 * kNsInMs;
+// Shorter ones nobody could see.
+constexpr std::int64_t kShortestTryNs = kNsInMs;
+
+std::string with_more(const std::string& row, std::size_t rows) {
+  return rows > 1 ? row + " +" + std::to_string(rows - 1) : row;
+}
+
+}  // namespace
+
+Timeline::Timeline(RunInfo run) : run_(std::move(run)) {
+  for (const LaneInfo& info : run_.lanes) {
+    lane_by_name_.emplace(info.name, lanes_.size());
+    lanes_.push_back({info, {}});
+  }
+  known_.resize(lanes_.size());
+}
+
+std::size_t Timeline::lane_of(std::string_view process) const {
+  const auto found = lane_by_name_.find(std::string(process));
+  return found == lane_by_name_.end() ? kNobody : found->second;
+}
+
+void Timeline::add(const Event& event) {
+  const std::size_t lane = lane_of(event.process);
+  if (lane == kNobody) {
+    return;  // such as the broker, which is not drawn
+  }
+  now_ns_ = std::max(now_ns_, event.time_ns - run_.began_ns);
+  if (event.kind != EventKind::committed) {
+    flush_commit(lane);
+  }
+  switch (event.kind) {
+    case EventKind::trying:
+      return on_trying(lane, event);
+    case EventKind::waiting:
+      return on_waiting(lane, event);
+    case EventKind::lock:
+      return on_lock(lane, event);
+    case EventKind::committed:
+      return on_committed(lane, event);
+    case EventKind::released:
+      return on_released(lane, event);
+    case EventKind::refused:
+      return on_refused(lane, event);
+    case EventKind::acknowledged:
+      return on_acknowledged(lane, event);
+    case EventKind::started:
+      known_[lane].alive = true;
+      return;
+    case EventKind::ended:
+    case EventKind::crashed:
+      return on_end(lane, event);
+    case EventKind::holding:
+    case EventKind::ready:
+      return;
+  }
+}
+
+void Timeline::finish(std::int64_t time_ns) {
+  now_ns_ = std::max(now_ns_, time_ns - run_.began_ns);
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    flush_commit(lane);
+    close_bar(lane);
+  }
+}
+
+// ---- rows
+
+RowFate* Timeline::find_row(const Event& event, std::uint64_t offset) {
+  const auto producer = producers_.find(event.producer);
+  if (producer == producers_.end()) {
+    return nullptr;
+  }
+  const auto row = producer->second.rows.find(event.first + offset);
+  return row == producer->second.rows.end() ? nullptr : &row->second;
+}
+
+std::string Timeline::name_of_rows(const Event& event) {
+  const RowFate* row = find_row(event, 0);
+  return with_more(row != nullptr ? row->name : event.row, event.rows);
+}
+
+std::vector<const RowFate*> Timeline::rows() const {
+  std::vector<const RowFate*> all;
+  for (const auto& [id, producer] : producers_) {
+    for (const auto& [sequence, row] : producer.rows) {
+      all.push_back(&row);
+    }
+  }
+  std::stable_sort(all.begin(), all.end(), [](const RowFate* a, const RowFate* b) {
+    return std::tie(a->lane, a->tried_ns, a->name) < std::tie(b->lane, b->tried_ns, b->name);
+  });
+  return all;
+}
+
+// ---- events
+
+void Timeline::on_trying(std::size_t lane, const Event& event) {
+  Known& known = known_[lane];
+  if (lanes_[lane].info.role == Role::consumer) {
+    release_all(lane);
+    close_bar(lane);
+    open_bar(lane, SegmentKind::trying, name_of_rows(event), event.resource);
+    return;
+  }
+  ProducerRows& producer = producers_[event.producer];
+  producer.lane = lane;
+  const auto& wanted = lanes_[lane].info.wanted;
+  for (std::uint64_t i = 0; i < event.rows; ++i) {
+    RowFate& row = producer.rows[event.first + i];
+    row.lane = lane;
+    row.tried_ns = now_ns_;
+    const std::uint64_t index = event.first + i - 1;  // sequences count from 1
+    row.name = i == 0 ? event.row : index < wanted.size() ? wanted[index] : "";
+    if (is_queued()) {
+      known.in_queue.push_back(&row);
+    } else {
+      known.row = &row;
+    }
+  }
+  if (!is_queued()) {
+    close_bar(lane);
+    open_bar(lane, SegmentKind::trying, with_more(event.row, event.rows), event.resource);
+  } else if (!known.bar) {
+    open_bar(lane, SegmentKind::waiting, event.row, Resource::queue);
+  }
+}
+
+void Timeline::on_waiting(std::size_t lane, const Event& event) {
+  const auto held = held_.find(event.resource);
+  const bool is_own = held != held_.end() && held->second.lane == lane;
+  if (is_own || waits(lane, event.resource)) {
+    return;  // an owner's COMMIT waits for readers to leave
+  }
+  const std::string row = event.row.empty() ? name_of_rows(event) : event.row;
+  close_bar(lane);
+  open_bar(lane, SegmentKind::waiting, row, event.resource);
+  look_for_cycle();
+}
+
+void Timeline::on_lock(std::size_t lane, const Event& event) {
+  take(lane, event.resource);
+  close_bar(lane);
+  open_bar(lane, SegmentKind::holding, event.row.empty() ? name_of_rows(event) : event.row,
+           event.resource);
+  for (std::uint64_t i = 0; i < event.rows; ++i) {
+    RowFate* row = find_row(event, i);
+    if (row != nullptr && row->lock_ns < 0 && event.resource == Resource::database) {
+      row->lock_ns = now_ns_;
+    }
+  }
+}
+
+void Timeline::on_committed(std::size_t lane, const Event& event) {
+  Known& known = known_[lane];
+  release_all(lane);
+  close_bar(lane);
+  for (std::uint64_t i = 0; i < event.rows; ++i) {
+    RowFate* row = find_row(event, i);
+    if (row != nullptr && !row->committed) {
+      row->committed = true;
+      commits_.emplace_back(row->name, lanes_[row->lane].info.name);
+    }
+  }
+  if (known.commit) {
+    known.commit_rows += event.rows;
+    return;
+  }
+  const RowFate* first = find_row(event, 0);
+  known.commit = Segment{
+      SegmentKind::committed, now_ns_, now_ns_, first != nullptr ? first->name : event.row, {}, {}};
+  known.commit_rows = event.rows;
+}
+
+void Timeline::on_released(std::size_t lane, const Event& event) {
+  Known& known = known_[lane];
+  const auto held = held_.find(event.resource);
+  if (held != held_.end() && held->second.lane == lane) {
+    release(event.resource);
+  }
+  if (known.bar && known.bar->kind == SegmentKind::holding && known.holds.empty()) {
+    close_bar(lane);
+  }
+}
+
+void Timeline::on_refused(std::size_t lane, const Event& event) {
+  Known& known = known_[lane];
+  std::string holder;
+  if (known.bar && known.bar->kind == SegmentKind::waiting && !is_queued()) {
+    holder = name_or_empty(holder_of(lane));
+  } else if (const auto held = held_.find(Resource::database);
+             held != held_.end() && !is_queued()) {
+    holder = name_or_empty(held->second.lane);
+  }
+  if (!is_queued()) {
+    release_all(lane);
+    close_bar(lane);
+    known.row = nullptr;
+  }
+  if (RowFate* row = find_row(event, 0)) {
+    row->refused = true;
+    row->error = event.error;
+    row->answered_ns = row->answered_ns < 0 ? now_ns_ : row->answered_ns;
+  }
+  moment(lane, {SegmentKind::lost, now_ns_, now_ns_,
+                event.row.empty() ? name_of_rows(event) : event.row, holder, event.error});
+}
+
+void Timeline::on_acknowledged(std::size_t lane, const Event& event) {
+  if (event.level == "stored") {
+    return;
+  }
+  Known& known = known_[lane];
+  std::string first;
+  std::size_t rows = 0;
+  for (std::uint64_t i = 0; i < event.rows; ++i) {
+    RowFate* row = find_row(event, i);
+    if (row == nullptr) {
+      continue;
+    }
+    if (row->answered_ns < 0) {
+      row->answered_ns = now_ns_;
+    }
+    if (!row->refused) {
+      first = rows == 0 ? row->name : first;
+      ++rows;
+    }
+  }
+  while (!known.in_queue.empty() && known.in_queue.front()->answered_ns >= 0) {
+    known.in_queue.pop_front();
+  }
+  if (!is_queued()) {
+    known.row = nullptr;
+    return;
+  }
+  if (known.bar) {
+    known.bar->row = with_more(known.bar->row, std::max<std::size_t>(rows, 1));
+  }
+  close_bar(lane);
+  if (rows > 0) {
+    moment(lane, {SegmentKind::acknowledged, now_ns_, now_ns_, with_more(first, rows), {}, {}});
+  }
+  if (!known.in_queue.empty()) {
+    open_bar(lane, SegmentKind::waiting, known.in_queue.front()->name, Resource::queue);
+  }
+}
+
+void Timeline::on_end(std::size_t lane, const Event& event) {
+  Known& known = known_[lane];
+  known.alive = false;
+  const bool crashed = event.kind == EventKind::crashed;
+  const std::string row = known.bar ? known.bar->row : "";
+  if (known.row != nullptr) {
+    known.row->unsure = known.bar && known.bar->kind == SegmentKind::holding;
+    known.row = nullptr;
+  }
+  for (RowFate* waiting : known.in_queue) {
+    waiting->unsure = true;  // the broker may have it
+  }
+  known.in_queue.clear();
+  release_all(lane);
+  close_bar(lane);
+  if (crashed) {
+    moment(lane, {SegmentKind::crashed,
+                  now_ns_,
+                  now_ns_,
+                  row,
+                  {},
+                  "ended by signal " + std::to_string(event.code)});
+  }
+}
+
+// ---- locks
+
+bool Timeline::waits(std::size_t lane, Resource resource) const {
+  const auto& bar = known_[lane].bar;
+  return bar && bar->kind == SegmentKind::waiting && bar->resource == resource;
+}
+
+void Timeline::take(std::size_t lane, Resource resource) {
+  const auto held = held_.find(resource);
+  if (held != held_.end() && held->second.lane == lane) {
+    return;
+  }
+  if (held != held_.end()) {
+    // Its owner has not said yet that it is free.
+    const std::size_t before = held->second.lane;
+    release(resource);
+    if (known_[before].bar && known_[before].bar->kind == SegmentKind::holding) {
+      close_bar(before);
+    }
+  }
+  held_[resource] = {lane, now_ns_};
+  known_[lane].holds.push_back(resource);
+  for (std::size_t other = 0; other < lanes_.size(); ++other) {
+    if (other == lane || !waits(other, resource)) {
+      continue;
+    }
+    if (known_[other].row != nullptr) {
+      ++known_[other].row->turns_of_others;
+    }
+    if (last_hold_ns_ >= kLongHoldNs && now_ns_ - known_[other].bar->from_ns >= kLongHoldNs) {
+      const std::string row = known_[other].bar->row;
+      close_bar(other);
+      open_bar(other, SegmentKind::waiting, row, resource);
+    } else if (known_[other].bar->holder == kNobody) {
+      known_[other].bar->holder = lane;
+    }
+  }
+}
+
+void Timeline::release(Resource resource) {
+  const auto held = held_.find(resource);
+  const auto [lane, since_ns] = held->second;
+  last_hold_ns_ = now_ns_ - since_ns;
+  for (std::size_t other = 0; other < lanes_.size(); ++other) {
+    if (waits(other, resource)) {
+      known_[other].bar->held[lane] += now_ns_ - std::max(since_ns, known_[other].bar->from_ns);
+    }
+  }
+  std::erase(known_[lane].holds, resource);
+  held_.erase(held);
+}
+
+void Timeline::release_all(std::size_t lane) {
+  for (const Resource resource : std::vector(known_[lane].holds)) {
+    release(resource);
+  }
+}
+
+// Who held it longest during this wait.
+std::size_t Timeline::holder_of(std::size_t lane) const {
+  const Bar& bar = *known_[lane].bar;
+  auto held = bar.held;
+  const auto present = held_.find(bar.resource);
+  if (present != held_.end() && present->second.lane != lane) {
+    held[present->second.lane] += now_ns_ - std::max(present->second.since_ns, bar.from_ns) + 1;
+  }
+  const auto longest = std::max_element(
+      held.begin(), held.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return longest == held.end() ? bar.holder : longest->first;
+}
+
+std::string Timeline::name_or_empty(std::size_t lane) const {
+  return lane == kNobody ? "" : lanes_[lane].info.name;
+}
+
+std::string Timeline::holder() const {
+  const auto held = held_.find(Resource::database);
+  return held == held_.end() ? "" : name_or_empty(held->second.lane);
+}
+
+std::string Timeline::row_held() const {
+  const auto held = held_.find(Resource::database);
+  return held == held_.end() || !known_[held->second.lane].bar ? ""
+                                                               : known_[held->second.lane].bar->row;
+}
+
+std::vector<std::string> Timeline::waiting() const {
+  std::vector<std::string> names;
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    if (known_[lane].bar && known_[lane].bar->kind == SegmentKind::waiting) {
+      names.push_back(lanes_[lane].info.name);
+    }
+  }
+  return names;
+}
+
+bool Timeline::is_alive(std::string_view process) const {
+  const std::size_t lane = lane_of(process);
+  return lane != kNobody && known_[lane].alive;
+}
+
+// ---- drawing
+
+void Timeline::open_bar(std::size_t lane, SegmentKind kind, std::string row, Resource resource) {
+  Bar bar{kind, now_ns_, std::move(row), resource, kNobody, {}};
+  const auto held = held_.find(resource);
+  if (held != held_.end() && held->second.lane != lane) {
+    bar.holder = held->second.lane;
+  }
+  known_[lane].bar = std::move(bar);
+}
+
+void Timeline::close_bar(std::size_t lane) {
+  auto& bar = known_[lane].bar;
+  if (!bar) {
+    return;
+  }
+  const std::int64_t shortest = bar->kind == SegmentKind::trying ? kShortestTryNs : 1;
+  if (now_ns_ - bar->from_ns >= shortest) {
+    Segment segment{bar->kind, bar->from_ns, now_ns_, bar->row, {}, {}};
+    if (bar->kind == SegmentKind::waiting) {
+      segment.holder = bar->resource == Resource::queue ? "queue" : name_or_empty(holder_of(lane));
+    }
+    emit(lane, std::move(segment));
+  }
+  bar.reset();
+}
+
+void Timeline::moment(std::size_t lane, Segment segment) {
+  if (segment.kind == SegmentKind::lost) {
+    last_loss_ = {lane, segment};
+  } else if (segment.kind == SegmentKind::crashed) {
+    last_crash_ = {lane, segment};
+  }
+  emit(lane, std::move(segment));
+}
+
+void Timeline::flush_commit(std::size_t lane) {
+  Known& known = known_[lane];
+  if (known.commit) {
+    known.commit->row = with_more(known.commit->row, known.commit_rows);
+    emit(lane, std::move(*known.commit));
+    known.commit.reset();
+  }
+}
+
+void Timeline::emit(std::size_t lane, Segment segment) {
+  lanes_[lane].segments.push_back(segment);
+  done_.push_back({lane, std::move(segment)});
+}
+
+std::vector<LaneSegment> Timeline::take_done() {
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    flush_commit(lane);
+  }
+  return std::exchange(done_, {});
+}
+
+std::vector<LaneSegment> Timeline::open(std::int64_t now_ns) const {
+  std::vector<LaneSegment> bars;
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    const auto& bar = known_[lane].bar;
+    if (bar && bar->from_ns < now_ns) {
+      Segment segment{bar->kind, bar->from_ns, now_ns, bar->row, {}, {}};
+      if (bar->kind == SegmentKind::waiting) {
+        segment.holder =
+            bar->resource == Resource::queue ? "queue" : name_or_empty(holder_of(lane));
+      }
+      bars.push_back({lane, std::move(segment)});
+    }
+  }
+  return bars;
+}
+
+// ---- who waits for whom
+
+WaitGraph Timeline::graph() const {
+  WaitGraph graph;
+  graph.at_ns = now_ns_;
+  for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
+    const auto& bar = known_[lane].bar;
+    if (!bar || bar->kind != SegmentKind::waiting) {
+      continue;
+    }
+    const auto held = held_.find(bar->resource);
+    if (held != held_.end() && held->second.lane != lane) {
+      graph.edges.push_back(
+          {lanes_[lane].info.name, lanes_[held->second.lane].info.name, bar->resource});
+    }
+  }
+  graph.cycle = find_cycle(graph.edges);
+  return graph;
+}
+
+void Timeline::look_for_cycle() {
+  if (first_cycle_) {
+    return;
+  }
+  WaitGraph found = graph();
+  if (!found.cycle.empty()) {
+    first_cycle_ = std::move(found);
+  }
+}
+
+std::vector<std::string> find_cycle(const std::vector<WaitEdge>& edges) {
+  // A process waits for one resource at a time, and one process holds it: one edge from each.
+  std::map<std::string, std::string> next;
+  for (const WaitEdge& edge : edges) {
+    next[edge.from] = edge.to;
+  }
+  for (const auto& [start, ignored] : next) {
+    std::vector<std::string> path{start};
+    for (auto at = next.find(start); at != next.end() && path.size() <= next.size();
+         at = next.find(at->second)) {
+      if (at->second == start) {
+        return path;
+      }
+      path.push_back(at->second);
+    }
+  }
+  return {};
+}
+
+}  // namespace turnstile::lab

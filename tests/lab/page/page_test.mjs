@@ -1,0 +1,184 @@
+// The live page as a person uses it, against the program itself: TURNSTILE_PROGRAM.
+import assert from 'node:assert/strict';
+import {spawn} from 'node:child_process';
+import {once} from 'node:events';
+import {readFile} from 'node:fs/promises';
+import {createInterface} from 'node:readline';
+import {after, before, test} from 'node:test';
+import {
+  assertAccessible, choose, counter, ended, idle, kPatience, lane, openPage, screenshot, startBrowser, tip,
+} from './browser.mjs';
+
+let lab;
+let address;
+let browser;
+
+before(async () => {
+  assert.ok(process.env.TURNSTILE_PROGRAM, 'TURNSTILE_PROGRAM must name the program');
+  lab = spawn(process.env.TURNSTILE_PROGRAM, ['lab', 'serve', '--port', '0'], {stdio: ['ignore', 'pipe', 'inherit']});
+  const lines = createInterface({input: lab.stdout})[Symbol.asyncIterator]();
+  const {value: first} = await lines.next();
+  address = /http:\/\/127\.0\.0\.1:\d+\//.exec(first ?? '')?.[0];
+  assert.ok(address, `no address in '${first}'`);
+  browser = await startBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  if (!lab || lab.exitCode !== null) return;
+  lab.kill('SIGTERM');
+  await once(lab, 'exit');
+});
+
+test('direct, a lane turns to lost and names who held the lock; through the queue all six are committed', async () => {
+  const {page, assertCalm} = await openPage(browser, address);
+  await assertAccessible(page, 'before anything ran');
+  await screenshot(page, 'before');
+  await choose(page, 'slow', {}, 'direct');
+  await page.locator('#run').click();
+
+  const lost = page.locator('.run[data-mode="direct"] .lane[data-state="lost"]').first();
+  await lost.waitFor();
+  const state = await lost.locator('.lane-state').textContent();
+  assert.match(state, /^lost \w+ to P[123]$/);
+  const name = await lost.locator('.lane-name').textContent();
+  const holder = /to (P\d)$/.exec(state)[1];
+  assert.notEqual(holder, name);
+  await screenshot(page, 'slow-lost');
+  await ended(page, 'direct');
+  const [committed] = (await counter(page, 'direct', 'committed').textContent()).split('/').map(Number);
+  const gone = Number(await counter(page, 'direct', 'lost').textContent());
+  assert.ok(gone >= 1, 'direct lost none');
+  assert.equal(committed + gone, 6);
+
+  await idle(page);
+  await choose(page, 'slow', {}, 'queued');
+  await page.locator('#run').click();
+  await ended(page, 'queued');
+  assert.equal(await counter(page, 'queued', 'committed').textContent(), '6/6');
+  assert.equal(await counter(page, 'queued', 'lost').textContent(), '0');
+  assert.equal(await page.locator('.run[data-mode="queued"] .tail-rows li').count(), 6);
+
+  // Both stand above one another, and are compared.
+  assert.deepEqual(await page.locator('.run').evaluateAll((runs) => runs.map((run) => run.dataset.mode)), ['direct', 'queued']);
+  const headline = await page.locator('.headline').textContent();
+  assert.match(headline, new RegExp(`Direct lost ${gone} of 6\\. Through the queue lost none\\.`));
+  assert.equal(await page.locator('.numbers').first().getByRole('row', {name: /Lost/}).locator('td').last().textContent(), '0');
+  await assertAccessible(page, 'after both modes');
+  await screenshot(page, 'slow-both', {fullPage: true});
+  assertCalm();
+  await page.close();
+});
+
+test('the pointer and the keys name row, duration and holder of a piece', async () => {
+  const {page, assertCalm} = await openPage(browser, address);  // and shows what ran before it came
+  const plot = page.locator('.run[data-mode="queued"] .plot');
+  await plot.waitFor();
+  await ended(page, 'queued');
+  const box = await plot.locator('canvas').boundingBox();
+  await page.mouse.move(box.x + box.width * 0.04, box.y + 20);
+  await tip(page).waitFor();
+  const words = await tip(page).textContent();
+  assert.match(words, /^P1Waiting/);
+  assert.match(words, /Row \w+/);
+  assert.match(words, /\d+(\.\d+)? m?s, from .* to /);
+  assert.match(words, /in the queue/);
+  await page.mouse.move(5, 5);
+  await tip(page).waitFor({state: 'hidden'});
+
+  await plot.focus();
+  await page.keyboard.press('End');
+  assert.match(await tip(page).textContent(), /^P1Acknowledged/);
+  await page.keyboard.press('ArrowLeft');
+  assert.match(await tip(page).textContent(), /^P1Waiting/);
+  await page.keyboard.press('ArrowDown');
+  assert.match(await tip(page).textContent(), /^P2/);
+  assert.match(await page.locator('#lanes .for-ears').textContent(), /^P2, /);
+  await screenshot(page, 'keys');
+  await page.keyboard.press('Escape');
+  await tip(page).waitFor({state: 'hidden'});
+  assertCalm();
+  await page.close();
+});
+
+test('everything can be done by keyboard, and Stop stops', async () => {
+  const {page, assertCalm} = await openPage(browser, address);
+  const focused = () => page.evaluate(() => document.activeElement.value || document.activeElement.id);
+  const tabTo = async (wanted) => {
+    for (let i = 0; i < 40; ++i) {
+      await page.keyboard.press('Tab');
+      if (await focused() === wanted) return;
+    }
+    assert.fail(`no Tab leads to ${wanted}`);
+  };
+  await tabTo('auto');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), 'dark');
+  await tabTo('slow');
+  await page.keyboard.press('ArrowLeft');
+  assert.equal(await page.locator('#title').textContent(), 'Six pets');
+  await page.keyboard.press('ArrowRight');
+  await tabTo('all');
+  await tabTo('run');
+  await page.keyboard.press('Enter');
+  await lane(page, 'direct', 'P1').and(page.locator(':not([data-state="idle"])')).waitFor();
+  await tabTo('stop');
+  await page.keyboard.press('Space');
+  await idle(page);
+  const states = await page.locator('.run-state').allTextContents();
+  assert.ok(states.includes('stopped') && !states.includes('running'), states.join());
+  assert.equal(await focused(), 'stop', 'the focus was lost');
+  await assertAccessible(page, 'in the dark, stopped');
+  await screenshot(page, 'dark-stopped');
+  assertCalm();
+  await page.close();
+});
+
+test('the colours are switched and remembered', async () => {
+  const {page, assertCalm} = await openPage(browser, address);
+  const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  await page.locator('#theme input[value="light"]').check();
+  const light = await paper();
+  await page.locator('#theme input[value="dark"]').check();
+  const dark = await paper();
+  assert.notEqual(light, dark);
+  await page.reload();
+  assert.equal(await paper(), dark);
+  assert.ok(await page.locator('#theme input[value="dark"]').isChecked());
+  await page.locator('#theme input[value="auto"]').check();
+  assert.equal(await paper(), light, 'auto is what the system says');
+  assertCalm();
+  await page.close();
+});
+
+test('quick runs in both modes; the report of it opens from disk and asks nobody', async () => {
+  const {page, assertCalm} = await openPage(browser, address);
+  await choose(page, 'quick');
+  await page.locator('#run').click();
+  await ended(page, 'queued');
+  await idle(page);
+  assert.equal(await counter(page, 'direct', 'committed').textContent(), '6/6');
+  assert.equal(await counter(page, 'queued', 'committed').textContent(), '6/6');
+  const waiting = page.waitForEvent('download');
+  await page.getByRole('link', {name: 'Save the report'}).click();
+  const download = await waiting;
+  const file = `${await download.path()}.html`;
+  await download.saveAs(file);
+  assertCalm();
+  await page.close();
+
+  const html = await readFile(file, 'utf8');
+  assert.doesNotMatch(html, /\{\{/);
+  const report = await openPage(browser, `file://${file}`);
+  assert.deepEqual(await report.page.locator('#lanes .run').evaluateAll((runs) => runs.map((run) => run.dataset.mode)), ['direct', 'queued']);
+  assert.equal(await counter(report.page, 'queued', 'committed').textContent(), '6/6');
+  const drawn = await report.page.locator('#lanes canvas').nth(0).evaluate((canvas) => canvas.width > 100);
+  assert.ok(drawn);
+  await assertAccessible(report.page, 'in the report');
+  await screenshot(report.page, 'report', {fullPage: true});
+  report.assertCalm();
+  await report.page.close();
+});
+
+test('the lab is still there', () => assert.equal(lab.exitCode, null));

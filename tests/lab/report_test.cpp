@@ -1,0 +1,187 @@
+#include "lab/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include "lab/assets.h"
+#include "lab/json.h"
+#include "lab/live.h"
+#include "lab/plan.h"
+#include "lab/stream.h"
+#include "tests/lab/events.h"
+#include "tests/support/folder.h"
+
+namespace turnstile::lab {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+// 64 processes, 200 rows each, and every row waits: as much as there is to draw.
+Recording large_recording(Mode mode) {
+  const auto scenario = find_scenario("crowd");
+  Settings settings = (*scenario)->settings;
+  settings.rows = 200;
+  Recording recording;
+  recording.run = make_plan(**scenario, mode, settings).run;
+  recording.run.began_ns = began_ns();
+  int at_ms = 0;
+  for (std::uint64_t row = 1; row <= 200; ++row) {
+    for (const LaneInfo& lane : recording.run.lanes) {
+      if (lane.role == Role::consumer) {
+        continue;
+      }
+      Events events(lane.name);
+      events.trying(at_ms, row, lane.wanted[row - 1]);
+      Events consumer("consumer");
+      if (mode == Mode::queued) {
+        consumer.of(lane.name)
+            .trying(at_ms + 2, row)
+            .lock(at_ms + 4, row)
+            .committed(at_ms + 7, row);
+      } else {
+        events.waiting(at_ms + 2, row).lock(at_ms + 4, row).committed(at_ms + 7, row);
+      }
+      events.acknowledged(at_ms + 8, row);
+      for (const Event& event : sorted({events, consumer})) {
+        recording.events.push_back(event);
+      }
+      recording.facts.rows.push_back({"readings", lane.wanted[row - 1]});
+      at_ms += 9;
+    }
+  }
+  recording.facts.integrity = "ok";
+  return recording;
+}
+
+TEST(Report, Of64ProcessesWith200RowsIsBelow5MB) {
+  std::vector<Outcome> outcomes;
+  for (const Mode mode : {Mode::direct, Mode::queued}) {
+    outcomes.push_back(evaluate(large_recording(mode)));
+    EXPECT_THAT(outcomes.back().disagreements, SizeIs(0));
+    EXPECT_EQ(outcomes.back().numbers.in_database, 12'800U);
+  }
+  EXPECT_LT(report_html({std::move(outcomes)}).size(), 5'000'000U);
+}
+
+TEST(Report, WhatRowsAreCalledIsTextOnly) {
+  Recording recording;
+  const std::string bad = "</script><script>alert(1)</script>";
+  recording.run = run_of(Mode::direct, {{"P1", {bad}}});
+  recording.events = Events("P1").trying(0, 1, bad).refused(5, 1, "<b>no & \"no\"</b>").all();
+  recording.facts.integrity = "<i>bad</i>";
+  std::vector<Outcome> outcomes;
+  outcomes.push_back(evaluate(std::move(recording)));
+  const std::string html = report_html({std::move(outcomes)});
+  EXPECT_THAT(html, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(html, Not(HasSubstr("<b>no")));
+  EXPECT_THAT(html, Not(HasSubstr("<i>bad")));
+  EXPECT_THAT(html, HasSubstr("\\u003c/script>"));
+  EXPECT_THAT(html, Not(HasSubstr("{{data}}")));
+}
+
+TEST(Assets, AreThePagesFiles) {
+  EXPECT_THAT(std::string(asset("index.html")), HasSubstr("{{token}}"));
+  EXPECT_THAT(std::string(asset("lanes.js")), HasSubstr("export function mountLanes"));
+  for (const Asset& one : assets()) {
+    EXPECT_FALSE(one.content.empty()) << one.name;
+  }
+  EXPECT_TRUE(asset("none").empty());
+}
+
+// `data:` of all frames of that event.
+std::vector<nlohmann::json> data_of(const std::string& frames, const std::string& event) {
+  std::vector<nlohmann::json> found;
+  const std::string start = "event: " + event + "\ndata: ";
+  for (auto at = frames.find(start); at != std::string::npos; at = frames.find(start, at + 1)) {
+    const auto from = at + start.size();
+    found.push_back(nlohmann::json::parse(frames.substr(from, frames.find('\n', from) - from)));
+  }
+  return found;
+}
+
+TEST(Stream, WhoComesLateGetsAllSegmentsInOne) {
+  const Folder folder;
+  Recording recording;
+  recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"Cooper"}}});
+  recording.events =
+      sorted({Events("P1").trying(0, 1, "Ace").lock(1, 1).committed(60, 1).acknowledged(61, 1),
+              Events("P2")
+                  .trying(10, 1, "Cooper")
+                  .waiting(11, 1)
+                  .lock(62, 1)
+                  .committed(70, 1)
+                  .acknowledged(71, 1)});
+  recording.facts.rows = {{"pets", "Ace"}, {"pets", "Cooper"}};
+  LiveRun live(recording.run, 3, folder.path());
+  Stream stream;
+  std::string sent = stream.add(live.begin());
+  const auto add = [&](const std::vector<LiveMessage>& messages) {
+    for (const LiveMessage& message : messages) {
+      sent += stream.add(message);
+    }
+  };
+  const std::span<const Event> events(recording.events);
+  add(live.take(events.first(5), began_ns() + 50 * kMs));
+  add(live.take(events.subspan(5), began_ns() + 200 * kMs));
+  const Outcome outcome = evaluate(recording);
+  Plan plan;
+  plan.tables = {pets_table()};
+  add(live.end(outcome, plan, {Table{{"id", "name"}, {{"1", "Ace"}, {"2", "Cooper"}}}}));
+
+  const std::string late = stream.state(false);
+  EXPECT_THAT(data_of(late, "hello"), SizeIs(1));
+  ASSERT_THAT(data_of(late, "run"), SizeIs(1));
+  EXPECT_EQ(data_of(late, "run")[0], data_of(sent, "run")[0]);
+  nlohmann::json done = nlohmann::json::array();
+  for (const auto& segments : data_of(sent, "segments")) {
+    EXPECT_EQ(segments["run"], 3);
+    done.insert(done.end(), segments["done"].begin(), segments["done"].end());
+  }
+  ASSERT_THAT(data_of(late, "segments"), SizeIs(1));
+  EXPECT_EQ(data_of(late, "segments")[0]["done"], done);
+  EXPECT_THAT(data_of(late, "segments")[0]["open"], SizeIs(0));
+  EXPECT_EQ(data_of(late, "table")[0]["from"], "database");
+  EXPECT_EQ(data_of(late, "ended")[0]["numbers"]["in_database"], 2);
+  EXPECT_EQ(data_of(late, "counters")[0]["committed"], 2);
+  // What was open while it went on had an owner and a holder.
+  const auto first = data_of(sent, "segments")[0]["open"];
+  EXPECT_EQ(first[0], nlohmann::json::parse(R"([0,["h",1.0,20.0,"Ace"]])"));
+  EXPECT_EQ(first[1], nlohmann::json::parse(R"([1,["w",11.0,20.0,"Cooper","P1"]])"));
+}
+
+TEST(Stream, ForgetsEarlierRunsWhenTold) {
+  Stream stream;
+  stream.add({1, "explain", R"({"run":1,"text":"a"})", {}, 0});
+  EXPECT_THAT(stream.state(true), HasSubstr("explain"));
+  stream.clear();
+  EXPECT_THAT(stream.state(true), Not(HasSubstr("explain")));
+}
+
+TEST(Json, ScenariosTellWhatCanBeSet) {
+  const auto all = nlohmann::json::parse(dump(json_of_scenarios()));
+  EXPECT_THAT(all["scenarios"], SizeIs(scenarios().size()));
+  for (const auto& scenario : all["scenarios"]) {
+    for (const auto& name : scenario["adjustable"]) {
+      EXPECT_TRUE(scenario["settings"].contains(name.get<std::string>())) << scenario["name"];
+    }
+  }
+}
+
+TEST(Json, SettingsAreReadStrictly) {
+  const Settings own;
+  const auto changed = settings_from(nlohmann::json::parse(R"({"rows":7,"journal":"wal"})"), own);
+  ASSERT_TRUE(changed.has_value());
+  EXPECT_EQ(changed->rows, 7);
+  EXPECT_EQ(changed->journal, "wal");
+  EXPECT_EQ(changed->busy_timeout, own.busy_timeout);
+  for (const char* bad : {R"({"rows":"7"})", R"({"rows":1.5})", R"({"journal":1})", R"({"x":1})",
+                          "[]", "1", "null"}) {
+    EXPECT_FALSE(settings_from(nlohmann::json::parse(bad), own).has_value()) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace turnstile::lab
