@@ -1,5 +1,6 @@
 #include "lab/api.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -98,20 +99,10 @@ HttpAnswer Api::get(const std::string& path) const {
     return {200, "application/json", dump(json_of_scenarios()), {}};
   }
   if (path == "/api/report") {
-    if (outcomes_.empty()) {
-      return http_error(kNotFound, "nothing has run yet");
-    }
-    return {200, "text/html; charset=utf-8", report_html(outcomes_),
-            "attachment; filename=\"turnstile-lab.html\""};
+    return report();
   }
   if (path == "/api/numbers") {
-    Json runs = Json::array();
-    for (const auto& outcomes : outcomes_) {
-      for (const Outcome& outcome : outcomes) {
-        runs.push_back(json_of_end(outcome, runs.size() + 1));
-      }
-    }
-    return {200, "application/json", dump({{"runs", std::move(runs)}}), {}};
+    return numbers();
   }
   const std::string_view name = std::string_view(path).substr(1);
   for (const Asset& one : assets()) {
@@ -120,6 +111,30 @@ HttpAnswer Api::get(const std::string& path) const {
     }
   }
   return http_error(kNotFound, "there is nothing at " + path);
+}
+
+HttpAnswer Api::report() const {
+  std::vector<const Outcome*> outcomes;
+  for (const auto& [mode, shown] : shown_) {
+    if (shown.outcome) {
+      outcomes.push_back(&*shown.outcome);
+    }
+  }
+  if (outcomes.empty()) {
+    return http_error(kNotFound, "nothing has run yet");
+  }
+  return {200, "text/html; charset=utf-8", report_html(outcomes),
+          "attachment; filename=\"turnstile-lab.html\""};
+}
+
+HttpAnswer Api::numbers() const {
+  Json runs = Json::array();
+  for (const auto& [mode, shown] : shown_) {
+    if (shown.outcome) {
+      runs.push_back(json_of_end(*shown.outcome, shown.number));
+    }
+  }
+  return {200, "application/json", dump({{"runs", std::move(runs)}}), {}};
 }
 
 HttpAnswer Api::start(const std::string& body) {
@@ -156,9 +171,6 @@ HttpAnswer Api::start(const std::string& body) {
   std::uint64_t ignored = 0;
   [[maybe_unused]] const ssize_t emptied = ::read(stop_fd_, &ignored, sizeof(ignored));
   is_running_ = true;
-  stream_.clear();
-  outcomes_.clear();
-  options_.send(stream_.state(true));
   thread_ = std::thread([this, orders] { run_all(orders); });
   return {kAccepted, "application/json", dump({{"runs", std::move(runs)}}), {}};
 }
@@ -173,9 +185,17 @@ HttpAnswer Api::stop() {
 
 void Api::run_all(const std::vector<Order>& orders) {
   for (const Order& order : orders) {
+    if (is_to_stop()) {
+      break;
+    }
     run_one(order);
   }
-  options_.post([this] { end_run(); });
+  options_.post([this] { end_all(); });
+}
+
+bool Api::is_to_stop() const {
+  pollfd item{stop_fd_, POLLIN, 0};
+  return ::poll(&item, 1, 0) == 1;
 }
 
 void Api::run_one(const Order& order) {
@@ -184,6 +204,7 @@ void Api::run_one(const Order& order) {
   Watcher watcher;
   watcher.on_begin = [&](const RunInfo& run, const std::filesystem::path& folder) {
     live = std::make_unique<LiveRun>(run, order.number, folder);
+    options_.post([this, order] { begin_run(order); });
     tell({live->begin()});
   };
   watcher.on_events = [&](std::span<const Event> events) {
@@ -191,15 +212,8 @@ void Api::run_one(const Order& order) {
   };
   watcher.on_end = [&](const Recording& recording, const std::vector<Table>& tables) {
     auto outcome = std::make_shared<Outcome>(evaluate(recording));
-    if (live != nullptr) {
-      tell(live->end(*outcome, plan, tables));
-    }
-    options_.post([this, outcome] {
-      if (outcomes_.empty()) {
-        outcomes_.emplace_back();
-      }
-      outcomes_.front().push_back(std::move(*outcome));
-    });
+    tell(live->end(*outcome, plan, tables));
+    options_.post([this, order, outcome] { keep(order, std::move(*outcome)); });
   };
   const auto ran = run_plan(plan, stop_fd_, watcher);
   if (!ran) {
@@ -215,6 +229,23 @@ void Api::tell(std::vector<LiveMessage> messages) {
   options_.post([this, messages = std::move(messages)] { publish(messages); });
 }
 
+// ---- on the server's thread
+
+void Api::begin_run(const Order& order) {
+  if (work_.scenario != order.scenario || !(work_.settings == order.settings)) {
+    stream_.clear();
+    shown_.clear();
+  }
+  work_ = order;
+  Shown& shown = shown_[order.mode];
+  stream_.forget(shown.number);
+  shown = {order.number, {}};
+}
+
+void Api::keep(const Order& order, Outcome outcome) {
+  shown_[order.mode] = {order.number, std::move(outcome)};
+}
+
 void Api::publish(const std::vector<LiveMessage>& messages) {
   std::string frames;
   for (const LiveMessage& message : messages) {
@@ -223,7 +254,7 @@ void Api::publish(const std::vector<LiveMessage>& messages) {
   options_.send(std::move(frames));
 }
 
-void Api::end_run() {
+void Api::end_all() {
   is_running_ = false;
   options_.send(sse_frame("idle", "{}"));
 }

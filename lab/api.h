@@ -1,9 +1,14 @@
 // What the page asks (HTTP.md): the scenarios, to run and to stop, the report. Runs go on in a
 // thread of their own; everything else belongs to the thread of the server.
+//
+// What is shown is the latest run of each mode, as long as the work is the same: so that modes
+// which were run one by one stand beside each other too.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,18 +46,30 @@ class Api {
     Settings settings;
   };
 
+  // A run that is shown, from its beginning on.
+  struct Shown {
+    std::uint64_t number = 0;
+    std::optional<Outcome> outcome;
+  };
+
   HttpAnswer get(const std::string& path) const;
+  [[nodiscard]] HttpAnswer report() const;
+  [[nodiscard]] HttpAnswer numbers() const;
   HttpAnswer start(const std::string& body);
   HttpAnswer stop();
   void run_all(const std::vector<Order>& orders);
   void run_one(const Order& order);
+  [[nodiscard]] bool is_to_stop() const;
+  void begin_run(const Order& order);
+  void keep(const Order& order, Outcome outcome);
   void tell(std::vector<LiveMessage> messages);
   void publish(const std::vector<LiveMessage>& messages);
-  void end_run();
+  void end_all();
 
   ApiOptions options_;
   Stream stream_;
-  std::vector<std::vector<Outcome>> outcomes_;  // of the latest request; one scenario
+  Order work_;                   // whose scenario and settings are shown; its mode says nothing
+  std::map<Mode, Shown> shown_;  // in the order of modes
   std::uint64_t next_number_ = 1;
   bool is_running_ = false;
   std::thread thread_;  // of the latest request

@@ -46,16 +46,13 @@ LiveMessage LiveRun::segments(std::int64_t now_ns) {
 
 std::string LiveRun::counters(std::int64_t now_ns) const {
   const Numbers numbers = numbers_of(timeline_);
-  const auto rows = timeline_.rows();
-  const auto refused =
-      std::count_if(rows.begin(), rows.end(), [](const RowFate* row) { return row->refused; });
   const std::string holder = timeline_.holder();
   return dump({{"run", number_},
                {"now_ms", to_ms(now_ns)},
                {"rows_wanted", numbers.rows_wanted},
-               {"tried", rows.size()},
+               {"tried", timeline_.rows().size()},
                {"committed", numbers.in_database},
-               {"lost", refused},
+               {"lost", count_refused(timeline_)},
                {"locked_errors", numbers.locked_errors},
                {"waiting", timeline_.waiting().size()},
                {"holding", holder.empty() ? Json(nullptr) : Json(holder)},

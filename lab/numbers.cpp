@@ -25,8 +25,7 @@ bool is_locked_error(const std::string& error) {
 }
 
 struct Spans {
-  std::int64_t first_try = -1;
-  std::int64_t last_answer = -1;
+  std::int64_t last_answer = 0;
   std::int64_t longest_wait = 0;
   std::int64_t longest_lock_wait = 0;
 };
@@ -34,16 +33,19 @@ struct Spans {
 void add_row(const RowFate& row, std::int64_t now_ns, Numbers& numbers, Spans& spans,
              std::vector<std::int64_t>& waited) {
   ProcessNumbers& process = numbers.processes[row.lane];
-  const std::int64_t until = row.answered_ns >= 0 ? row.answered_ns : now_ns;
+  const bool is_answered = row.answered_ns >= 0;
+  const std::int64_t until = is_answered         ? row.answered_ns
+                             : row.ended_ns >= 0 ? row.ended_ns
+                                                 : now_ns;
   const std::int64_t wait = until - row.tried_ns;
   const std::int64_t lock_wait = (row.lock_ns >= 0 ? row.lock_ns : until) - row.tried_ns;
-  spans.first_try = spans.first_try < 0 ? row.tried_ns : std::min(spans.first_try, row.tried_ns);
-  spans.last_answer = std::max(spans.last_answer, until);
+  spans.last_answer = std::max(spans.last_answer, row.answered_ns);
   spans.longest_wait = std::max(spans.longest_wait, wait);
   spans.longest_lock_wait = std::max(spans.longest_lock_wait, lock_wait);
   waited[row.lane] += wait;
   process.longest_wait_ms = std::max(process.longest_wait_ms, in_ms(wait));
-  process.done_ms = std::max(process.done_ms, in_ms(until));
+  process.done_ms = is_answered ? std::max(process.done_ms, in_ms(until)) : process.done_ms;
+  process.unanswered -= is_answered && process.unanswered > 0 ? 1 : 0;
   if (row.committed && !row.refused) {
     ++process.in_database;
     ++numbers.in_database;
@@ -55,11 +57,11 @@ void add_row(const RowFate& row, std::int64_t now_ns, Numbers& numbers, Spans& s
   numbers.most_turns_of_others = std::max(numbers.most_turns_of_others, row.turns_of_others);
 }
 
-// Of lanes that have rows to write.
+// Of lanes that have rows to write, and have an answer for each.
 void find_slowest_and_fastest(Numbers& numbers) {
   for (std::size_t i = 0; i < numbers.processes.size(); ++i) {
     const ProcessNumbers& process = numbers.processes[i];
-    if (process.rows_wanted == 0 || process.done_ms <= 0) {
+    if (process.rows_wanted == 0 || process.unanswered > 0) {
       continue;
     }
     if (!numbers.slowest || process.done_ms > numbers.processes[*numbers.slowest].done_ms) {
@@ -124,12 +126,19 @@ std::vector<std::string> compare(const Recording& recording, const Timeline& tim
 
 }  // namespace
 
+std::size_t count_refused(const Timeline& timeline) {
+  const auto rows = timeline.rows();
+  return static_cast<std::size_t>(
+      std::count_if(rows.begin(), rows.end(), [](const RowFate* row) { return row->refused; }));
+}
+
 Numbers numbers_of(const Timeline& timeline) {
   Numbers numbers;
   for (const Lane& lane : timeline.lanes()) {
     ProcessNumbers process;
     process.process = lane.info.name;
     process.rows_wanted = lane.info.wanted.size();
+    process.unanswered = process.rows_wanted;
     numbers.processes.push_back(std::move(process));
   }
   numbers.rows_wanted = timeline.run().rows_wanted();
@@ -142,7 +151,7 @@ Numbers numbers_of(const Timeline& timeline) {
     numbers.processes[i].waited_ms = in_ms(waited[i]);
   }
   numbers.lost = numbers.rows_wanted - std::min(numbers.rows_wanted, numbers.in_database);
-  numbers.wall_ms = spans.first_try < 0 ? 0 : in_ms(spans.last_answer - spans.first_try);
+  numbers.wall_ms = in_ms(spans.last_answer);
   numbers.longest_wait_ms = in_ms(spans.longest_wait);
   numbers.longest_lock_wait_ms = in_ms(spans.longest_lock_wait);
   find_slowest_and_fastest(numbers);
@@ -165,7 +174,9 @@ Outcome evaluate(Recording recording) {
   auto disagreements = compare(recording, timeline, numbers);
   // What is shown is the database's word; where it is not the events', that is shown beside it.
   numbers.in_database = recording.facts.rows.size();
-  numbers.lost = numbers.rows_wanted - std::min(numbers.rows_wanted, numbers.in_database);
+  numbers.lost = recording.stopped
+                     ? count_refused(timeline)
+                     : numbers.rows_wanted - std::min(numbers.rows_wanted, numbers.in_database);
   numbers.text = recording.facts.text;
   return {std::move(recording), std::move(timeline), std::move(numbers), std::move(disagreements)};
 }

@@ -38,28 +38,33 @@ Result<void> save(const std::string& path, const std::string& content, bool appe
   return {};
 }
 
-std::string json_text(const std::vector<std::vector<Outcome>>& scenarios) {
-  Json runs = Json::array();
-  std::uint64_t number = 0;
+std::vector<const Outcome*> all_of(const std::vector<std::vector<Outcome>>& scenarios) {
+  std::vector<const Outcome*> all;
   for (const auto& outcomes : scenarios) {
     for (const Outcome& outcome : outcomes) {
-      Json run = json_of_end(outcome, ++number);
-      run["settings"] = json_of(outcome.recording.run.settings);
-      run["wall"] = outcome.recording.run.wall;
-      runs.push_back(std::move(run));
+      all.push_back(&outcome);
     }
+  }
+  return all;
+}
+
+std::string json_text(const std::vector<std::vector<Outcome>>& scenarios) {
+  Json runs = Json::array();
+  for (const Outcome* outcome : all_of(scenarios)) {
+    Json run = json_of_end(*outcome, runs.size() + 1);
+    run["settings"] = json_of(outcome->recording.run.settings);
+    run["wall"] = outcome->recording.run.wall;
+    runs.push_back(std::move(run));
   }
   return dump({{"runs", std::move(runs)}}) + '\n';
 }
 
 int exit_code_of(const std::vector<std::vector<Outcome>>& scenarios) {
-  for (const auto& outcomes : scenarios) {
-    for (const Outcome& outcome : outcomes) {
-      const bool lost_in_queue = outcome.recording.run.mode == Mode::queued &&
-                                 outcome.numbers.lost > 0 && !outcome.recording.stopped;
-      if (lost_in_queue || !outcome.disagreements.empty()) {
-        return static_cast<int>(ExitCode::refused);
-      }
+  for (const Outcome* outcome : all_of(scenarios)) {
+    const bool lost_in_queue = outcome->recording.run.mode == Mode::queued &&
+                               outcome->numbers.lost > 0 && !outcome->recording.stopped;
+    if (lost_in_queue || !outcome->disagreements.empty()) {
+      return static_cast<int>(ExitCode::refused);
     }
   }
   return static_cast<int>(ExitCode::done);

@@ -14,6 +14,8 @@ namespace turnstile::lab {
 // Colours on a terminal only, and not where NO_COLOR has a value.
 TextStyle style_of(std::FILE* out);
 
+std::vector<const Outcome*> all_of(const std::vector<std::vector<Outcome>>& scenarios);
+
 // One object: {"runs": [...]}, each as HTTP.md's `ended`, with its settings and when it was.
 std::string json_text(const std::vector<std::vector<Outcome>>& scenarios);
 

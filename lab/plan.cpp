@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 using Arguments = std::vector<std::string>;
 
 constexpr const char* kEndpoint = "ipc://broker.sock";
-constexpr auto kStreamInterval = 20ms;
+constexpr auto kStreamInterval = 50ms;
 
 Arguments joined(Arguments first, const Arguments& second) {
   first.insert(first.end(), second.begin(), second.end());
@@ -105,7 +105,7 @@ void plan_stream(Plan& plan) {
   plan.tables.push_back(nutrients_table());
   std::size_t first_id = kIdsApart + 1;
   for (const auto& name : names_of('S', 2)) {
-    CsvRows made = nutrient_rows(rows, first_id);
+    CsvRows made = nutrient_rows(rows, first_id, name == "S1");
     first_id += kIdsApart;
     if (plan.run.mode == Mode::queued) {
       add_csv(plan, name, nutrients_table(), std::move(made), kStreamInterval);
@@ -114,8 +114,8 @@ void plan_stream(Plan& plan) {
     const std::string file = name + ".csv";
     plan.files.emplace_back(file, std::move(made.content));
     add_producer(plan, name,
-                 joined({"lab", "worker", "stream", "--as", name, "--csv", file, "--text", kTextLog,
-                         "--interval", format_duration(kStreamInterval)},
+                 joined({"lab", "worker", "stream", "--as", name, "--with", "S1,S2", "--csv", file,
+                         "--text", kTextLog, "--interval", format_duration(kStreamInterval)},
                         direct_arguments(settings, plan.run.mode)),
                  std::move(made.names));
   }

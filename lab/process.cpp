@@ -43,6 +43,23 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   return all;
 }
 
+// No signal reaches this thread while it lives. A child that is forked meanwhile has no handler of
+// ours run in it: that would take a signal that is meant for the program that it becomes.
+class SignalsHeldBack {
+ public:
+  SignalsHeldBack() {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  SignalsHeldBack(const SignalsHeldBack&) = delete;
+  SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
+  ~SignalsHeldBack() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_{};
+};
+
 // Between fork and exec, where only calls are allowed that a signal handler may make too.
 [[noreturn]] void become(const char* folder, const char* log, char* const* arguments,
                          char* const* environment, pid_t parent) {
@@ -50,6 +67,8 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // A terminal's Ctrl+C is for the lab alone, which ends its processes in order.
   ::setpgid(0, 0);
+  ::signal(SIGINT, SIG_DFL);
+  ::signal(SIGTERM, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -78,6 +97,7 @@ Result<ChildProcess> ChildProcess::start(const std::string& folder, const std::s
   const auto argv_pointers = pointers_to(argv);
   const auto env_pointers = pointers_to(env);
   const pid_t parent = ::getpid();
+  const SignalsHeldBack held_back;
   const pid_t pid = ::fork();
   if (pid < 0) {
     return fail_start(errno);

@@ -51,7 +51,7 @@ Result<int> replay(const ReplayFlags& flags) {
   }
   std::fflush(stdout);
   if (!flags.report.empty()) {
-    if (auto saved = save(flags.report, report_html(scenarios)); !saved) {
+    if (auto saved = save(flags.report, report_html(all_of(scenarios))); !saved) {
       return tl::make_unexpected(saved.error());
     }
   }

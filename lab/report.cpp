@@ -57,12 +57,10 @@ std::string without_imports(std::string_view module) {
 }  // namespace
 
 // report.html with each {{NAME}} replaced: by the data, or by that file of the page.
-std::string report_html(const std::vector<std::vector<Outcome>>& scenarios) {
+std::string report_html(const std::vector<const Outcome*>& outcomes) {
   Json runs = Json::array();
-  for (const auto& outcomes : scenarios) {
-    for (const Outcome& outcome : outcomes) {
-      runs.push_back(data_of(outcome, runs.size() + 1));
-    }
+  for (const Outcome* outcome : outcomes) {
+    runs.push_back(data_of(*outcome, runs.size() + 1));
   }
   const Json data{{"version", kVersion}, {"runs", std::move(runs)}};
   constexpr std::string_view kOpen = "{{";

@@ -9,7 +9,7 @@
 
 namespace turnstile::lab {
 
-// Outcomes of one scenario stand together.
-std::string report_html(const std::vector<std::vector<Outcome>>& scenarios);
+// Outcomes of one scenario follow each other.
+std::string report_html(const std::vector<const Outcome*>& outcomes);
 
 }  // namespace turnstile::lab

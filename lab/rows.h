@@ -23,8 +23,10 @@ struct CsvRows {
   std::vector<std::string> names;
 };
 
-// Ids from `first_id` on; the names of the nutrients differ in length, as real ones do.
-CsvRows nutrient_rows(std::size_t rows, std::size_t first_id);
+// Ids from `first_id` on. A few short rows, then some long ones, and so on; or the other way round.
+// Two streams that write the same file side by side, one of each, so pass each other again and
+// again: where they do, one's line ends within the other's.
+CsvRows nutrient_rows(std::size_t rows, std::size_t first_id, bool short_first = true);
 // P1-1, P1-2, ...
 CsvRows reading_rows(const std::string& process, std::size_t rows);
 

@@ -242,7 +242,7 @@ Result<int> run_all(const RunFlags& flags) {
     std::fflush(stdout);
   }
   if (!flags.report.empty()) {
-    if (auto saved = save(flags.report, report_html(all)); !saved) {
+    if (auto saved = save(flags.report, report_html(all_of(all))); !saved) {
       return tl::make_unexpected(saved.error());
     }
   }

@@ -342,7 +342,7 @@ void Runner::read_events() {
 }
 
 void Runner::tell_watcher(bool now) {
-  if (!watcher_.on_events || (!now && Clock::now() - told_at_ < watcher_.every)) {
+  if (!has_begun_ || !watcher_.on_events || (!now && Clock::now() - told_at_ < watcher_.every)) {
     return;
   }
   told_at_ = Clock::now();
@@ -465,7 +465,7 @@ Result<Ran> Runner::finish() {
   const auto begins = ran.events.find(lines_before(plan_.run));
   ran.events.erase(0, begins == std::string::npos ? 0 : begins);
   ran.log = read_file(folder_.file(kLogFile));
-  if (watcher_.on_end) {
+  if (has_begun_ && watcher_.on_end) {
     watcher_.on_end(ran.recording, *tables);
   }
   return ran;

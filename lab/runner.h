@@ -22,6 +22,7 @@
 
 namespace turnstile::lab {
 
+// Told nothing of a run that ended before it began: that was stopped, or failed, earlier.
 struct Watcher {
   // The run begins: its clock is set.
   std::function<void(const RunInfo& run, const std::filesystem::path& folder)> on_begin;

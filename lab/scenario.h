@@ -29,6 +29,9 @@ struct SettingInfo {
 std::span<const SettingInfo> all_settings();
 const SettingInfo& info_of(Setting setting);
 
+// As its flag takes it.
+std::string value_of(const Settings& settings, Setting setting);
+
 struct Scenario {
   std::string_view name;
   std::string_view title;

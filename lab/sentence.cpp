@@ -9,6 +9,7 @@ namespace turnstile::lab {
 namespace {
 
 constexpr std::int64_t kNewsLastNs = 2'000'000'000;
+constexpr const char* kNobodyKilled = "nobody held the lock long enough to be killed with it";
 
 std::string_view verb(const std::vector<std::string>& names, std::string_view one,
                       std::string_view many) {
@@ -81,6 +82,20 @@ std::string end_of_crowd(const Numbers& n) {
       n.most_turns_of_others);
 }
 
+std::string end_of_upgrade(const Outcome& outcome, const std::string& timeout) {
+  const RunInfo& run = outcome.recording.run;
+  if (run.mode == Mode::immediate) {
+    return "BEGIN IMMEDIATE takes the write lock before it reads, so each waits its turn and none "
+           "has to be refused";
+  }
+  return fmt::format(
+      "a transaction that has read cannot wait for the write lock: {}. SQLite says \"database is "
+      "locked\" at once (after {} at most), and a busy timeout of {} changes nothing",
+      run.settings.journal == "wal" ? "once another has written, what it read is old"
+                                    : "whoever has that lock waits for the reader to leave",
+      in_words(outcome.numbers.longest_lock_wait_ms), timeout);
+}
+
 std::string end_of_direct(const Outcome& outcome) {
   const Numbers& n = outcome.numbers;
   const RunInfo& run = outcome.recording.run;
@@ -95,14 +110,7 @@ std::string end_of_direct(const Outcome& outcome) {
         n.text->torn, n.text->lines, n.text->missing);
   }
   if (run.scenario == "upgrade") {
-    return run.mode == Mode::immediate
-               ? "BEGIN IMMEDIATE takes the write lock before it reads, so each waits its turn and "
-                 "none has to be refused"
-               : fmt::format(
-                     "a transaction that has read cannot wait for the write lock: whoever has that "
-                     "lock waits for the reader to leave. SQLite says \"database is locked\" at "
-                     "once (after {} at most), and a busy timeout of {} changes nothing",
-                     in_words(n.longest_lock_wait_ms), timeout);
+    return end_of_upgrade(outcome, timeout);
   }
   if (run.scenario == "deadlock") {
     return n.cycle.empty()
@@ -111,9 +119,10 @@ std::string end_of_direct(const Outcome& outcome) {
                              list_names(n.cycle), timeout);
   }
   if (run.scenario == "crash") {
-    return "the killed process took its rows with it; the system gave its lock back, and the "
-           "others "
-           "went on";
+    return outcome.timeline.last_crash()
+               ? "the killed process took its rows with it; the system gave its lock back, and the "
+                 "others went on"
+               : kNobodyKilled;
   }
   if (n.lost == 0) {
     return "each held the lock so briefly that all came through within the busy timeout of " +
@@ -140,7 +149,10 @@ std::string end_of_queued(const Outcome& outcome) {
     return "producers hold nothing while they wait, so no circle can be";
   }
   if (scenario == "crash") {
-    return "the broker kept what the killed consumer had not committed, and handed it over again";
+    return outcome.timeline.last_crash()
+               ? "the broker kept what the killed consumer had not committed, and handed it over "
+                 "again"
+               : kNobodyKilled;
   }
   return "each row waits for its turn in the queue; only the consumer takes the lock";
 }
@@ -207,7 +219,10 @@ std::string explain_end(const Outcome& outcome) {
                                ? fmt::format("All {} arrived", rows_in_words(n.rows_wanted))
                                : fmt::format("{} of {} lost", n.lost, rows_in_words(n.rows_wanted));
   if (outcome.recording.stopped) {
-    return fate + ": it was stopped before its end.";
+    return fmt::format("It was stopped before its end: {} of {} {} in the database{}.",
+                       n.in_database, rows_in_words(n.rows_wanted),
+                       n.in_database == 1 ? "is" : "are",
+                       n.lost == 0 ? "" : fmt::format(", {} lost", n.lost));
   }
   const bool is_queued = outcome.recording.run.mode == Mode::queued;
   if (is_queued && n.lost > 0) {

@@ -27,27 +27,30 @@ std::string Stream::add(const LiveMessage& message) {
   if (message.run == 0) {
     return sse_frame(message.event, message.data);
   }
-  Run& run = runs_[message.run];
   if (message.event == "run") {
-    run.run = message.data;
-  } else if (message.event == "segments") {
+    runs_[message.run].run = message.data;
+    return sse_frame(message.event, message.data);
+  }
+  const auto found = runs_.find(message.run);
+  if (found == runs_.end()) {
+    return sse_frame(message.event, message.data);  // that it could not even begin
+  }
+  Run& run = found->second;
+  if (message.event == "segments") {
     run.done += (run.done.empty() || message.data.empty() ? "" : ",") + message.data;
     run.open = message.open;
     run.now_ms = message.now_ms;
     return sse_frame("segments",
                      segments_of(message.run, message.now_ms, message.data, message.open));
-  } else {
-    run.latest[message.event] = message.data;
   }
+  run.latest[message.event] = message.data;
   return sse_frame(message.event, message.data);
 }
 
 std::string Stream::state(bool is_running) const {
   std::string frames = sse_frame("hello", dump({{"version", kVersion}, {"running", is_running}}));
   for (const auto& [number, run] : runs_) {
-    if (!run.run.empty()) {
-      frames += sse_frame("run", run.run);
-    }
+    frames += sse_frame("run", run.run);
     frames += sse_frame("segments", segments_of(number, run.now_ms, run.done, run.open));
     for (const char* event : kInOrder) {
       const auto found = run.latest.find(event);

@@ -1,5 +1,5 @@
 // What listeners of the stream get: messages as server-sent events, and for whoever comes later all
-// that was sent of the latest runs, folded together. Pure; belongs to one thread.
+// that was sent of the runs that are shown, folded together. Pure; belongs to one thread.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ std::string sse_frame(const std::string& event, const std::string& data);
 
 class Stream {
  public:
-  // Everything of earlier runs goes.
   void clear() { runs_.clear(); }
+  void forget(std::uint64_t run) { runs_.erase(run); }
 
-  // Remembers the message; the frame to send to those who listen.
+  // Remembers the message, if its run has begun; the frame to send to those who listen.
   std::string add(const LiveMessage& message);
 
   // For a new listener.

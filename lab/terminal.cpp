@@ -70,6 +70,22 @@ std::string table_of(const std::vector<Row>& rows) {
   return text;
 }
 
+std::vector<Row> turned(const std::vector<Row>& rows) {
+  std::vector<Row> out(rows.front().size());
+  for (const Row& row : rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      out[i].push_back(row[i]);
+    }
+  }
+  return out;
+}
+
+// Rows of the same length; turned round where they are wider than the terminal.
+std::string fitting_table_of(const std::vector<Row>& rows, const TextStyle& style) {
+  std::string text = table_of(rows);
+  return text.find('\n') <= style.columns ? text : table_of(turned(rows));
+}
+
 std::string done_by(const Numbers& numbers, const std::optional<std::size_t>& index) {
   if (!index) {
     return "-";
@@ -78,7 +94,7 @@ std::string done_by(const Numbers& numbers, const std::optional<std::size_t>& in
   return fmt::format("{} {}", process.process, in_words(process.done_ms));
 }
 
-std::string numbers_table(const std::vector<Outcome>& outcomes) {
+std::string numbers_table(const std::vector<Outcome>& outcomes, const TextStyle& style) {
   const bool has_text = outcomes.front().numbers.text.has_value();
   std::vector<Row> rows{{"mode", "rows wanted", "in database", "lost", "\"locked\"", "wall time",
                          "longest wait", "fastest", "slowest"}};
@@ -96,13 +112,38 @@ std::string numbers_table(const std::vector<Outcome>& outcomes) {
             in_words(n.longest_wait_ms),
             done_by(n, n.fastest),
             done_by(n, n.slowest)};
-    if (has_text && n.text) {
-      row.push_back(std::to_string(n.text->torn));
-      row.push_back(std::to_string(n.text->missing));
+    if (has_text) {
+      row.push_back(n.text ? std::to_string(n.text->torn) : "-");
+      row.push_back(n.text ? std::to_string(n.text->missing) : "-");
     }
     rows.push_back(std::move(row));
   }
-  return table_of(rows);
+  return fitting_table_of(rows, style);
+}
+
+// Where there are too many lanes to draw: who was done first, and who last.
+std::string ranking_of(const std::vector<Outcome>& outcomes) {
+  constexpr std::size_t kListed = 3;
+  std::vector<Row> rows{{"mode", "place", "process", "rows", "longest wait", "done after"}};
+  for (const Outcome& outcome : outcomes) {
+    std::vector<ProcessNumbers> processes;
+    for (const ProcessNumbers& process : outcome.numbers.processes) {
+      if (process.rows_wanted > 0 && process.unanswered == 0) {
+        processes.push_back(process);
+      }
+    }
+    std::stable_sort(processes.begin(), processes.end(),
+                     [](const auto& a, const auto& b) { return a.done_ms < b.done_ms; });
+    for (std::size_t i = 0; i < processes.size(); ++i) {
+      if (i < kListed || i + kListed >= processes.size()) {
+        const ProcessNumbers& one = processes[i];
+        rows.push_back({std::string(name_of(outcome.recording.run.mode)), std::to_string(i + 1),
+                        one.process, fmt::format("{}/{}", one.in_database, one.rows_wanted),
+                        in_words(one.longest_wait_ms), in_words(one.done_ms)});
+      }
+    }
+  }
+  return '\n' + table_of(rows);
 }
 
 // ---- lanes
@@ -149,28 +190,40 @@ std::string line_of(const std::vector<Cell>& cells, const TextStyle& style) {
   return line;
 }
 
-// A lost row by name, when, and who was in the way.
+// Nothing for what is neither a loss nor a crash.
+std::string loss_in_words(const LaneInfo& lane, const Segment& segment) {
+  if (segment.kind == SegmentKind::crashed) {
+    return fmt::format("{} {}{}", lane.name, segment.error,
+                       segment.row.empty() ? "" : ", with " + segment.row + " in hand");
+  }
+  if (segment.kind != SegmentKind::lost) {
+    return {};
+  }
+  const bool has_holder = !segment.holder.empty() && segment.holder != lane.name;
+  return fmt::format("{} lost {}: {}{}", lane.name, segment.row, printable(segment.error, 200),
+                     has_holder ? fmt::format(", {} held the lock", segment.holder) : "");
+}
+
+// Rows that were lost and processes that were killed: by name, when, and who was in the way.
 std::string losses_of(const Outcome& outcome, const TextStyle& style) {
   constexpr std::size_t kListed = 6;
-  std::string text;
-  std::size_t listed = 0;
+  std::vector<std::pair<std::int64_t, std::string>> losses;
   for (const Lane& lane : outcome.timeline.lanes()) {
     for (const Segment& segment : lane.segments) {
-      const bool crashed = segment.kind == SegmentKind::crashed;
-      if ((segment.kind != SegmentKind::lost && !crashed) || ++listed > kListed) {
-        continue;
+      if (auto words = loss_in_words(lane.info, segment); !words.empty()) {
+        losses.emplace_back(segment.to_ns, std::move(words));
       }
-      std::string line = fmt::format("{} {} {}: {}", lane.info.name, crashed ? "killed" : "lost",
-                                     segment.row, printable(segment.error, 200));
-      if (!segment.holder.empty()) {
-        line += fmt::format(", {} held the lock", segment.holder);
-      }
-      text += fmt::format("  {:>8}  {}\n", in_words(static_cast<double>(segment.to_ns) / 1e6),
-                          coloured(line, "1;31", style));
     }
   }
-  if (listed > kListed) {
-    text += fmt::format("            and {} more\n", listed - kListed);
+  std::stable_sort(losses.begin(), losses.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::string text;
+  for (std::size_t i = 0; i < std::min(losses.size(), kListed); ++i) {
+    text += fmt::format("  {:>8}  {}\n", in_words(static_cast<double>(losses[i].first) / 1e6),
+                        coloured(losses[i].second, "1;31", style));
+  }
+  if (losses.size() > kListed) {
+    text += fmt::format("            and {} more\n", losses.size() - kListed);
   }
   return text;
 }
@@ -179,7 +232,7 @@ std::string lanes_of(const std::vector<Outcome>& outcomes, const TextStyle& styl
   std::int64_t span_ns = 1;
   for (const Outcome& outcome : outcomes) {
     if (outcome.timeline.lanes().size() > kLanesDrawn) {
-      return {};
+      return ranking_of(outcomes);
     }
     span_ns = std::max(span_ns, outcome.timeline.now_ns());
   }
@@ -234,6 +287,14 @@ std::string graph_text(const WaitGraph& graph) {
   return text;
 }
 
+std::string settings_of(const Settings& settings, const Scenario& scenario) {
+  std::vector<std::string> said;
+  for (const Setting setting : scenario.adjustable) {
+    said.push_back(fmt::format("{} {}", info_of(setting).flag, value_of(settings, setting)));
+  }
+  return fmt::format("{}", fmt::join(said, ", "));
+}
+
 std::string agreement_of(const Outcome& outcome) {
   std::string text;
   const auto mode = name_of(outcome.recording.run.mode);
@@ -256,8 +317,9 @@ std::string text_of(const std::vector<Outcome>& outcomes, const TextStyle& style
   text += scenario ? fmt::format(": {}\n", (*scenario)->title) : "\n";
   if (scenario) {
     text += wrapped(std::string((*scenario)->about), style.columns, "  ");
+    text += wrapped(settings_of(run.settings, **scenario), style.columns, "  ");
   }
-  text += '\n' + numbers_table(outcomes);
+  text += '\n' + numbers_table(outcomes, style);
   text += lanes_of(outcomes, style);
   bool all_agree = true;
   for (const Outcome& outcome : outcomes) {

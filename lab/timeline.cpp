@@ -10,6 +10,9 @@ constexpr std::int64_t kNsInMs = 1'000'000;
 // A wait is cut where a lock that was held for so long passes on, so that each piece has its
 // holder.
 constexpr std::int64_t kLongHoldNs = 100 * kNsInMs;
+// A lock may be refused before its owner has said that it got it: so long later, it is too late to
+// be the reason.
+constexpr std::int64_t kLateLockNs = 20 * kNsInMs;
 // Shorter ones nobody could see.
 constexpr std::int64_t kShortestTryNs = kNsInMs;
 
@@ -38,6 +41,7 @@ void Timeline::add(const Event& event) {
     return;  // such as the broker, which is not drawn
   }
   now_ns_ = std::max(now_ns_, event.time_ns - run_.began_ns);
+  flush_losses(now_ns_ - kLateLockNs, kNobody);
   if (event.kind != EventKind::committed) {
     flush_commit(lane);
   }
@@ -70,6 +74,7 @@ void Timeline::add(const Event& event) {
 
 void Timeline::finish(std::int64_t time_ns) {
   now_ns_ = std::max(now_ns_, time_ns - run_.began_ns);
+  flush_losses(INT64_MAX, kNobody);
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
     flush_commit(lane);
     close_bar(lane);
@@ -118,10 +123,14 @@ void Timeline::on_trying(std::size_t lane, const Event& event) {
   ProducerRows& producer = producers_[event.producer];
   producer.lane = lane;
   const auto& wanted = lanes_[lane].info.wanted;
+  const std::int64_t opening_since_ns = std::exchange(known.opening_since_ns, -1);
+  const std::int64_t since_ns = opening_since_ns < 0 ? now_ns_ : opening_since_ns;
+  const std::uint32_t turns = std::exchange(known.turns_of_others, 0);
   for (std::uint64_t i = 0; i < event.rows; ++i) {
     RowFate& row = producer.rows[event.first + i];
     row.lane = lane;
-    row.tried_ns = now_ns_;
+    row.tried_ns = since_ns;
+    row.turns_of_others = turns;
     const std::uint64_t index = event.first + i - 1;  // sequences count from 1
     row.name = i == 0 ? event.row : index < wanted.size() ? wanted[index] : "";
     if (is_queued()) {
@@ -143,6 +152,11 @@ void Timeline::on_waiting(std::size_t lane, const Event& event) {
   const bool is_own = held != held_.end() && held->second.lane == lane;
   if (is_own || waits(lane, event.resource)) {
     return;  // an owner's COMMIT waits for readers to leave
+  }
+  Known& known = known_[lane];
+  if (!is_queued() && known.row == nullptr && known.opening_since_ns < 0) {
+    known.opening_since_ns = now_ns_;
+    known.turns_of_others = 0;
   }
   const std::string row = event.row.empty() ? name_of_rows(event) : event.row;
   close_bar(lane);
@@ -214,8 +228,20 @@ void Timeline::on_refused(std::size_t lane, const Event& event) {
     row->error = event.error;
     row->answered_ns = row->answered_ns < 0 ? now_ns_ : row->answered_ns;
   }
-  moment(lane, {SegmentKind::lost, now_ns_, now_ns_,
-                event.row.empty() ? name_of_rows(event) : event.row, holder, event.error});
+  Segment lost{SegmentKind::lost,
+               now_ns_,
+               now_ns_,
+               event.row.empty() ? name_of_rows(event) : event.row,
+               holder,
+               event.error};
+  if (!holder.empty() || is_queued()) {
+    return moment(lane, std::move(lost));
+  }
+  losses_pending_ += known.loss ? 0 : 1;
+  if (known.loss) {
+    moment(lane, std::move(*known.loss));
+  }
+  known.loss = std::move(lost);
 }
 
 void Timeline::on_acknowledged(std::size_t lane, const Event& event) {
@@ -264,10 +290,12 @@ void Timeline::on_end(std::size_t lane, const Event& event) {
   const std::string row = known.bar ? known.bar->row : "";
   if (known.row != nullptr) {
     known.row->unsure = known.bar && known.bar->kind == SegmentKind::holding;
+    known.row->ended_ns = now_ns_;
     known.row = nullptr;
   }
   for (RowFate* waiting : known.in_queue) {
     waiting->unsure = true;  // the broker may have it
+    waiting->ended_ns = now_ns_;
   }
   known.in_queue.clear();
   release_all(lane);
@@ -303,18 +331,18 @@ void Timeline::take(std::size_t lane, Resource resource) {
     }
   }
   held_[resource] = {lane, now_ns_};
+  flush_losses(INT64_MAX, lane);
   known_[lane].holds.push_back(resource);
   for (std::size_t other = 0; other < lanes_.size(); ++other) {
     if (other == lane || !waits(other, resource)) {
       continue;
     }
-    if (known_[other].row != nullptr) {
-      ++known_[other].row->turns_of_others;
-    }
+    RowFate* row = known_[other].row;
+    ++(row != nullptr ? row->turns_of_others : known_[other].turns_of_others);
     if (last_hold_ns_ >= kLongHoldNs && now_ns_ - known_[other].bar->from_ns >= kLongHoldNs) {
-      const std::string row = known_[other].bar->row;
+      const std::string name = known_[other].bar->row;
       close_bar(other);
-      open_bar(other, SegmentKind::waiting, row, resource);
+      open_bar(other, SegmentKind::waiting, name, resource);
     } else if (known_[other].bar->holder == kNobody) {
       known_[other].bar->holder = lane;
     }
@@ -425,6 +453,19 @@ void Timeline::flush_commit(std::size_t lane) {
     known.commit->row = with_more(known.commit->row, known.commit_rows);
     emit(lane, std::move(*known.commit));
     known.commit.reset();
+  }
+}
+
+// Those up to that time; `holder` had the lock then, if anybody.
+void Timeline::flush_losses(std::int64_t until_ns, std::size_t holder) {
+  for (std::size_t lane = 0; losses_pending_ > 0 && lane < lanes_.size(); ++lane) {
+    auto& loss = known_[lane].loss;
+    if (loss && loss->to_ns <= until_ns) {
+      loss->holder = lane == holder ? "" : name_or_empty(holder);
+      moment(lane, std::move(*loss));
+      loss.reset();
+      --losses_pending_;
+    }
   }
 }
 

@@ -60,6 +60,7 @@ struct RowFate {
   std::int64_t tried_ns = -1;
   std::int64_t lock_ns = -1;      // the lock for it was got, by whoever writes it
   std::int64_t answered_ns = -1;  // acknowledged or refused
+  std::int64_t ended_ns = -1;     // its process ended before there was an answer
   bool committed = false;
   bool refused = false;
   bool unsure = false;  // its process ended in the middle of it: it may be in the database
@@ -92,6 +93,11 @@ std::vector<std::string> find_cycle(const std::vector<WaitEdge>& edges);
 class Timeline {
  public:
   explicit Timeline(RunInfo run);
+  Timeline(const Timeline&) = delete;  // it points into itself
+  Timeline& operator=(const Timeline&) = delete;
+  Timeline(Timeline&&) = default;
+  Timeline& operator=(Timeline&&) = default;
+  ~Timeline() = default;
 
   void add(const Event& event);
   // Nothing more comes: what is open ends now (CLOCK_MONOTONIC).
@@ -139,11 +145,14 @@ class Timeline {
   struct Known {  // of a lane
     bool alive = false;
     std::optional<Bar> bar;
-    RowFate* row = nullptr;         // direct: the one at hand
-    std::deque<RowFate*> in_queue;  // queued: not answered yet
+    RowFate* row = nullptr;              // direct: the one at hand
+    std::int64_t opening_since_ns = -1;  // direct: it waits to open the database, for its next row
+    std::uint32_t turns_of_others = 0;   // meanwhile
+    std::deque<RowFate*> in_queue;       // queued: not answered yet
     std::vector<Resource> holds;
     std::optional<Segment> commit;  // a moment that further batches of the transaction may join
     std::size_t commit_rows = 0;
+    std::optional<Segment> loss;  // a moment whose holder may still be named
   };
   struct Hold {
     std::size_t lane = kNobody;
@@ -172,6 +181,7 @@ class Timeline {
   void close_bar(std::size_t lane);
   void moment(std::size_t lane, Segment segment);
   void flush_commit(std::size_t lane);
+  void flush_losses(std::int64_t until_ns, std::size_t holder);
   void emit(std::size_t lane, Segment segment);
   void take(std::size_t lane, Resource resource);
   void release(Resource resource);
@@ -188,6 +198,7 @@ class Timeline {
   std::map<Resource, Hold> held_;
   std::int64_t last_hold_ns_ = 0;  // how long the last hold that ended had lasted
   std::int64_t now_ns_ = 0;
+  std::size_t losses_pending_ = 0;  // lanes that have one
   std::vector<LaneSegment> done_;
   std::vector<std::pair<std::string, std::string>> commits_;
   std::optional<LaneSegment> last_loss_;

@@ -1,7 +1,7 @@
 // A stream that writes the database by itself, as `produce csv --direct` does, but has opened
 // out9.txt for writing and writes from its own place in it, as programs do that think they are
 // alone.
-#include <array>
+#include <chrono>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -67,7 +67,12 @@ Result<int> work_stream(const WorkerFlags& flags) {
   }
   producer.into(nutrients_table().name, (*source)->columns());
   bool is_any_lost = false;
+  meet(flags, "start");
+  // At the same pace, so that neither is done before the other has begun.
+  auto next = std::chrono::steady_clock::now();
   while (true) {
+    std::this_thread::sleep_until(next);
+    next += flags.interval;
     auto item = (*source)->next();
     if (!item) {
       return tl::make_unexpected(item.error());
@@ -89,7 +94,6 @@ Result<int> work_stream(const WorkerFlags& flags) {
       spdlog::error("ERROR while {} inserting nutrient {}: database is locked", flags.as,
                     record->fields.front());
     }
-    std::this_thread::sleep_for(flags.interval);
   }
   return is_any_lost ? 1 : 0;
 }

@@ -225,6 +225,10 @@ const kHandlers = {
     showResults();
   },
   failed(data, run) {
+    if (!run) {
+      showTrouble(`It could not begin: ${data.error}. ${data.hint ?? ''}`);
+      return;
+    }
     run.failed = data;
     run.open = [];
     say(`${run.mode_title}: ${data.error}`, true);
@@ -243,7 +247,7 @@ function listen() {
     stream.addEventListener(name, (event) => {
       const data = JSON.parse(event.data);
       const run = runs.get(data.run);
-      if (name !== 'run' && data.run !== undefined && !run) return;
+      if (!run && data.run !== undefined && name !== 'run' && name !== 'failed') return;
       handle(data, run);
       show();
     });

@@ -5,6 +5,7 @@ import {formatDuration} from './pieces.js';
 const kSvg = 'http://www.w3.org/2000/svg';
 const kTailRows = 12;
 const kTailRowsBesideText = 5;
+const kTailColumns = 3;
 const kTailLines = 10;
 
 // node('p', {class: 'x', text: 'y'}, child...)
@@ -111,7 +112,7 @@ export class RunParts {
     head.append(node('span', {text: `${formatCount(total)} ${total === 1 ? 'row' : 'rows'}${table?.from === 'database' ? ', read from the file' : ''}`}));
     const body = node('ol', {class: 'tail-rows'});
     for (const row of rows.slice(this.#run.text ? -kTailRowsBesideText : -kTailRows)) {
-      body.append(node('li', {}, ...row.map((value) => node('span', {text: value ?? 'NULL'}))));
+      body.append(node('li', {}, ...row.slice(0, kTailColumns).map((value) => node('span', {text: value ?? 'NULL'}))));
     }
     this.table.replaceChildren(head, rows.length ? body : node('p', {class: 'tail-none', text: 'no row yet'}));
   }
@@ -293,7 +294,7 @@ function processesOf(run) {
     body.append(node('tr', {}, node('th', {scope: 'row', text: p.process}), node('td', {text: p.rows_wanted}),
       node('td', {text: `${isShort ? '✕ ' : ''}${p.in_database}`, class: isShort ? 'bad' : ''}),
       node('td', {text: formatDuration(p.waited_ms)}), node('td', {text: formatDuration(p.longest_wait_ms)}),
-      node('td', {text: formatDuration(p.done_ms)})));
+      node('td', {text: p.done_ms ? formatDuration(p.done_ms) : '–'})));
   }
   table.append(body);
   const scroller = node('div', {class: 'scroller', role: 'region', tabindex: '0', 'aria-label': `Each process, ${run.mode_title}`});

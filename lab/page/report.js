@@ -22,10 +22,10 @@ function showReport(main, {version, runs}) {
     const [first] = group;
     const section = node('section', {class: 'report-scenario', 'aria-label': first.title});
     const lanes = node('div', i === 0 ? {id: 'lanes'} : {});
-    section.append(node(i === 0 ? 'h1' : 'h2', {class: 'report-title', text: first.title}),
+    section.append(node('h2', {class: 'report-title', text: first.title}),
       node('p', {class: 'about', text: first.about ?? ''}),
       node('p', {class: 'about', text: settingsInWords(first.settings)}), lanes,
-      node('section', {class: 'results'}, node('h2', {text: 'Results'}), ...resultsOf(group)));
+      node('div', {class: 'results'}, node('h3', {text: 'Results'}), ...resultsOf(group)));
     main.append(section);
     mountLanes(lanes, {decorate: (run, parts) => new RunParts(run, parts)}).show(group);
   }

@@ -97,6 +97,42 @@ TEST(Numbers, RowOfAKilledProcessMayBeInTheDatabaseOrNot) {
   EXPECT_EQ(outcome.numbers.lost, 0U);
 }
 
+TEST(Numbers, KilledProcessWaitedUntilItsEndAndIsNoneOfTheRanked) {
+  Recording recording;
+  recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"Cooper", "Dingo"}}});
+  recording.events = sorted(
+      {Events("P1").trying(0, 1, "Ace").lock(1, 1).crashed(200, 9), Events("P2")
+                                                                        .trying(0, 1, "Cooper")
+                                                                        .waiting(1, 1)
+                                                                        .lock(201, 1)
+                                                                        .committed(300, 1)
+                                                                        .acknowledged(301, 1)
+                                                                        .trying(310, 2, "Dingo")
+                                                                        .lock(311, 2)
+                                                                        .committed(900, 2)
+                                                                        .acknowledged(901, 2)});
+  recording.facts.rows = {{"pets", "Cooper"}, {"pets", "Dingo"}};
+  const Numbers numbers = evaluate(std::move(recording)).numbers;
+  EXPECT_EQ(numbers.processes[0].longest_wait_ms, 200);
+  EXPECT_EQ(numbers.processes[0].done_ms, 0);
+  EXPECT_EQ(numbers.longest_wait_ms, 591);
+  EXPECT_EQ(numbers.wall_ms, 901);
+  ASSERT_TRUE(numbers.fastest && numbers.slowest);
+  EXPECT_EQ(numbers.processes[*numbers.fastest].process, "P2");
+  EXPECT_EQ(numbers.processes[*numbers.slowest].process, "P2");
+}
+
+TEST(Numbers, RowsThatHadNoChanceBeforeAStopAreNotLost) {
+  Recording recording = one_lost();
+  recording.run.lanes[1].wanted.emplace_back("Dingo");
+  recording.stopped = true;
+  const Outcome outcome = evaluate(std::move(recording));
+  EXPECT_EQ(outcome.numbers.rows_wanted, 4U);
+  EXPECT_EQ(outcome.numbers.lost, 1U);  // Cooper, which was refused
+  EXPECT_EQ(explain_end(outcome),
+            "It was stopped before its end: 2 of 4 rows are in the database, 1 lost.");
+}
+
 TEST(Numbers, EventsOutOfOrderInTheFileGiveTheSame) {
   Recording recording = one_lost();
   const Outcome in_order = evaluate(recording);
@@ -113,7 +149,7 @@ TEST(Numbers, NothingTriedIsNothingArrived) {
   recording.run = run_of(Mode::queued, {{"P1", {"Ace"}}, {"consumer", {}}});
   recording.stopped = true;
   const Outcome outcome = evaluate(std::move(recording));
-  EXPECT_EQ(outcome.numbers.lost, 1U);
+  EXPECT_EQ(outcome.numbers.lost, 0U);
   EXPECT_EQ(outcome.numbers.wall_ms, 0);
   EXPECT_FALSE(outcome.numbers.slowest.has_value());
   EXPECT_THAT(explain_end(outcome), HasSubstr("stopped"));
@@ -142,6 +178,19 @@ TEST(Sentence, NamesTheLossWhileItIsNews) {
             Events("P2").trying(2, 1, "b").waiting(3, 1).refused(500, 1, "database is locked")});
   EXPECT_EQ(explain_now(timeline, 600 * kMs), "P2 lost b: database is locked, P1 held the lock.");
   EXPECT_EQ(explain_now(timeline, 9000 * kMs), "P1 holds the database for Ace; nobody waits.");
+}
+
+TEST(Sentence, SaysThatNobodyWasKilledWhereNobodyWas) {
+  Recording recording;
+  recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}});
+  recording.run.scenario = "crash";
+  recording.events =
+      Events("P1").trying(0, 1, "Ace").lock(1, 1).committed(5, 1).acknowledged(6, 1).all();
+  recording.facts.rows = {{"pets", "Ace"}};
+  EXPECT_THAT(explain_end(evaluate(recording)), HasSubstr("nobody held the lock long enough"));
+  recording.events = Events("P1").trying(0, 1, "Ace").lock(1, 1).crashed(5, 9).all();
+  recording.facts.rows.clear();
+  EXPECT_THAT(explain_end(evaluate(recording)), HasSubstr("1 of 1 row lost: the killed process"));
 }
 
 TEST(Sentence, ListsAFewNames) {

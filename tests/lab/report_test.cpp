@@ -15,6 +15,7 @@
 namespace turnstile::lab {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -57,13 +58,13 @@ Recording large_recording(Mode mode) {
 }
 
 TEST(Report, Of64ProcessesWith200RowsIsBelow5MB) {
-  std::vector<Outcome> outcomes;
-  for (const Mode mode : {Mode::direct, Mode::queued}) {
-    outcomes.push_back(evaluate(large_recording(mode)));
-    EXPECT_THAT(outcomes.back().disagreements, SizeIs(0));
-    EXPECT_EQ(outcomes.back().numbers.in_database, 12'800U);
+  const Outcome direct = evaluate(large_recording(Mode::direct));
+  const Outcome queued = evaluate(large_recording(Mode::queued));
+  for (const Outcome* outcome : {&direct, &queued}) {
+    EXPECT_THAT(outcome->disagreements, SizeIs(0));
+    EXPECT_EQ(outcome->numbers.in_database, 12'800U);
   }
-  EXPECT_LT(report_html({std::move(outcomes)}).size(), 5'000'000U);
+  EXPECT_LT(report_html({&direct, &queued}).size(), 5'000'000U);
 }
 
 TEST(Report, WhatRowsAreCalledIsTextOnly) {
@@ -72,9 +73,8 @@ TEST(Report, WhatRowsAreCalledIsTextOnly) {
   recording.run = run_of(Mode::direct, {{"P1", {bad}}});
   recording.events = Events("P1").trying(0, 1, bad).refused(5, 1, "<b>no & \"no\"</b>").all();
   recording.facts.integrity = "<i>bad</i>";
-  std::vector<Outcome> outcomes;
-  outcomes.push_back(evaluate(std::move(recording)));
-  const std::string html = report_html({std::move(outcomes)});
+  const Outcome outcome = evaluate(std::move(recording));
+  const std::string html = report_html({&outcome});
   EXPECT_THAT(html, Not(HasSubstr("<script>alert")));
   EXPECT_THAT(html, Not(HasSubstr("<b>no")));
   EXPECT_THAT(html, Not(HasSubstr("<i>bad")));
@@ -154,10 +154,22 @@ TEST(Stream, WhoComesLateGetsAllSegmentsInOne) {
 
 TEST(Stream, ForgetsEarlierRunsWhenTold) {
   Stream stream;
-  stream.add({1, "explain", R"({"run":1,"text":"a"})", {}, 0});
-  EXPECT_THAT(stream.state(true), HasSubstr("explain"));
+  for (const std::uint64_t run : {1U, 2U}) {
+    const std::string number = std::to_string(run);
+    stream.add({run, "run", R"({"run":)" + number + "}", {}, 0});
+    stream.add({run, "explain", R"({"text":"of )" + number + "\"}", {}, 0});
+  }
+  stream.forget(1);
+  EXPECT_THAT(stream.state(true), AllOf(Not(HasSubstr("of 1")), HasSubstr("of 2")));
   stream.clear();
   EXPECT_THAT(stream.state(true), Not(HasSubstr("explain")));
+}
+
+TEST(Stream, RunThatCouldNotBeginIsToldOnce) {
+  Stream stream;
+  EXPECT_THAT(stream.add({1, "failed", R"({"run":1,"error":"no room"})", {}, 0}),
+              HasSubstr("no room"));
+  EXPECT_THAT(stream.state(false), Not(HasSubstr("no room")));
 }
 
 TEST(Json, ScenariosTellWhatCanBeSet) {

@@ -101,13 +101,13 @@ TEST_F(LabRun, SlowPetsAreLostDirectAndNoneInTheQueue) {
 }
 
 TEST_F(LabRun, StreamTearsLinesDirectAndNoneInTheQueue) {
-  run("stream", {"--rows", "20"});
+  run("stream");
   const json direct = numbers("direct")["text"];
-  EXPECT_GE(direct["missing"].get<int>(), 5) << text_;
-  EXPECT_GE(direct["torn"].get<int>() + direct["missing"].get<int>(), 10) << text_;
+  EXPECT_GE(direct["torn"].get<int>(), 1) << text_;
+  EXPECT_GE(direct["missing"].get<int>(), 20) << text_;
   expect_all_arrived("queued");
   EXPECT_EQ(numbers("queued")["text"],
-            json({{"lines", 40}, {"intact", 40}, {"torn", 0}, {"missing", 0}}));
+            json({{"lines", 80}, {"intact", 80}, {"torn", 0}, {"missing", 0}}));
 }
 
 TEST_F(LabRun, CrowdStarvesSomeDirectAndNoneInTheQueue) {
@@ -125,7 +125,7 @@ TEST_F(LabRun, UpgradeIsRefusedAtOnceDeferredAndWaitsImmediate) {
   EXPECT_EQ(direct["rows_wanted"], 9);
   EXPECT_EQ(direct["lost"], 6) << text_;  // of three that read, one may write
   EXPECT_EQ(direct["locked_errors"], 6);
-  EXPECT_LT(direct["longest_lock_wait_ms"], 10'000);  // half of the busy timeout
+  EXPECT_LT(direct["wall_ms"], 10'000);  // half of the busy timeout
   expect_all_arrived("immediate");
   expect_all_arrived("queued");
 }

@@ -62,6 +62,34 @@ TEST(Timeline, WaitIsCutWhereALongHeldLockPassesOn) {
   EXPECT_EQ(lost->turns_of_others, 1U);
 }
 
+TEST(Timeline, LossIsOwedToWhoSaysSoonAfterThatItHasTheLock) {
+  Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b", "b2"}}, {"P3", {"c"}}}));
+  in_order(timeline,
+           {Events("P2").trying(0, 1, "b").refused(1, 1, "database is locked").trying(3, 2, "b2"),
+            Events("P1").trying(0, 1, "a").lock(2, 1).committed(40, 1),
+            Events("P3").trying(50, 1, "c").refused(60, 1, "database is locked"),
+            Events("P1").acknowledged(90, 1)});
+  timeline.finish(began_ns() + 100 * kMs);
+  EXPECT_EQ(timeline.lanes()[1].segments[1],
+            moment_of(SegmentKind::lost, 1, "b", "P1", "database is locked"));
+  EXPECT_EQ(timeline.lanes()[2].segments.back(),
+            moment_of(SegmentKind::lost, 60, "c", "", "database is locked"));
+}
+
+TEST(Timeline, WaitToOpenTheDatabaseIsOneOfTheFirstRow) {
+  Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
+  in_order(timeline, {Events("P1").trying(0, 1, "a").lock(0, 1).committed(300, 1),
+                      Events("P3").trying(300, 1, "c").lock(301, 1).committed(310, 1),
+                      Events("P2").started(1).waiting(2, 0).trying(311, 1, "b").lock(313, 1)});
+  timeline.finish(began_ns() + 400 * kMs);
+  EXPECT_EQ(timeline.lanes()[1].segments[0], bar(SegmentKind::waiting, 2, 301, "", "P1"));
+  EXPECT_EQ(timeline.lanes()[1].segments[1], bar(SegmentKind::waiting, 301, 311, "", "P3"));
+  const RowFate& row = *timeline.rows()[1];
+  EXPECT_EQ(row.name, "b");
+  EXPECT_EQ(row.tried_ns, 2 * kMs);
+  EXPECT_EQ(row.turns_of_others, 1U);
+}
+
 TEST(Timeline, ManyShortHoldsAreOneWaitNamedByTheLongest) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a1", "a2"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
   in_order(timeline, {Events("P1")

@@ -78,6 +78,9 @@ export async function choose(page, scenario, settings = {}, mode = 'all') {
   for (const [name, value] of Object.entries(settings)) await page.locator(`#setting-${name}`).fill(String(value));
 }
 
-export const ended = (page, mode, patience = kPatience) =>
-  page.locator(`.run[data-mode="${mode}"] .run-state:not([data-state="running"])`).waitFor({timeout: patience});
+// All that was asked for is over. What ran before may still be shown until then.
 export const idle = (page) => page.locator('#run[aria-disabled="false"]').waitFor();
+export async function ended(page, mode) {
+  await idle(page);
+  await page.locator(`.run[data-mode="${mode}"] .run-state:not([data-state="running"])`).waitFor();
+}

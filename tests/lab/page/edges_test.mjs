@@ -48,7 +48,6 @@ test('no frame over 100 ms while 64 processes with 200 rows each stream in', asy
   const {frames, tasks} = await traceTasks(page, async () => {
     await page.locator('#run').click();
     await ended(page, 'queued');
-    await idle(page);
     await page.locator('.plot').first().hover({position: {x: 200, y: 100}});
     await tip(page).waitFor();
     await page.getByRole('button', {name: 'Zoom in'}).click();
@@ -108,7 +107,6 @@ for (const [name, viewport, colorScheme] of [['phone', {width: 360, height: 740}
     await choose(page, 'slow', {task_duration_ms: 200, busy_timeout_ms: 350});
     await page.locator('#run').click();
     await ended(page, 'queued');
-    await idle(page);
     const {scroll, client} = await page.evaluate(() => ({scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth}));
     assert.ok(scroll <= client, `${scroll} px wide in ${client}`);
     const canvases = await page.locator('.plot canvas').evaluateAll((all) => all.map((canvas) => canvas.getBoundingClientRect().width));
