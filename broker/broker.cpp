@@ -142,6 +142,7 @@ Result<void> Broker::listen() {
   if (!options_.context) {
     options_.context = std::make_shared<zmq::context_t>(1);
   }
+  allow_all_descriptors();
   router_ = zmq::socket_t(*options_.context, zmq::socket_type::router);
   router_.set(zmq::sockopt::router_mandatory, true);  // a lost answer is known, not dropped
   router_.set(zmq::sockopt::linger, 200);
@@ -194,7 +195,7 @@ Result<void> Broker::run(int stop_fd) {
     send_outbox();  // before a sync: cut-through waits for no disk
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
-    guard_memory(now);
+    guard(now);
   }
   core_->finish(std::chrono::steady_clock::now());
   send_outbox();
@@ -290,11 +291,21 @@ bool Broker::send(const Outgoing& outgoing) {
   }
 }
 
-void Broker::guard_memory(TimePoint now) {
+void Broker::guard(TimePoint now) {
   if (now < next_guard_) {
     return;
   }
   next_guard_ = now + kGuardInterval;
+  guard_memory(now);
+  if (now >= next_descriptor_log_ && !has_free_descriptor()) {
+    spdlog::error(
+        "no file descriptor is free, so nobody can connect until one is: raise the limit "
+        "(ulimit -n, LimitNOFILE=) and start anew, or close connections");
+    next_descriptor_log_ = now + kRejectedLogInterval;
+  }
+}
+
+void Broker::guard_memory(TimePoint now) {
   const std::size_t limit =
       2 * options_.core.window.memory_bytes + kProgramBytes + core_->sessions() * kConnectionBytes;
   if (resident_bytes() <= limit || heap_bytes() <= limit) {

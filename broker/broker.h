@@ -45,6 +45,7 @@ class Broker {
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
   bool send(const Outgoing& outgoing);
   void log_rejected(const Error& why, TimePoint now);
+  void guard(TimePoint now);
   void guard_memory(TimePoint now);
 
   BrokerOptions options_;
@@ -56,6 +57,7 @@ class Broker {
   TimePoint next_guard_{};
   int looks_above_limit_ = 0;  // one after the other
   TimePoint next_guard_log_{};
+  TimePoint next_descriptor_log_{};
   std::uint64_t rejected_since_log_ = 0;
   TimePoint next_rejected_log_{};
 };

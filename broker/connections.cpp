@@ -1,18 +1,31 @@
 #include "broker/connections.h"
 
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
 #include <vector>
+
+// In place of the C library's, for ZeroMQ: connections.h says why.
+extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
+  const auto accepted = static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
+  if (accepted < 0 && errno == EMFILE) {
+    errno = ENFILE;
+  }
+  return accepted;
+}
 
 namespace turnstile::broker {
 namespace {
@@ -141,6 +154,23 @@ std::size_t Connections::cut_where(const std::function<bool(const Route*)>& want
     }
   }
   return count;
+}
+
+void allow_all_descriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    // Where it is not allowed the limit stays, and has_free_descriptor() tells when it is reached.
+    static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+  }
+}
+
+bool has_free_descriptor() {
+  const int fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+  if (fd >= 0) {
+    ::close(fd);
+  }
+  return fd >= 0 || errno != EMFILE;
 }
 
 std::size_t heap_bytes() {

@@ -5,6 +5,9 @@
 // last part never comes not at all. What a connection holds is by design sent again after a
 // reconnect, so closing one costs its client time and nothing else.
 //
+// A process that includes this has its accept4() answer "no descriptor is free" as if the whole
+// system had none: of an ipc connection ZeroMQ expects only that, and aborts at the other.
+//
 // Belongs to one thread.
 #pragma once
 
@@ -53,6 +56,11 @@ class Connections {
   std::unordered_map<int, Route> routes_;  // the latest route of a descriptor
   std::optional<sockaddr_storage> name_;   // of the listening socket
 };
+
+// As many descriptors as this process may have: each connection needs one.
+void allow_all_descriptors();
+// While there is none, nobody can connect.
+bool has_free_descriptor();
 
 // What this process has in its heap, and what of it is in memory, cheap enough for ten times a
 // second. 0: cannot be told (under a sanitizer).

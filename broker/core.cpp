@@ -44,6 +44,7 @@ Result<void> Core::read_journal_back() {
     return tl::make_unexpected(contents.error());
   }
   window_.journal_opened(contents->range, contents->producers);
+  retries_stopped_ = false;
   return {};
 }
 
@@ -108,7 +109,7 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
   if (m.role == Role::consumer) {
     sessions_[route] = Session{m.role, std::move(m), {}, true, now};
     lease_.join(route, now);
-    hand_over_lease(now);
+    hand_over_free_lease(now);
     if (lease_.holder() != route) {
       send(route, LeaseState{false, {}, lease_.duration()});
     }
@@ -184,7 +185,7 @@ void Core::on(const Route& route, Heartbeat&& /*m*/, TimePoint /*now*/) {
 
 void Core::on(const Route& route, Bye&& /*m*/, TimePoint now) {
   drop_session(route, "it said goodbye");
-  hand_over_lease(now);
+  hand_over_free_lease(now);
 }
 
 Route* Core::route_of(const ProducerId& producer) {
@@ -240,17 +241,23 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     return;
   }
   const ProducerId producer = m.header.producer;
+  const Sequence first = m.header.first;
   switch (window_.offer(std::move(m), now)) {
     case Window::Verdict::taken:
     case Window::Verdict::held:
       break;
     case Window::Verdict::stored:
-      send(route, Stored{window_.stored_through(producer)});
+      tell_stored(route, producer);
       break;
-    case Window::Verdict::go_back:
-      refuse(route, RefusalCode::busy, window_.expected(producer),
-             journal_problem_.empty() ? "the broker's memory is full" : journal_problem_);
+    case Window::Verdict::go_back: {
+      const Sequence expected = window_.expected(producer);
+      std::string why = journal_problem_.empty() ? "the broker's memory is full" : journal_problem_;
+      if (first > expected) {
+        why = "row " + std::to_string(expected.value) + " has not come";
+      }
+      refuse(route, RefusalCode::busy, expected, why);
       break;
+    }
     case Window::Verdict::skipped:
       break;
   }
@@ -294,7 +301,9 @@ void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
 
 void Core::advance(TimePoint now) {
   answer_late_questions(now);
+  lease_.listened(now);
   hand_over_lease(now);
+  retry_stopped_producers(now);
   ask_those_who_wait(now);
   deliver(now);
   if (!journal_retry_ || *journal_retry_ <= now) {
@@ -332,7 +341,7 @@ void Core::store(TimePoint now) {
     }
     for (const auto& producer : window_.mark_stored(*offsets, now)) {
       if (const Route* route = route_of(producer); route != nullptr) {
-        send(*route, Stored{window_.stored_through(producer)});
+        tell_stored(*route, producer);
       }
     }
   }

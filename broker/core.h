@@ -153,10 +153,13 @@ class Core {
   static void gather(Applied& applied, const Window::Settled& settled, const BatchResult& result);
   void refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
                     TimePoint now);
+  void tell_stored(const Route& route, const ProducerId& producer);
   void tell_applied();
+  void tell_applied(const Route& route, Session& session, Applied&& applied);
   void hand_over_lease(TimePoint now);
+  void hand_over_free_lease(TimePoint now);
   void lose_consumer(const char* why);
-  void retry_stopped_producers();
+  void retry_stopped_producers(TimePoint now);
   Result<void> read_journal_back();
   void load(TimePoint now);
   void deliver(TimePoint now);
@@ -180,6 +183,7 @@ class Core {
   std::vector<Greeting> greetings_;  // since the last store(), with epochs that it will store
   std::vector<Outgoing> outbox_;
 
+  bool retries_stopped_ = false;            // a consumer came since they were stopped
   std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
   std::string journal_problem_;
   std::string journal_problem_logged_;  // until the log also said that it is over

@@ -106,11 +106,26 @@ void Core::tell_applied() {
       continue;
     }
     if (session != nullptr) {
-      session->hello.known = std::max(session->hello.known, at->second.through);
-      send(*route, std::move(at->second));
+      tell_applied(*route, *session, std::move(at->second));
     }
     at = applied_.erase(at);
   }
+}
+
+void Core::tell_applied(const Route& route, Session& session, Applied&& applied) {
+  const Sequence through = window_.acknowledge(session.hello.producer, applied.through);
+  if (through < applied.through) {
+    // Which rows those are that are not listed nobody knows here.
+    std::erase_if(applied.dead, [&](const DeadRow& row) { return row.sequence > through; });
+    applied.dead_count = static_cast<std::uint32_t>(applied.dead.size());
+    applied.through = through;
+  }
+  session.hello.known = std::max(session.hello.known, through);
+  send(route, std::move(applied));
+}
+
+void Core::tell_stored(const Route& route, const ProducerId& producer) {
+  send(route, Stored{window_.acknowledge(producer, window_.stored_through(producer))});
 }
 
 std::optional<Core::Question> Core::take_question(std::uint64_t request) {
@@ -138,9 +153,9 @@ void Core::on(const Route& route, ProgressAnswer&& m, TimePoint now) {
   if (!session->second.welcomed) {
     welcome(question->route, m.progress, now);
   } else if (m.progress.through > session->second.hello.known) {
-    session->second.hello.known = m.progress.through;
     window_.note_applied(session->second.hello.producer, m.progress.through);
-    send(question->route, Applied{m.progress.through, m.progress.dead_count, m.progress.dead});
+    tell_applied(question->route, session->second,
+                 Applied{m.progress.through, m.progress.dead_count, std::move(m.progress.dead)});
   }
 }
 
@@ -202,9 +217,7 @@ void Core::hand_over_lease(TimePoint now) {
   }
   spdlog::info("consumer attached: {}",
                printable(sessions_.at(*granted).hello.producer.text, limits::kReasonBytes));
-  if (!window_.stopped_producers().empty()) {
-    retry_stopped_producers();
-  }
+  retries_stopped_ = !window_.stopped_producers().empty();
   window_.consumer_attached(now);
   send(*granted, LeaseState{true, lease_.lease(), lease_.duration()});
   // Its predecessor's questions are void. Outcomes may have been lost with it, or with the broker
@@ -222,13 +235,24 @@ void Core::hand_over_lease(TimePoint now) {
   ask_those_who_wait(now);
 }
 
-void Core::retry_stopped_producers() {
+// From a holder that seems silent it is taken when all that came in this turn was read.
+void Core::hand_over_free_lease(TimePoint now) {
+  if (!lease_.holder()) {
+    hand_over_lease(now);
+  }
+}
+
+// Their rows wait in the journal; while it cannot be written or read they go on waiting.
+void Core::retry_stopped_producers(TimePoint now) {
+  if (!retries_stopped_ || (journal_retry_ && *journal_retry_ > now)) {
+    return;
+  }
   auto trimmed = journal_.trim();
   if (trimmed) {
     trimmed = read_journal_back();
   }
   if (!trimmed) {
-    spdlog::error("{}", trimmed.error().what);
+    journal_failed(trimmed.error(), now);
   }
 }
 

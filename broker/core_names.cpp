@@ -124,6 +124,9 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   welcome.epoch = epoch;
   welcome.through =
       std::max(window_.stored_through(hello.producer), window_.applied_through(hello.producer));
+  if (hello.stored) {
+    window_.begins_behind(hello.producer, std::max(*hello.stored, welcome.through));
+  }
   welcome.through_is_sure = progress.has_value();
   welcome.source = progress ? progress->source : std::string();
   welcome.credit_bytes = fair_credit();

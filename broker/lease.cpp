@@ -28,6 +28,14 @@ void LeaseDesk::heard(const Key& key, TimePoint now) {
   }
 }
 
+void LeaseDesk::listened(TimePoint now) {
+  const auto deaf = now - listened_.value_or(now) - kSilenceOfTurn;
+  if (deaf > TimePoint::duration::zero()) {
+    holder_heard_ = std::min(holder_heard_ + deaf, now);
+  }
+  listened_ = now;
+}
+
 std::optional<LeaseDesk::Key> LeaseDesk::grant(TimePoint now) {
   const bool free = !holder_ || now - holder_heard_ > duration_;
   if (!free || waiting_.empty()) {

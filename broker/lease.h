@@ -2,6 +2,9 @@
 // when it was silent for longer than the lease lasts and somebody else waits (promise 4: the
 // target's generation then stops the old one).
 //
+// Silence counts only while the broker listens: after a sync that took long, or a stop of its own,
+// what the holder said meanwhile may still wait to be read.
+//
 // A pure state machine: keys and times come in, changes come out.
 #pragma once
 
@@ -19,11 +22,17 @@ class LeaseDesk {
  public:
   using Key = std::string;  // of a connection
 
+  // Of the time between two turns of the broker so much counts as silence. It turns twice as often
+  // when it has nothing to do.
+  static constexpr std::chrono::milliseconds kSilenceOfTurn{1000};
+
   explicit LeaseDesk(std::chrono::milliseconds duration) : duration_(duration) {}
 
   void join(const Key& key, TimePoint now);
   void leave(const Key& key);
   void heard(const Key& key, TimePoint now);
+  // A turn: what had come by now was read, as far as a turn goes.
+  void listened(TimePoint now);
 
   // The consumer that has just got the lease, if any: call after each of the above and on time.
   std::optional<Key> grant(TimePoint now);
@@ -39,7 +48,8 @@ class LeaseDesk {
  private:
   std::chrono::milliseconds duration_;
   std::optional<Key> holder_;
-  TimePoint holder_heard_{};
+  TimePoint holder_heard_{};  // later by what did not count as silence
+  std::optional<TimePoint> listened_;
   std::deque<Key> waiting_;
   Lease lease_;
 };

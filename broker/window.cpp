@@ -10,20 +10,23 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   const BatchHeader& header = batch.header;
   Producer& producer = producers_[header.producer];
 
-  if (producer.held_batches > 0 && header.last() <= producer.held_last) {
-    return header.last() <= producer.stored_through ? Verdict::stored : Verdict::held;
+  producer.came = std::max(producer.came, header.last());
+  // A place to go back to that is covered need not come again; what is behind that must: a batch of
+  // which only the beginning was applied may have been refused.
+  if (producer.go_back && *producer.go_back <= covered(producer)) {
+    producer.go_back = next(covered(producer));
   }
-  // A place to go back to that was stored or applied, by whatever way, need not come again; what is
-  // behind that must: a batch of which only the beginning was applied may have been refused.
-  const Sequence covered = std::max(producer.stored_through, producer.applied_through);
-  if (producer.go_back && *producer.go_back <= covered) {
-    producer.go_back = next(covered);
+  const bool is_hole = producer.in_order && header.first > next_new(producer);
+  if (!is_hole && producer.held_batches > 0 && header.last() <= producer.held_last) {
+    took(producer, header.last());
+    return header.last() <= producer.stored_through ? Verdict::stored : Verdict::held;
   }
   if (producer.go_back && header.first > *producer.go_back) {
     return Verdict::skipped;
   }
-  // Only what is held can show a hole here; otherwise the target, which knows, judges.
-  if (producer.held_batches > 0 && header.first > next_new(producer)) {
+  // Promise 1: STORED speaks for all rows before it. Where nothing shows a hole here the target,
+  // which knows, judges.
+  if (is_hole || (producer.held_batches > 0 && header.first > next_new(producer))) {
     producer.go_back.reset();
     return Verdict::go_back;
   }
@@ -40,9 +43,7 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
     return Verdict::go_back;
   }
 
-  if (producer.go_back && held.last >= *producer.go_back) {
-    producer.go_back.reset();
-  }
+  took(producer, held.last);
   producer.held_last = held.last;
   ++producer.held_batches;
   memory_bytes_ += held.memory();
@@ -51,9 +52,22 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   return Verdict::taken;
 }
 
+void Window::took(Producer& producer, Sequence last) {
+  if (producer.in_order) {
+    producer.in_order = std::max(*producer.in_order, last);
+  }
+  if (producer.go_back && last >= *producer.go_back) {
+    producer.go_back.reset();
+  }
+}
+
+Sequence Window::covered(const Producer& producer) {
+  return producer.in_order.value_or(std::max(producer.stored_through, producer.applied_through));
+}
+
 Sequence Window::next_new(const Producer& producer) {
-  const Sequence held = producer.held_batches > 0 ? producer.held_last : Sequence{};
-  return next(std::max({held, producer.stored_through, producer.applied_through}));
+  const bool is_held = producer.held_batches > 0 && !producer.in_order;
+  return next(std::max(covered(producer), is_held ? producer.held_last : Sequence{}));
 }
 
 Sequence Window::expected(const ProducerId& producer) const {
@@ -77,6 +91,24 @@ Sequence Window::applied_through(const ProducerId& producer) const {
 void Window::note_applied(const ProducerId& producer, Sequence through) {
   auto& applied = producers_[producer].applied_through;
   applied = std::max(applied, through);
+}
+
+void Window::begins_behind(const ProducerId& id, Sequence through) {
+  Producer& producer = producers_[id];
+  producer.in_order = through;
+  producer.came = through;
+  producer.go_back.reset();
+}
+
+Sequence Window::acknowledge(const ProducerId& id, Sequence through) {
+  const auto found = producers_.find(id);
+  if (found == producers_.end() || !found->second.in_order) {
+    return through;
+  }
+  Producer& producer = found->second;
+  through = std::min(through, producer.came);
+  producer.in_order = std::max(*producer.in_order, through);
+  return through;
 }
 
 void Window::forget(const ProducerId& producer) {
@@ -303,9 +335,8 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
   // An answer that claims less than the batch holds is none to build upon. Fenced, it may hold all
   // the same: a batch that was taken while its epoch was the newest, and comes again after a newer
   // one has gone on behind it (promise 2: coming again changes nothing).
-  const bool applied =
-      (result.outcome == Outcome::applied || result.outcome == Outcome::fenced) &&
-      result.through >= found->last;
+  const bool applied = (result.outcome == Outcome::applied || result.outcome == Outcome::fenced) &&
+                       result.through >= found->last;
   const ProducerId id = found->producer;
   Settled settled{id,
                   found->first,

@@ -85,6 +85,14 @@ class Window {
   [[nodiscard]] Sequence stored_through(const ProducerId& producer) const;
   [[nodiscard]] Sequence applied_through(const ProducerId& producer) const;
   void note_applied(const ProducerId& producer, Sequence through);
+  // A producer's session that says where it begins: with the row behind `through`, and from there
+  // in order, but for what it was acknowledged. Another row than the next is behind a hole, also
+  // when nothing is held that would show it.
+  void begins_behind(const ProducerId& producer, Sequence through);
+  // The producer is told that its rows through here are stored or applied; gives through where. Of
+  // a session that says where it begins not beyond what came of it: it may not have numbered those
+  // rows yet, and would not hear what became of them (promise 7) nor send them again.
+  Sequence acknowledge(const ProducerId& producer, Sequence through);
   // Connected, or with rows that wait.
   [[nodiscard]] std::size_t producers() const { return producers_.size(); }
   [[nodiscard]] bool knows(const ProducerId& producer) const {
@@ -153,6 +161,10 @@ class Window {
     Sequence stored_through;
     Sequence applied_through;
     std::optional<Sequence> go_back;  // nothing behind it is taken until it comes
+    // Of a session that says where it begins: no row through here is missing, and the highest that
+    // came, taken or not.
+    std::optional<Sequence> in_order;
+    Sequence came;
   };
 
   [[nodiscard]] bool is_stalled(TimePoint now) const;
@@ -160,7 +172,10 @@ class Window {
   [[nodiscard]] bool has_credit() const;
   void void_hand_over(const Held& held);
   void void_answered(Ticket through);
-  // The first sequence that is neither held nor known to be stored or applied.
+  static void took(Producer& producer, Sequence last);
+  // Through here nothing is missing, nor need come again.
+  [[nodiscard]] static Sequence covered(const Producer& producer);
+  // The first sequence behind that which is not held.
   [[nodiscard]] static Sequence next_new(const Producer& producer);
   void release(Producer& producer);
   void drop_unstored(const ProducerId& id, Producer& producer);

@@ -136,7 +136,16 @@ Result<void> Consumer::take_in(std::chrono::milliseconds wait) {
 }
 
 Result<void> Consumer::handle(Message&& message) {
-  if (auto* delivery = std::get_if<Delivery>(&message)) {
+  auto* const delivery = std::get_if<Delivery>(&message);
+  const bool is_work = delivery != nullptr || std::holds_alternative<AskProgress>(message) ||
+                       std::holds_alternative<CheckTable>(message);
+  if (is_work && !has_lease_) {
+    // The broker counts on an answer, and the lease that these belong to never came: this link
+    // loses messages, which it does only when it breaks.
+    lost_touch_ = true;
+    return {};
+  }
+  if (delivery != nullptr) {
     pending_bytes_ += delivery->rows_frame.size();
     pending_.push_back({delivery->ticket, decode_batch_header(delivery->header_frame.view()),
                         std::move(delivery->rows_frame)});
@@ -153,8 +162,7 @@ Result<void> Consumer::handle(Message&& message) {
     } else {
       spdlog::warn("the broker refused: {}", printable(refusal->text, limits::kReasonBytes));
     }
-  } else if (std::holds_alternative<AskProgress>(message) ||
-             std::holds_alternative<CheckTable>(message)) {
+  } else if (is_work) {
     questions_.push_back(std::move(message));
   }
   return {};
@@ -172,6 +180,9 @@ Result<void> Consumer::on_lease(const LeaseState& state) {
                 "another consumer has taken over: this one was silent for longer than its lease; "
                 "nothing more was applied",
                 "Start it again: it stands by.");
+  }
+  if (state.lease == Lease{}) {
+    forget_lease();  // the answer to a hello: whoever said it twice has started over
   }
   if (!has_lease_) {
     spdlog::info("another consumer has the lease; this one stands by");

@@ -1,5 +1,6 @@
 #include "link/zmq_dealer.h"
 
+#include <poll.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -92,7 +93,11 @@ void ZmqDealer::open() {
 
 void ZmqDealer::reconnect() {
   socket_.close();
-  open();
+  try {
+    open();
+  } catch (const zmq::error_t&) {
+    socket_.close();  // no descriptor is free: receive() tries again
+  }
 }
 
 bool ZmqDealer::send(const Message& message) {
@@ -114,6 +119,13 @@ std::optional<Result<Frames>> ZmqDealer::take_frames() {
 }
 
 std::optional<Message> ZmqDealer::receive(milliseconds wait) {
+  if (!socket_) {
+    reconnect();
+    if (!socket_) {
+      ::poll(nullptr, 0, as_option(wait));
+      return std::nullopt;
+    }
+  }
   const auto deadline = steady_clock::now() + wait;
   try {
     while (true) {

@@ -101,6 +101,7 @@ void Session::send_hello(TimePoint now) {
   hello.epoch = welcome_ ? welcome_->epoch : Epoch{};
   hello.known = std::max(options_.known, resend_.applied_through());
   hello.source = options_.source;
+  hello.stored = resend_.stored_through();
   if (send(hello, now)) {
     hello_sent_ = now;
   }

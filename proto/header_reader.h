@@ -63,6 +63,8 @@ class HeaderReader {
     left_ = outer;
   }
 
+  // Whether the innermost array has another field, for those that may be missing.
+  [[nodiscard]] bool has_more() const { return ok() && left_ > 0; }
   // Passes over what was not asked for. Call last.
   void finish();
 

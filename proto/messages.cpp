@@ -83,15 +83,18 @@ class Writer {
 };
 
 Bytes encode_header(const Hello& m) {
-  return Writer(Type::hello, 7)
-      .number(m.version)
+  Writer out(Type::hello, m.stored ? 8 : 7);
+  out.number(m.version)
       .number(static_cast<std::uint64_t>(m.role))
       .text(m.producer.text)
       .boolean(m.named)
       .number(m.epoch.value)
       .number(m.known.value)
-      .text(m.source)
-      .take();
+      .text(m.source);
+  if (m.stored) {
+    out.number(m.stored->value);
+  }
+  return out.take();
 }
 Bytes encode_header(const Heartbeat& /*m*/) {
   return Writer(Type::heartbeat, 0).take();
@@ -231,6 +234,9 @@ Hello read_hello(HeaderReader& in) {
   m.epoch = in.epoch();
   m.known = in.sequence("known");
   m.source = in.text("source", limits::kSourceBytes);
+  if (in.has_more()) {
+    m.stored = in.sequence("stored");
+  }
   return m;
 }
 

@@ -57,6 +57,9 @@ struct Hello {
   Epoch epoch;          // 0 until a WELCOME gave one
   Sequence known;       // outcomes are known to this producer up to here
   std::string source;   // see BatchHeader::source
+  // Told to be stored or applied through here: no batch behind that comes before the next row.
+  // Nothing: who knows.
+  std::optional<Sequence> stored;
 };
 
 struct Heartbeat {};

@@ -292,8 +292,13 @@ int DirectWriter::wait_for_lock(int calls) {
 }
 
 void DirectWriter::tell(lab::EventKind kind) const {
-  if (options_.events != nullptr && writing_ != nullptr) {
+  if (options_.events == nullptr) {
+    return;
+  }
+  if (writing_ != nullptr) {
     options_.events->about(kind, *writing_);
+  } else {
+    options_.events->about(kind);  // it waits to open the database: for no row yet
   }
 }
 

@@ -1,4 +1,5 @@
 // What the broker's core does while its journal is in trouble.
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -12,7 +13,38 @@ namespace {
 
 using namespace std::chrono_literals;
 
-class CoreJournalTest : public CoreTest {};
+class CoreJournalTest : public CoreTest {
+ protected:
+  // The journal fails just when the next consumer comes, for whose sake they are tried again.
+  void expect_stopped_producers_are_tried_again(test::FaultVfs::Operation operation, int code,
+                                                int times) {
+    join_producer("p", "a");
+    say("p", batch_of("a", 5, 10));
+    join_producer("q", "b");
+    say("q", batch_of("b", 1, 1));
+    const Lease lease = join_consumer("c");
+    const auto deliveries = take<Delivery>("c");
+    ASSERT_EQ(deliveries.size(), 2U);
+    core_->receive("c",
+                   Results{lease,
+                           {{deliveries[0].ticket, Outcome::hole, {4}, 0, {}},
+                            applied_result(deliveries[1].ticket, 1)},
+                           {}},
+                   now_);
+    core_->receive("c", Bye{}, now_);
+    vfs_.fail(operation, test::FaultVfs::File::wal, 1, code, times);
+    say("c2", consumer_hello());
+    EXPECT_FALSE(report()["journal"]["problem"].get<std::string>().empty());
+    vfs_.fail_no_more();
+    turn(500ms);
+    turn();
+    const auto again = take<Delivery>("c2");
+    EXPECT_TRUE(std::any_of(again.begin(), again.end(), [](const Delivery& delivery) {
+      return decode_batch_header(delivery.header_frame.view())->producer == ProducerId{"a"};
+    }));
+    EXPECT_TRUE(report()["producers_stopped"].empty());
+  }
+};
 
 // ---- the journal in trouble
 
@@ -47,6 +79,15 @@ TEST_F(CoreJournalTest, WhileTheDiskIsFullCutThroughGoesOn) {
   EXPECT_TRUE(none<Stored>("p"));
   answer("c", lease, {applied_result(one<Delivery>("c").ticket, 10)});
   EXPECT_EQ(one<Applied>("p").through, Sequence{10});
+}
+
+TEST_F(CoreJournalTest, StoppedProducersAreTriedAgainBehindAFailedSync) {
+  expect_stopped_producers_are_tried_again(test::FaultVfs::Operation::sync, SQLITE_IOERR_FSYNC, 1);
+}
+
+TEST_F(CoreJournalTest, StoppedProducersAreTriedAgainWhenADiskIsNoLongerFull) {
+  expect_stopped_producers_are_tried_again(test::FaultVfs::Operation::write, SQLITE_FULL,
+                                           1'000'000);
 }
 
 TEST_F(CoreJournalTest, ADamagedBatchStopsItsProducerAndNobodyElse) {

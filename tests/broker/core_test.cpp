@@ -43,6 +43,58 @@ TEST_F(CoreTest, AnotherProtocolVersionIsRefused) {
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::version);
 }
 
+// Promise 1: STORED speaks for all rows before it.
+TEST_F(CoreTest, AFirstBatchThatNeverCameIsAskedForInsteadOfStoringWhatIsBehindIt) {
+  Hello hello = producer_hello("a", 1, 4);
+  hello.stored = Sequence{10};
+  say("p", hello);
+  EXPECT_EQ(one<Welcome>("p").through, Sequence{4});
+  say("p", batch_of("a", 12, 13));
+  EXPECT_TRUE(none<Stored>("p"));
+  const auto refusal = one<Refusal>("p");
+  EXPECT_EQ(refusal.code, RefusalCode::busy);
+  EXPECT_EQ(refusal.sequence, Sequence{11});
+  EXPECT_EQ(refusal.text, "row 11 has not come");
+  say("p", batch_of("a", 11, 11));
+  say("p", batch_of("a", 12, 13));
+  EXPECT_EQ(take<Stored>("p").back().through, Sequence{13});
+}
+
+// Promise 7: a process that was not welcomed with its rows hears what became of each.
+TEST_F(CoreTest, NobodyIsToldOfRowsThatDidNotComeOfItYet) {
+  const Lease lease = join_consumer("c");
+  Hello hello = producer_hello("mine", 0, 0, true);
+  hello.stored = Sequence{0};
+  say("p", hello);
+  const auto ask = one<AskProgress>("c");
+  turn(1s);
+  const auto welcome = one<Welcome>("p");
+  say("p", batch_of("mine", 1, 5, 10, welcome.epoch.value));
+  say("c", ProgressAnswer{ask.request, {true, {1}, {17}, "", 2, {{{3}, "no"}, {{9}, "no"}}}});
+  auto applied = one<Applied>("p");
+  EXPECT_EQ(applied.through, Sequence{5});
+  EXPECT_EQ(applied.dead_count, 1U);
+  say("p", batch_of("mine", 10, 12, 10, welcome.epoch.value));
+  EXPECT_EQ(one<Refusal>("p").sequence, Sequence{6}) << "the target's having them is not enough";
+  say("p", batch_of("mine", 6, 12, 10, welcome.epoch.value));
+  const auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  answer("c", lease,
+         {{deliveries[0].ticket, Outcome::applied, {17}, 1, {{{3}, "no"}}},
+          {deliveries[1].ticket, Outcome::applied, {17}, 1, {{{9}, "no"}}}});
+  applied = one<Applied>("p");
+  EXPECT_EQ(applied.through, Sequence{12});
+  EXPECT_EQ(applied.dead_count, 2U);
+}
+
+TEST_F(CoreTest, RowsThatAnEarlierBrokerStoredAreNoHole) {
+  Hello hello = producer_hello("a", 1, 4);
+  hello.stored = Sequence{10};
+  say("p", hello);
+  say("p", batch_of("a", 11, 13));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{13});
+}
+
 TEST_F(CoreTest, HeartbeatsAreAnswered) {
   join_producer("p", "a");
   say("p", Heartbeat{});

@@ -61,6 +61,31 @@ TEST_F(LeaseTest, AHolderThatIsHeardKeepsIt) {
   }
 }
 
+TEST_F(LeaseTest, SilenceWhileTheBrokerDoesNotListenIsNone) {
+  desk_.join("c1", kStart);
+  desk_.grant(kStart);
+  desk_.join("c2", kStart);
+  desk_.listened(kStart);
+  desk_.listened(kStart + 1h);
+  EXPECT_FALSE(desk_.grant(kStart + 1h));
+  // What it did not say since then counts, and a second of what was before.
+  EXPECT_FALSE(desk_.grant(kStart + 1h + 4s));
+  EXPECT_EQ(desk_.grant(kStart + 1h + 4s + 1ms), "c2");
+}
+
+TEST_F(LeaseTest, ABrokerWhoseEveryTurnTakesLongStillFindsASilentHolder) {
+  desk_.join("c1", kStart);
+  desk_.grant(kStart);
+  desk_.join("c2", kStart);
+  auto now = kStart;
+  desk_.listened(now);
+  for (int turn = 0; turn < 5; ++turn) {
+    EXPECT_FALSE(desk_.grant(now));
+    desk_.listened(now += 3s);
+  }
+  EXPECT_EQ(desk_.grant(now + 1ms), "c2");
+}
+
 TEST_F(LeaseTest, WhatAStandbySaysDoesNotProlongTheHolders) {
   desk_.join("c1", kStart);
   desk_.grant(kStart);

@@ -64,8 +64,8 @@ TEST_F(WindowTest, ARefusedBatchOfWhichSomeIsAppliedIsWaitedForAllTheSame) {
   EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
 }
 
-// The journal brings back what was applied before a crash; meanwhile the producer's next process has
-// written.
+// The journal brings back what was applied before a crash; meanwhile the producer's next process
+// has written.
 TEST_F(WindowTest, ABatchThatComesAgainAfterANewerEpochHasWrittenIsApplied) {
   window_.journal_opened({{1}, {2}}, {{a_, {20}, 2}});
   window_.consumer_attached(now_);
@@ -109,6 +109,20 @@ TEST_F(WindowTest, EachBatchBehindAHoleIsToldWhereToGoBackTo) {
   EXPECT_EQ(window_.expected(a_), Sequence{11});
   EXPECT_EQ(offer("a", 11, 19), Verdict::taken);
   EXPECT_EQ(offer("a", 20, 30), Verdict::taken);
+}
+
+TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
+  window_.begins_behind({"a"}, {0});
+  EXPECT_EQ(offer("a", 2, 2), Verdict::go_back);
+  EXPECT_EQ(window_.expected({"a"}), Sequence{1});
+  EXPECT_EQ(offer("a", 1, 1), Verdict::taken);
+  window_.consumer_attached(now_);
+  const Held* held = window_.deliver_next(now_);
+  ASSERT_NE(held, nullptr);
+  ASSERT_TRUE(window_.settle(applied_result(held->ticket, 1), now_));
+  EXPECT_EQ(offer("a", 3, 3), Verdict::go_back);
+  EXPECT_EQ(window_.expected({"a"}), Sequence{2});
+  EXPECT_EQ(offer("a", 2, 3), Verdict::taken);
 }
 
 TEST_F(WindowTest, RowsThatTheTargetHasAreNoHole) {

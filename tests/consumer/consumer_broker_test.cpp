@@ -78,6 +78,14 @@ TEST_F(ConsumerBrokerTest, NewsOfAnOlderLeaseAreNone) {
   EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1)));
 }
 
+TEST_F(ConsumerBrokerTest, WhoseSecondHelloCostItTheLeaseStandsByAndTouchesNothing) {
+  ASSERT_TRUE(turn({hello_first(), granted(1), not_yours(0), Heartbeat{}}));
+  EXPECT_THAT(done(), IsEmpty()) << "the next one's generation stays the newest";
+  get_lease(3);
+  ASSERT_TRUE(turn({not_yours(0)}));
+  EXPECT_EQ(file_.open, 0) << "promise 9";
+}
+
 TEST_F(ConsumerBrokerTest, ABrokerThatStartedAnewGetsAHelloAndHandsOverAgain) {
   get_lease(4);
   ASSERT_TRUE(turn({batch(1, 1), AskProgress{9, {"p"}, {}}, hello_first()}));
@@ -98,6 +106,23 @@ TEST_F(ConsumerBrokerTest, ASecondGrantVoidsWhatTheFirstHandedOver) {
   EXPECT_THAT(done(),
               ElementsAre("close", "open", "take_over", "begin", "apply p 1 rows1", "commit"));
   EXPECT_THAT(tickets(), ElementsAre(IsEmpty(), ElementsAre(2)));
+}
+
+TEST_F(ConsumerBrokerTest, WorkWithoutALeaseMeansThatTheLinkLostIt) {
+  for (const Message& work : {Message(batch(1, 1)), Message(AskProgress{9, {"p"}, {}}),
+                              Message(CheckTable{6, "pets", {"name"}})}) {
+    broker_.reconnects = 0;
+    ASSERT_TRUE(turn({hello_first(), not_yours(0), work}, 500ms));
+    const auto before = broker_.now;
+    ASSERT_TRUE(turn({}, 500ms));
+    EXPECT_EQ(broker_.reconnects, 1);
+    EXPECT_EQ(broker_.now, before + 500ms) << "it waits, as it has nothing to do";
+    ASSERT_TRUE(idle(2s));
+    EXPECT_EQ(broker_.reconnects, 1);
+  }
+  EXPECT_THAT(done(), IsEmpty());
+  ASSERT_TRUE(turn({granted(1), batch(7, 1)}));
+  EXPECT_THAT(tickets(), ElementsAre(IsEmpty(), ElementsAre(7)));
 }
 
 TEST_F(ConsumerBrokerTest, ASilentBrokerIsConnectedToAnew) {

@@ -1,5 +1,7 @@
 #include "link/zmq_dealer.h"
 
+#include <sys/resource.h>
+
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -182,6 +184,29 @@ TEST(ZmqDealerTest, ReconnectIsAnotherConnection) {
   EXPECT_NE(first, second);
   router.send(second, encode(Heartbeat{}));
   EXPECT_TRUE(link->receive(kDeadline));
+}
+
+TEST(ZmqDealerTest, AReconnectWithoutAFreeDescriptorIsTriedAgainAndNotWithoutAPause) {
+  constexpr milliseconds kWait{50};
+  constexpr rlim_t kInUse = 4;  // poll() takes no more than the limit
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected(endpoint_in(folder));
+  const std::string first = router.accept(*link);
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
+  const rlimit none{kInUse, usual.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  link->reconnect();
+  const bool sent = link->send(Heartbeat{});
+  const auto begun = std::chrono::steady_clock::now();
+  const auto received = link->receive(kWait);
+  const auto waited = std::chrono::steady_clock::now() - begun;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &usual), 0);
+  EXPECT_FALSE(sent);
+  EXPECT_FALSE(received);
+  EXPECT_GE(waited, kWait);
+  EXPECT_NE(router.accept(*link), first);
 }
 
 TEST(ZmqDealerTest, SocketPathTooLongForTheKernelIsRefused) {

@@ -117,6 +117,18 @@ TEST(Messages, SurplusFieldsOfAListedRowAreIgnored) {
   EXPECT_EQ(testing::describe(*read), "APPLIED through=9 dead=1[9:why|9:why|] ");
 }
 
+TEST(Messages, AHelloMayLeaveOutWhatWasStored) {
+  Hello sent;
+  sent.producer = {"a tool"};
+  const auto without = decode(encode(sent));
+  ASSERT_TRUE(without) << without.error().what;
+  EXPECT_FALSE(std::get<Hello>(*without).stored);
+  sent.stored = Sequence{0};
+  const auto with = decode(encode(sent));
+  ASSERT_TRUE(with) << with.error().what;
+  EXPECT_EQ(std::get<Hello>(*with).stored, Sequence{0});
+}
+
 TEST(Messages, AHelloOfAnotherVersionIsReadUpToItsVersion) {
   const auto read = decode(
       testing::frames({testing::header_of({pack::number(1), pack::number(2), pack::nil()})}));

@@ -69,6 +69,7 @@ std::vector<Frame> example_as_encoded() {
   Hello hello;
   hello.role = Role::producer;
   hello.producer = {"00112233445566778899aabbccddeeff"};
+  hello.stored = Sequence{0};
   Welcome welcome;
   welcome.broker = "ffeeddccbbaa99887766554433221100";
   welcome.epoch = {1};

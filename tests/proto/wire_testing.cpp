@@ -69,6 +69,7 @@ Hello random_hello(Random& random) {
   m.epoch = {random.number(limits::kEpoch)};
   m.known = {random.number(limits::kSequence)};
   m.source = random.text(limits::kSourceBytes);
+  m.stored = Sequence{random.number(limits::kSequence)};
   return m;
 }
 
@@ -153,6 +154,9 @@ class Describer {
         .field("epoch", m.epoch.value)
         .field("known", m.known.value)
         .field("source", m.source);
+    if (m.stored) {
+      field("stored", m.stored->value);
+    }
   }
   void operator()(const Heartbeat& /*m*/) { out_ << "HEARTBEAT"; }
   void operator()(const Bye& /*m*/) { out_ << "BYE"; }

@@ -1,4 +1,6 @@
 // The disk fails: nothing is acknowledged that is not there (promises 1 and 8).
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -137,6 +139,39 @@ TEST_F(FailureTest, EveryPlaceOfAFullDiskLeavesAllOrNothing) {
   }
   EXPECT_GT(vfs_.failures(), 5);
   EXPECT_EQ(number("SELECT count(DISTINCT id) FROM n"), static_cast<std::int64_t>(first - 1));
+}
+
+TEST_F(FailureTest, NoTransactionBeginsBeforeATextLogThatOthersCutIsWholeAgain) {
+  auto with = faulty();
+  with.text_path = text();
+  with.text_table = "pets";
+  target_.reset();
+  std::string whole;
+  int waited = 0;
+  for (int nth = 1; nth <= 12; ++nth) {
+    target_ = open(with);
+    whole = read_text(text());
+    // The record learns that all of it is synced.
+    ASSERT_TRUE(target_->begin());
+    ASSERT_TRUE(target_->commit());
+    target_.reset();
+    ASSERT_EQ(number("SELECT synced_length FROM turnstile_text_log"),
+              static_cast<std::int64_t>(whole.size()));
+    std::filesystem::resize_file(text(), 1);
+    vfs_.fail(Operation::write, File::wal, nth, SQLITE_IOERR_WRITE);
+    auto opened = store::Target::open(with);
+    if (opened && (*opened)->take_over()) {
+      const bool begun = (*opened)->begin().has_value();
+      EXPECT_EQ(begun, read_text(text()) == whole) << nth;
+      waited += begun ? 0 : 1;
+    }
+    vfs_.fail_no_more();
+  }
+  EXPECT_GT(waited, 0);
+  target_ = open(with);
+  ASSERT_TRUE(write_second());
+  EXPECT_EQ(read_text(text()).substr(0, whole.size()), whole);
+  EXPECT_GT(read_text(text()).size(), whole.size());
 }
 
 }  // namespace
