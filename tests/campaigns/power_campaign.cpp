@@ -59,6 +59,13 @@ class PowerWorld {
       choose_any();
       return;
     }
+    left_ = pick(0, 2) == 0 ? pick(1, 12) : pick(1, 2);
+    const bool half_made = !system_.disk().content(system_.paths().target + "-journal").empty();
+    if (half_made && pick(0, 1) == 0) {
+      point_ = recovery_points().at(pick(0, recovery_points().size() - 1));
+      left_ = 1;  // somebody who recovers it passes each of them once
+      return;
+    }
     const bool first = report_.cuts == 0;
     const auto& points = first ? creation_points() : working_points();
     const std::uint64_t turn =
@@ -66,7 +73,6 @@ class PowerWorld {
               : options_.number * static_cast<std::uint64_t>(options_.cuts - 1) +
                     static_cast<std::uint64_t>(report_.cuts - 1);
     point_ = points.at(turn % points.size());
-    left_ = pick(0, 2) == 0 ? pick(1, 12) : pick(1, 2);
   }
   void choose_any() {
     point_.clear();
@@ -138,6 +144,10 @@ class PowerWorld {
     if (soon && point_.starts_with("journal, opening")) {
       work_alone(4);
       system_.stop_broker(End::killed);
+      return;
+    }
+    if (soon && point_.starts_with("target, another program")) {
+      system_.disturb_target();
       return;
     }
     const std::uint64_t dice = pick(0, 99);

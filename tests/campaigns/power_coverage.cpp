@@ -18,6 +18,8 @@ std::string_view name_of(Stage stage) {
       return "running";
     case Stage::closing:
       return "closing";
+    case Stage::of_a_stranger:
+      return "another program";
   }
   return "";
 }
@@ -87,6 +89,14 @@ const std::vector<std::string>& creation_points() {
   return kPoints;
 }
 
+const std::vector<std::string>& recovery_points() {
+  static const std::vector<std::string> kPoints{
+      "target, another program: rollback journal",
+      "target, another program: file, without a log",
+  };
+  return kPoints;
+}
+
 const std::vector<std::string>& working_points() {
   static const std::vector<std::string> kPoints{
       "journal, opening: folder",
@@ -117,6 +127,11 @@ const std::vector<std::string>& working_points() {
       "target, closing: log, commit",
       "target, closing: log, before a checkpoint",
       "target, closing: file, checkpoint",
+      "target, another program: folder",
+      "target, another program: log, header",
+      "target, another program: log, commit",
+      "target, another program: log, before a checkpoint",
+      "target, another program: file, checkpoint",
       "text log, opening: file",
       "text log, opening: folder",
       "text log, running: file",

@@ -18,8 +18,10 @@ std::string sync_point(const PowerDisk::Call& call, const SimulatedSystem& syste
 // "journal: write"
 std::string change_point(const PowerDisk::Call& call, const Paths& paths);
 
-// All kinds of syncs that the system has: those that make its files, and the others.
+// All kinds of syncs that the system has: those that make its files, those of another program that
+// finds the target half made, and the others.
 const std::vector<std::string>& creation_points();
+const std::vector<std::string>& recovery_points();
 const std::vector<std::string>& working_points();
 
 struct Coverage {

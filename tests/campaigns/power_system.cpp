@@ -68,7 +68,10 @@ class SimulatedSystem::ConsumerLink final : public Link {
     const bool taken = system_.to_broker(system_.consumer_route_, message);
     if (taken && std::holds_alternative<Results>(message)) {
       system_.took_over_ = true;
-      system_.is_strange_ = false;
+      // Rows are applied only once the text log is whole; without failures it is at once.
+      if (!system_.failures_expected_ || !std::get<Results>(message).results.empty()) {
+        system_.is_strange_ = false;
+      }
       system_.consumer_stage_ = Stage::running;
     }
     return taken;
@@ -93,15 +96,14 @@ class SimulatedSystem::ConsumerLink final : public Link {
 SimulatedSystem::SimulatedSystem(std::uint64_t seed, Plant plant)
     : random_(seed),
       plant_(plant),
-      paths_{(folder_.path() / "j" / "journal.db").string(),
-             (folder_.path() / "t" / "shared.db").string(),
-             (folder_.path() / "x" / "out9.txt").string()},
+      paths_{(folder_ / "j/journal.db").string(), (folder_ / "t/shared.db").string(),
+             (folder_ / "x/out9.txt").string()},
       disk_(once_in(2) ? 512 : 4096),
       broker_vfs_(disk_),
       consumer_vfs_(disk_),
       stranger_vfs_(disk_),
       checkpoint_pages_(static_cast<int>(pick(6, 60))) {
-  std::filesystem::create_directory(folder_.path() / "j");
+  std::filesystem::create_directory(folder_ / "j");
   journal_options_.path = paths_.journal;
   journal_options_.vfs = broker_vfs_.name();
   journal_options_.limit_bytes = once_in(4) ? 60'000 : 1'000'000;
@@ -406,11 +408,15 @@ void SimulatedSystem::run_consumer(int turns, End end) {
 }
 
 void SimulatedSystem::as_stranger(const std::string& sql) {
-  auto db =
-      sqlite::Connection::open(paths_.target, sqlite::Access::read_write, stranger_vfs_.name());
-  if (db) {
-    static_cast<void>(db->execute(sql));
+  const Stage before = std::exchange(consumer_stage_, Stage::of_a_stranger);
+  {
+    auto db =
+        sqlite::Connection::open(paths_.target, sqlite::Access::read_write, stranger_vfs_.name());
+    if (db) {
+      static_cast<void>(db->execute(sql));
+    }
   }
+  consumer_stage_ = before;
 }
 
 // From the next consumer on, the record does not move with the rows.
@@ -429,28 +435,37 @@ void SimulatedSystem::record_late() {
 
 // ---- others
 
-void SimulatedSystem::disturb() {
+bool SimulatedSystem::begin_disturbance() {
   if (disk_.is_off() || is_strange_) {
-    return;
+    return false;
   }
   is_strange_ = true;
   account_.text_is_settled = false;
-  const auto process = PowerDisk::new_process();
-  switch (pick(0, 2)) {
-    case 0:
-      static_cast<void>(disk_.remove(process, paths_.text));
-      return;
-    case 1: {
-      PowerDisk::Handle handle;
-      if (disk_.open(process, paths_.text, false, false, handle) == 0) {
-        static_cast<void>(disk_.truncate(handle, pick(0, disk_.content(paths_.text).size())));
-      }
-      return;
-    }
-    default:
-      break;
+  return true;
+}
+
+void SimulatedSystem::disturb() {
+  const std::uint64_t way = pick(0, 2);
+  if (way == 0) {
+    disturb_target();
+    return;
   }
-  if (!disk_.exists(paths_.target)) {
+  if (!begin_disturbance()) {
+    return;
+  }
+  const auto process = PowerDisk::new_process();
+  if (way == 1) {
+    static_cast<void>(disk_.remove(process, paths_.text));
+    return;
+  }
+  PowerDisk::Handle handle;
+  if (disk_.open(process, paths_.text, false, false, handle) == 0) {
+    static_cast<void>(disk_.truncate(handle, pick(0, disk_.content(paths_.text).size())));
+  }
+}
+
+void SimulatedSystem::disturb_target() {
+  if (!disk_.exists(paths_.target) || !begin_disturbance()) {
     return;
   }
   // Without the table, or the power, it comes to nothing.

@@ -22,7 +22,7 @@
 #include "producers/session.h"
 #include "store/target.h"
 #include "tests/campaigns/power_check.h"
-#include "tests/support/folder.h"
+#include "tests/support/memory_folder.h"
 #include "tests/support/power_disk.h"
 #include "tests/support/power_vfs.h"
 
@@ -39,7 +39,7 @@ enum class Plant {
   record_after_commit,    // the text log's length is recorded in a transaction of its own
 };
 
-enum class Stage { opening, running, closing };
+enum class Stage { opening, running, closing, of_a_stranger };
 enum class End { clean, killed };
 
 class SimulatedSystem {
@@ -67,6 +67,7 @@ class SimulatedSystem {
   void run_consumer(int turns, End end);
   // While no consumer runs: another program writes the target, or harms the text log.
   void disturb();
+  void disturb_target();
   // Some of the named producers end without a word, and start again.
   void restart_producers();
   // The machine is on again after a cut: nobody runs but the producers, which are elsewhere.
@@ -102,6 +103,8 @@ class SimulatedSystem {
   void end_consumer();
   [[nodiscard]] store::TargetOptions target_options();
   [[nodiscard]] store::OpenTextFile text_files();
+  // False: it may not be done now.
+  bool begin_disturbance();
   void plant_late_record();
   void record_late();
   // As another program would write the target.
@@ -111,7 +114,7 @@ class SimulatedSystem {
 
   std::mt19937_64 random_;
   Plant plant_;
-  Folder folder_;  // of the journal's lock, which is a real file
+  MemoryFolder folder_;  // of the journal's lock, which is a real file
   Paths paths_;
   PowerDisk disk_;
   PowerVfs broker_vfs_;

@@ -57,7 +57,9 @@ class PowerCampaign : public ::testing::Test {
 // A short run may miss some kinds; a kind that is not listed was never aimed at.
 void expect_all_points_hit(Coverage& coverage, bool is_long) {
   std::vector<std::string> points = creation_points();
-  points.insert(points.end(), working_points().begin(), working_points().end());
+  for (const auto& more : {recovery_points(), working_points()}) {
+    points.insert(points.end(), more.begin(), more.end());
+  }
   const auto missed = static_cast<std::size_t>(std::count_if(
       points.begin(), points.end(), [&](const auto& p) { return coverage.cut[p] == 0; }));
   if (is_long) {

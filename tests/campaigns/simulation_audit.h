@@ -82,10 +82,6 @@ class Audit {
     std::uint64_t epoch = 0;
     std::uint64_t told = 0;  // stored, or applied
   };
-  struct HandedOver {
-    std::string producer;
-    std::size_t bytes = 0;
-  };
 
   [[nodiscard]] bool is_durable(const std::string& producer, std::uint64_t through) const;
   void check_told(const std::string& route, std::uint64_t through, bool applied);
@@ -108,8 +104,10 @@ class Audit {
   std::unordered_map<std::string, std::string> producer_of_;  // by route
   std::unordered_map<std::string, TimePoint> heard_;
   std::optional<std::string> holder_;
+  bool is_holder_sure_ = true;
+  std::unordered_map<std::string, int> greetings_;  // HELLO or BYE of this turn, by route
   std::uint64_t lease_ = 0;
-  std::map<std::uint64_t, HandedOver> handed_over_;  // by ticket
+  std::map<std::uint64_t, std::size_t> handed_over_;  // bytes in the consumer's hands, by ticket
   std::size_t handed_bytes_ = 0;
 };
 

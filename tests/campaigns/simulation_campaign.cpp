@@ -164,14 +164,16 @@ TEST_P(SimulationFinds, ThePlantedBug) {
 
 INSTANTIATE_TEST_SUITE_P(
     Bugs, SimulationFinds,
-    testing::Values(PlantedBug{"BrokerAnswersEarly", Planted::broker_answers_early, 20,
-                               "promise 1"},
-                    PlantedBug{"JournalSyncsLate", Planted::journal_syncs_late, 50, "promise 1"},
-                    PlantedBug{"TargetSyncsLate", Planted::target_syncs_late, 50, ""},
-                    PlantedBug{"TargetForgetsProgress", Planted::target_forgets_progress, 50, ""},
-                    PlantedBug{"TwoLeases", Planted::two_leases, 50, "promise 4"},
-                    PlantedBug{"NoFence", Planted::no_fence, 5000, "promise 4"},
-                    PlantedBug{"LostResend", Planted::lost_resend, 200, ""}),
+    testing::Values(
+        PlantedBug{"BrokerAnswersEarly", Planted::broker_answers_early, 20, "promise 1"},
+        PlantedBug{"JournalSyncsLate", Planted::journal_syncs_late, 50, "promise 1"},
+        PlantedBug{"TargetSyncsLate", Planted::target_syncs_late, 50, ""},
+        PlantedBug{"TargetForgetsProgress", Planted::target_forgets_progress, 50, ""},
+        PlantedBug{"KnownRowsAgain", Planted::known_rows_again, 2000, "promise 2"},
+        PlantedBug{"PartlyKnownSkipped", Planted::partly_known_skipped, 2000, "promise 1"},
+        PlantedBug{"TwoLeases", Planted::two_leases, 50, "promise 4"},
+        PlantedBug{"NoFence", Planted::no_fence, 5000, "promise 4"},
+        PlantedBug{"LostResend", Planted::lost_resend, 200, ""}),
     [](const auto& tested) { return std::string(tested.param.name); });
 
 }  // namespace

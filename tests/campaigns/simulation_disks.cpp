@@ -316,6 +316,10 @@ TargetDisk::Producer& SimulatedTarget::staged(const std::string& producer) {
              on_disk == disk_.producers.end() ? TargetDisk::Producer{} : on_disk->second;
 }
 
+std::uint64_t SimulatedTarget::known_rows(const BatchHeader& header, std::uint64_t through) const {
+  return std::min<std::uint64_t>(header.rows, through + 1 - header.first.value);
+}
+
 Result<store::BatchOutcome> SimulatedTarget::apply(const BatchHeader& header,
                                                    std::string_view rows_frame) {
   check_usable();
@@ -342,11 +346,8 @@ Result<store::BatchOutcome> SimulatedTarget::apply(const BatchHeader& header,
   }
   record.epoch = header.epoch.value;
   record.source = header.source;
-  for (std::uint32_t i = 0; i < header.rows; ++i) {
+  for (std::uint64_t i = known_rows(header, record.through); i < header.rows; ++i) {
     const std::uint64_t sequence = header.first.value + i;
-    if (sequence <= record.through) {
-      continue;
-    }
     const auto row = decoded_.row(i);
     CommittedRow committed{header.producer.text, header.epoch.value,
                            static_cast<std::uint64_t>(std::get<std::int64_t>(row[0])),
@@ -359,7 +360,7 @@ Result<store::BatchOutcome> SimulatedTarget::apply(const BatchHeader& header,
       ++outcome.rows_applied;
     }
     rows_.push_back(std::move(committed));
-    record.through = sequence;
+    record.through = std::max(record.through, sequence);
   }
   outcome.through = {record.through};
   for (const std::uint64_t dead : record.dead) {

@@ -193,6 +193,9 @@ class SimulatedTarget : public store::WritableTarget {
   }
 
   [[nodiscard]] virtual bool is_fenced() const { return disk_.generation != generation_; }
+  // How many rows of a batch fall out since the target has them: its first ones.
+  [[nodiscard]] virtual std::uint64_t known_rows(const BatchHeader& header,
+                                                 std::uint64_t through) const;
 
   TargetDisk& disk_;
   Host& host_;

@@ -144,6 +144,29 @@ class UnfencedTarget final : public SimulatedTarget {
   [[nodiscard]] bool is_fenced() const override { return false; }
 };
 
+class RepeatingTarget final : public SimulatedTarget {
+ public:
+  using SimulatedTarget::SimulatedTarget;
+
+ private:
+  [[nodiscard]] std::uint64_t known_rows(const BatchHeader& header,
+                                         std::uint64_t through) const override {
+    const std::uint64_t known = SimulatedTarget::known_rows(header, through);
+    return known < header.rows ? 0 : known;
+  }
+};
+
+class SkippingTarget final : public SimulatedTarget {
+ public:
+  using SimulatedTarget::SimulatedTarget;
+
+ private:
+  [[nodiscard]] std::uint64_t known_rows(const BatchHeader& header,
+                                         std::uint64_t through) const override {
+    return SimulatedTarget::known_rows(header, through) > 0 ? header.rows : 0;
+  }
+};
+
 }  // namespace
 
 std::string text_of(const Message& message) {
@@ -294,6 +317,10 @@ void ConsumerProcess::begin() {
         return std::make_unique<ForgetfulTarget>(world_, std::move(target));
       case Planted::target_syncs_late:
         return std::make_unique<LateTarget>(world_.target, world_, std::move(target));
+      case Planted::known_rows_again:
+        return std::make_unique<RepeatingTarget>(world_.target, world_, std::move(target));
+      case Planted::partly_known_skipped:
+        return std::make_unique<SkippingTarget>(world_.target, world_, std::move(target));
       case Planted::no_fence:
         return std::make_unique<UnfencedTarget>(world_.target, world_, std::move(target));
       default:

@@ -312,7 +312,15 @@ void World::trouble_for_disks() {
   const Fate fates[] = {Fate::full, Fate::lost, Fate::kept, Fate::dies_before, Fate::dies_after};
   const milliseconds longest[] = {100ms, 1500ms, 8s};
   const TimePoint until = now_ + dice.between(1ms, dice.of(longest));
-  switch (dice.below(7)) {
+  const auto kind = dice.below(7);
+  if (plan.traced) {
+    const char* const names[] = {"the journal's syncs fail",    "the target's syncs fail",
+                                 "the journal cannot be read",  "the target cannot be opened",
+                                 "the text log's disk is full", "the machine sleeps",
+                                 "the target is locked"};
+    add_trace("world", names[kind]);
+  }
+  switch (kind) {
     case 0:
       journal.syncs = {dice.of(fates), dice.between(1, 4)};
       break;

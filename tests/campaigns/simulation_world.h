@@ -28,6 +28,8 @@ enum class Planted {
   journal_syncs_late,       // a transaction is on disk only with the next one
   target_syncs_late,        // the same of the target
   target_forgets_progress,  // now and then
+  known_rows_again,         // of a batch whose later rows are new
+  partly_known_skipped,     // a batch whose first rows are known is taken for wholly known
   two_leases,               // who stands by gets a lease too
   no_fence,                 // the target's generation stops nobody
   lost_resend,              // the first batch behind a reconnect is taken for sent

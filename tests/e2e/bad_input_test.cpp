@@ -115,6 +115,7 @@ TEST_F(BadInput, ATargetLockedByAnotherProgramIsWaitedOutAndNothingIsLost) {
   start();
   sqlite3* db = nullptr;
   ASSERT_EQ(sqlite3_open(system_.folder.file("shared.db").c_str(), &db), SQLITE_OK);
+  ASSERT_EQ(sqlite3_busy_timeout(db, 10'000), SQLITE_OK);  // the consumer may be writing
   ASSERT_EQ(sqlite3_exec(db, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
   consumer_->signal(SIGTERM);
   ASSERT_TRUE(consumer_->wait());
