@@ -12,9 +12,13 @@
 #include <utility>
 
 namespace turnstile::lab {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+}  // namespace
 
 void meet(const WorkerFlags& flags, const std::string& place) {
-  using Clock = std::chrono::steady_clock;
   constexpr std::chrono::seconds kPatience{5};
   const int changes = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
   ::inotify_add_watch(changes, ".", IN_CREATE);

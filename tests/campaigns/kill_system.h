@@ -123,7 +123,6 @@ class KillSystem {
   std::vector<Stream> streams_;
   std::vector<Replaced> replaced_;
   int without_consumer_for_ = 0;  // kills
-  bool is_draining_ = false;
   KillFigures figures_;
 };
 

@@ -200,7 +200,7 @@ Result<broker::DurableStore::Contents> SimulatedJournal::contents() {
   for (const auto& [offset, batch] : disk_.batches) {
     const auto known =
         std::find_if(contents.producers.begin(), contents.producers.end(),
-                     [&](const auto& kept) { return kept.producer.text == batch.producer; });
+                     [&id = batch.producer](const auto& kept) { return kept.producer.text == id; });
     if (known == contents.producers.end()) {
       contents.producers.push_back({ProducerId{batch.producer}, Sequence{batch.last}, 1});
     } else {

@@ -208,7 +208,8 @@ void BrokerProcess::turn() {
     if (!arrived) {
       break;
     }
-    auto& [route, message] = *arrived;
+    auto& route = arrived->first;
+    auto& message = arrived->second;
     ++taken_;
     world_.trace(*this, [&] { return route + " > " + text_of(message); });
     world_.audit.broker_takes(route, message);
@@ -230,7 +231,9 @@ void BrokerProcess::turn() {
 
 void BrokerProcess::send_outbox() {
   std::size_t told = 0;
-  for (auto& [route, message] : core_->take_outbox()) {
+  for (auto& outgoing : core_->take_outbox()) {
+    auto& route = outgoing.route;
+    auto& message = outgoing.message;
     told += std::holds_alternative<Delivery>(message) ? 0 : 1;
     if (auto* state = std::get_if<LeaseState>(&message);
         state != nullptr && world_.plan.planted == Planted::two_leases && !state->granted) {
