@@ -15,6 +15,7 @@
 
 #include "tests/campaigns/fault_memory.h"
 #include "tests/campaigns/fault_run.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile::test::power {
 namespace {
@@ -72,15 +73,16 @@ class DiskFaults : public FaultCampaign, public ::testing::WithParamInterface<Ki
 TEST_P(DiskFaults, AtEveryCallNothingIsLostAndAllArrivesAfterwards) {
   const Kind& kind = GetParam();
   const std::uint64_t rounds = number_from("TURNSTILE_ROUNDS", 1);
-  const bool a_third = kind.third > 0 && std::getenv("TURNSTILE_ROUNDS") == nullptr;
-  const std::uint64_t step = a_third ? 3 : 1;
+  const bool is_short =
+      (kind.third > 0 || kSanitized) && std::getenv("TURNSTILE_ROUNDS") == nullptr;
+  const std::uint64_t step = !is_short ? 1 : kSanitized ? 9 : 3;
   std::uint64_t runs = 0;
   std::uint64_t problems = 0;
   for (std::uint64_t round = 0; round < rounds; ++round) {
     const std::uint64_t seed = fault_seed() + round;
     for (const Part part : {Part::journal, Part::target, Part::text_log}) {
       for (const std::uint64_t times : {std::uint64_t{1}, kLasting}) {
-        const std::uint64_t first = a_third ? 1 + (seed + kind.third) % step : 1;
+        const std::uint64_t first = is_short ? 1 + (seed + kind.third) % step : 1;
         Fault fault{part, kind.operation, kind.error, kind.arrives_half, first, times};
         for (bool reached = true; reached && problems < kMostProblems;
              fault.nth += step * (times == 1 ? 1 : 5)) {

@@ -17,7 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::microseconds;
 
-constexpr auto kLease = 500ms;
+constexpr auto kLease = kSanitized ? 3000ms : 500ms;
 constexpr std::int64_t kIdsOfAStream = 1'000'000;
 constexpr std::int64_t kPets = 60;
 constexpr auto kEverybodyEnds = 120s;
@@ -394,6 +394,9 @@ void KillSystem::drain() {
   for (const Role role : {Role::consumer, Role::broker}) {
     for (Place& place : places_) {
       if (place.role == role && place.process) {
+        // Not yet so far that it heeds the signal: it would end by it, as any process does.
+        system_.folder.wait_until(
+            [&] { return !place.process->err().empty() || !place.process->running(); });
         place.process->signal(SIGTERM);
         const auto code = place.process->wait();
         const bool is_late = place.role == Role::consumer && code == 1;  // it was paused

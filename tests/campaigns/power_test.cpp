@@ -15,11 +15,12 @@
 #include <spdlog/spdlog.h>
 
 #include "tests/campaigns/power_campaign.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile::test::power {
 namespace {
 
-constexpr int kShortRun = 300;
+constexpr int kShortRun = kSanitized ? 60 : 300;
 constexpr int kLongRun = 5000;
 constexpr int kCutsAWorld = 8;
 constexpr int kPlantsAreFoundWithin = 200;

@@ -62,10 +62,10 @@ struct Sizes {
                                      "consumer, KiB resident", "consumer, open files",
                                      "journal, bytes",         "the journal's log, bytes",
                                      "the target's log, bytes"};
-  // What may be more at the end than at the beginning: heaps fragment, connections come and go,
-  // files grow by transactions.
-  static constexpr std::array<std::uintmax_t, 7> kSlack{8 * 1024, 8,        8 * 1024, 4,
-                                                        8 * kMiB, 8 * kMiB, 8 * kMiB};
+  // What may be more at the end than at the beginning: heaps fragment, connections come and go, and
+  // a log that was given back may be in use again (its bound when drained is asserted apart).
+  static constexpr std::array<std::uintmax_t, 7> kSlack{8 * 1024, 8,         8 * 1024, 4,
+                                                        8 * kMiB, 24 * kMiB, 8 * kMiB};
 
   void raise(const Sizes& other) {
     for (const auto member : kMembers) {
@@ -220,7 +220,7 @@ constexpr std::uintmax_t kTargetLogDrained = 96 * kMiB;
 // be above the greatest of the first third by more than the slack.
 TEST(SoakCampaign, NothingGrowsButTheTarget) {
   constexpr std::size_t kFewestCycles = 4;
-  const auto time = soak_time(20s);
+  const auto time = soak_time(kSanitized ? 5s : 20s);
   Soak soak(e2e::test_seed(),
             std::max<std::chrono::milliseconds>(1000ms, std::chrono::milliseconds(time) / 200));
   std::vector<Sizes> cycles;

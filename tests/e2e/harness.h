@@ -17,19 +17,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/sanitized.h"
+
 namespace turnstile::e2e {
 
 using namespace std::chrono_literals;
 
 inline constexpr std::chrono::seconds kPatience{60};
 inline constexpr std::uint64_t kMiB = std::uint64_t{1024} * 1024;
-
-// Whether what a process has in memory is mostly a sanitizer's.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-#else
-inline constexpr bool kSanitized = false;
-#endif
 
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view content);

@@ -190,9 +190,10 @@ TEST(MainJob, DirectStreamWritesTableAndTextByItself) {
   EXPECT_EQ(read_file(system.folder.file("out9.txt")), expected_text_log(system));
 }
 
-TEST(MainJob, TwoHundredThousandRowsStayWithinTheirMemory) {
+TEST(MainJob, ManyRowsStayWithinTheirMemory) {
+  constexpr std::int64_t kRows = kSanitized ? 20'000 : 200'000;
   System system;
-  write_file(system.folder.file("nutrient.csv"), nutrients_csv(200'000));
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(kRows));
   Process broker = system.broker();
   Process consumer = system.consumer();
   Process stream =
@@ -205,14 +206,14 @@ TEST(MainJob, TwoHundredThousandRowsStayWithinTheirMemory) {
       },
       &stream));
   EXPECT_EQ(stream.wait(), 0) << stream.err();
-  EXPECT_EQ(system.query("SELECT count(DISTINCT id) FROM nutrients"), 200'000);
+  EXPECT_EQ(system.query("SELECT count(DISTINCT id) FROM nutrients"), kRows);
   EXPECT_EQ(read_file(system.folder.file("out9.txt")), expected_text_log(system));
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  constexpr std::uint64_t kLimitKib = 128 * 1024;
-  EXPECT_LT(peak, kLimitKib);
-  EXPECT_LT(broker.peak_resident_kib(), kLimitKib);
-  EXPECT_LT(consumer.peak_resident_kib(), kLimitKib);
-#endif
+  if (!kSanitized) {
+    constexpr std::uint64_t kLimitKib = 128 * 1024;
+    EXPECT_LT(peak, kLimitKib);
+    EXPECT_LT(broker.peak_resident_kib(), kLimitKib);
+    EXPECT_LT(consumer.peak_resident_kib(), kLimitKib);
+  }
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 namespace turnstile::e2e {
 namespace {
 
-constexpr int kKills = 20;
+constexpr int kKills = kSanitized ? 4 : 20;
 
 class Restart : public ::testing::Test {
  protected:
@@ -102,7 +102,7 @@ TEST_F(Restart, StartedInEveryOrderAndRestartedInMidStreamEveryRowArrivesOnce) {
 // Kills one of the processes kKills times, each time after a seeded amount of progress.
 class Kill : public Restart, public ::testing::WithParamInterface<const char*> {};
 
-TEST_P(Kill, KilledTwentyTimesInMidStreamEveryRowArrivesOnceInOrder) {
+TEST_P(Kill, KilledAgainAndAgainInMidStreamEveryRowArrivesOnceInOrder) {
   const std::string victim_name = GetParam();
   std::mt19937_64 random(test_seed());
   constexpr std::int64_t kRowsAStream = 20'000;
@@ -193,7 +193,7 @@ TEST_F(Restart, ASecondConsumerStandsByAndTakesOverWhenTheFirstIsKilled) {
 
 TEST_F(Restart, APausedConsumerThatLostItsLeaseWritesNothingAndStops) {
   write_csv(20'000);
-  Process broker = system_.broker({"--lease", "500ms"});
+  Process broker = system_.broker({"--lease", kSanitized ? "5s" : "500ms"});
   Process first = system_.consumer();
   ASSERT_TRUE(
       system_.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));

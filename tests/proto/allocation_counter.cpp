@@ -13,6 +13,20 @@ std::atomic<std::uint64_t>& counter() {
 
 }  // namespace
 
+#if defined(TURNSTILE_SANITIZE_THREAD)
+
+// TSan's runtime has replaced it already, and tells.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(
+    void (*allocated)(const volatile void* memory, std::size_t size),
+    void (*freed)(const volatile void* memory));
+
+namespace {
+const int installed = __sanitizer_install_malloc_and_free_hooks(
+    [](const volatile void*, std::size_t size) { counter() += size; }, [](const volatile void*) {});
+}  // namespace
+
+#else
+
 // Replaces the library's, for the whole executable: new[] and the others end here.
 void* operator new(std::size_t size) {
   counter() += size;
@@ -32,6 +46,8 @@ void operator delete(void* memory) noexcept {
 void operator delete(void* memory, std::size_t /*size*/) noexcept {
   operator delete(memory);
 }
+
+#endif
 
 namespace turnstile::testing {
 
