@@ -21,7 +21,7 @@ constexpr milliseconds kForgetEvery{60'000};
 constexpr const char* kSettings =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY";
 
-constexpr std::int64_t kPageBytes = 16 * 1024;
+constexpr std::int64_t kPageBytes = std::int64_t{16} * 1024;
 
 bool same_outcome(const BatchOutcome& a, const BatchOutcome& b) {
   const auto same_row = [](const DeadRow& x, const DeadRow& y) { return x.sequence == y.sequence; };
@@ -327,7 +327,7 @@ void Target::note_log_in_use(int pages, int copied) {
     std::error_code gone;
     const auto bytes = std::filesystem::file_size(path + "-wal", gone);
     notes_.push_back("the write-ahead log of " + path + " has " +
-                     std::to_string(gone ? 0 : bytes / (1024 * 1024)) +
+                     std::to_string(gone ? 0 : bytes / (std::uintmax_t{1024} * 1024)) +
                      " MiB and grows: a program that reads this database does not end its "
                      "transaction; `fuser -v " +
                      path + "` names those that have it open");
