@@ -459,8 +459,9 @@ Result<std::vector<std::pair<ProducerId, std::uint64_t>>> Journal::oldest_names(
   if (auto usable = check_usable(); !usable) {
     return tl::make_unexpected(usable.error());
   }
-  auto select = db_.prepare("SELECT name, touched_ms FROM producers ORDER BY touched_ms, name LIMIT " +
-                            std::to_string(most));
+  auto select =
+      db_.prepare("SELECT name, touched_ms FROM producers ORDER BY touched_ms, name LIMIT " +
+                  std::to_string(most));
   if (!select) {
     return tl::make_unexpected(select.error());
   }

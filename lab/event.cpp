@@ -118,33 +118,33 @@ std::string to_line(const Event& event) {
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + '\n';
 }
 
-std::optional<Event> parse_event(std::string_view text) {
-  const auto line = nlohmann::json::parse(text, nullptr, false);
-  if (!line.is_object()) {
+std::optional<Event> parse_event(std::string_view line) {
+  const auto json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object()) {
     return std::nullopt;
   }
-  const auto kind = find_value<EventKind>(kKinds, value_or(line, "kind", std::string()));
+  const auto kind = find_value<EventKind>(kKinds, value_or(json, "kind", std::string()));
   Event event;
-  event.time_ns = value_or<std::int64_t>(line, "t", -1);
-  event.process = value_or(line, "process", std::string());
+  event.time_ns = value_or<std::int64_t>(json, "t", -1);
+  event.process = value_or(json, "process", std::string());
   if (!kind || event.time_ns < 0 || event.process.empty()) {
     return std::nullopt;
   }
   event.kind = *kind;
-  event.pid = value_or<std::int64_t>(line, "pid", 0);
-  event.producer = value_or(line, "producer", std::string());
-  event.first = value_or<std::uint64_t>(line, "first", 0);
-  event.rows = value_or<std::uint32_t>(line, "rows", 0);
-  event.row = value_or(line, "row", std::string());
-  event.table = value_or(line, "table", std::string());
+  event.pid = value_or<std::int64_t>(json, "pid", 0);
+  event.producer = value_or(json, "producer", std::string());
+  event.first = value_or<std::uint64_t>(json, "first", 0);
+  event.rows = value_or<std::uint32_t>(json, "rows", 0);
+  event.row = value_or(json, "row", std::string());
+  event.table = value_or(json, "table", std::string());
   event.resource =
-      find_value<Resource>(kResources, value_or(line, "resource", std::string("database")))
+      find_value<Resource>(kResources, value_or(json, "resource", std::string("database")))
           .value_or(Resource::database);
-  event.error = value_or(line, "error", std::string());
-  event.hold = std::chrono::milliseconds(value_or<std::int64_t>(line, "hold_ms", 0));
-  event.level = value_or(line, "level", std::string());
-  event.role = value_or(line, "role", std::string());
-  event.code = value_or<int>(line, event.kind == EventKind::crashed ? "signal" : "exit", 0);
+  event.error = value_or(json, "error", std::string());
+  event.hold = std::chrono::milliseconds(value_or<std::int64_t>(json, "hold_ms", 0));
+  event.level = value_or(json, "level", std::string());
+  event.role = value_or(json, "role", std::string());
+  event.code = value_or<int>(json, event.kind == EventKind::crashed ? "signal" : "exit", 0);
   return event;
 }
 

@@ -29,7 +29,7 @@ namespace http = boost::beast::http;
 using boost::system::error_code;
 using tcp = asio::ip::tcp;
 
-constexpr std::uint64_t kBodyBytes = 16 * 1024;
+constexpr std::uint64_t kBodyBytes = std::uint64_t{16} * 1024;
 constexpr std::uint32_t kHeaderBytes = 16 * 1024;
 constexpr std::size_t kWaitingBytes = std::size_t{4} * 1024 * 1024;  // for one listener
 constexpr std::size_t kListeners = 256;

@@ -79,8 +79,8 @@ Result<void> Target::prepare() {
                 "put it on a local file system");
   }
   // A log that a reader let grow gives its space back when it is begun anew.
-  const std::string size_limit =
-      "; PRAGMA journal_size_limit=" + std::to_string(kPageBytes * options_.checkpoint_pages / 4 * 5);
+  const std::string size_limit = "; PRAGMA journal_size_limit=" +
+                                 std::to_string(kPageBytes * options_.checkpoint_pages / 4 * 5);
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
@@ -314,8 +314,8 @@ void Target::checkpoint() {
   }
 }
 
-// SQLite begins the log anew only when no reader needs what is in it: one that does not end keeps it
-// growing, and nobody would know why the disk fills.
+// SQLite begins the log anew only when no reader needs what is in it: one that does not end keeps
+// it growing, and nobody would know why the disk fills.
 void Target::note_log_in_use(int pages, int copied) {
   if (pages <= copied) {
     told_log_pages_ = options_.checkpoint_pages;
