@@ -25,6 +25,7 @@ foreach(file IN LISTS files)
   math(EXPR count "${count} + 1")
 endforeach()
 file(WRITE ${OUT}.new "// Made by lab/embed.cmake.
+// NOLINTBEGIN: read as it is made
 #include \"lab/assets.h\"
 
 #include <array>
@@ -58,5 +59,6 @@ std::string_view asset(std::string_view name) {
 }
 
 }  // namespace turnstile::lab
+// NOLINTEND
 ")
 file(COPY_FILE ${OUT}.new ${OUT} ONLY_IF_DIFFERENT)

@@ -35,6 +35,7 @@ Result<Table> read_table(sqlite::Connection& connection, const TablePlan& plan) 
   }
   for (code = rows->step(); code == SQLITE_ROW; code = rows->step()) {
     std::vector<std::string> row;
+    row.reserve(table.columns.size());
     for (int i = 0; i < rows->columns(); ++i) {
       row.emplace_back(rows->text(i));
     }
@@ -125,7 +126,7 @@ TextFacts compare_text(std::string_view text, const std::vector<std::string>& ex
 }
 
 std::vector<std::string> last_lines(const std::filesystem::path& path, std::size_t lines) {
-  constexpr std::streamoff kBytes = 64 * 1024;
+  constexpr std::streamoff kBytes = std::streamoff{64} * 1024;
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) {
     return {};

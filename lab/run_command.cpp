@@ -89,6 +89,7 @@ Result<std::vector<const Scenario*>> chosen(const RunFlags& flags) {
         all.begin(), all.end(), [s = setting](const Scenario* one) { return one->adjusts(s); });
     if (option->count() > 0 && !matters) {
       std::vector<std::string_view> names;
+      names.reserve(all.size());
       for (const Scenario* one : all) {
         names.push_back(one->name);
       }

@@ -21,7 +21,9 @@ namespace turnstile::lab {
 namespace {
 
 struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
+  void operator()(std::FILE* file) const {
+    std::fclose(file);  // NOLINT(cppcoreguidelines-owning-memory): the unique_ptr's deleter
+  }
 };
 
 store::DirectOptions options_of(const WorkerFlags& flags) {

@@ -39,7 +39,7 @@ std::string read_and_write(sqlite::Connection& connection, const WorkerFlags& fl
   if (written) {
     return {};
   }
-  const std::string message = connection.message();
+  std::string message = connection.message();
   if (connection.in_transaction()) {
     static_cast<void>(connection.execute("ROLLBACK"));
   }
