@@ -20,7 +20,7 @@
 namespace turnstile::test::power {
 namespace {
 
-constexpr int kShortRun = kSanitized ? 60 : 300;
+constexpr int kShortRun = kSanitized ? 200 : 300;
 constexpr int kLongRun = 5000;
 constexpr int kCutsAWorld = 8;
 constexpr int kPlantsAreFoundWithin = 200;
