@@ -12,6 +12,7 @@
 
 #include "producers/csv_reader.h"
 #include "tests/producers/csv_testing.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile::csv {
 namespace {
@@ -121,7 +122,7 @@ TEST(CsvProperty, WrittenRowsComeBackInBothOrders) {
   Random random(seed);
   testing::MemoryFile file;
   const std::string path = file.path();
-  constexpr int kCases = 1500;
+  constexpr int kCases = kSanitized ? 200 : 1500;
   for (int i = 0; i < kCases && !HasFailure(); ++i) {
     const Case made = random_case(random);
     SCOPED_TRACE(fmt::format("seed {}, case {}:\n{}", seed, i, made.text));
@@ -145,7 +146,7 @@ TEST(CsvProperty, GarbageGivesTheSameRowsAndFaultsInBothOrders) {
   Random random(seed);
   testing::MemoryFile file;
   const std::string path = file.path();
-  constexpr int kCases = 3000;
+  constexpr int kCases = kSanitized ? 400 : 3000;
   for (int i = 0; i < kCases && !HasFailure(); ++i) {
     std::string text = "a,b\n";
     for (std::size_t n = random.below(40); n > 0; --n) {
