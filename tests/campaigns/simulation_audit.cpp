@@ -81,7 +81,7 @@ void Audit::broker_started() {
 void Audit::broker_takes(const std::string& route, const Message& message) {
   heard_[route] = host_.now();
   if (const auto* hello = std::get_if<Hello>(&message)) {
-    ++greetings_[route];
+    ++greetings_[route].count;
     lose_holder(route);
     if (hello->role == Role::producer) {
       producer_of_[route] = hello->producer.text;
@@ -89,7 +89,8 @@ void Audit::broker_takes(const std::string& route, const Message& message) {
       producer_of_.erase(route);
     }
   } else if (std::holds_alternative<Bye>(message)) {
-    ++greetings_[route];
+    ++greetings_[route].count;
+    greetings_[route].has_left = true;
     lose_holder(route);
   } else if (const auto* results = std::get_if<Results>(&message)) {
     take_results(route, *results);
@@ -175,8 +176,10 @@ void Audit::check_lease(const std::string& route, const LeaseState& state) {
     host_.violated("promise 4: the lease is given to " + route + " while " + *holder_ + " has it");
   }
   holder_ = route;
-  // One that got it and left or started over in the same turn has given it back by now.
-  is_holder_sure_ = greetings_[route] < 2;
+  // One that got it and left or started over in the same turn has given it back by now: what it
+  // said is read before anything of the turn is sent. Who stood by since an earlier turn needs no
+  // HELLO for that, only its BYE, such as behind the BYE of who had the lease.
+  is_holder_sure_ = greetings_[route].count < 2 && !greetings_[route].has_left;
   lease_ = state.lease.value;
   handed_over_.clear();
   handed_bytes_ = 0;

@@ -105,7 +105,12 @@ class Audit {
   std::unordered_map<std::string, TimePoint> heard_;
   std::optional<std::string> holder_;
   bool is_holder_sure_ = true;
-  std::unordered_map<std::string, int> greetings_;  // HELLO or BYE of this turn, by route
+  // Of this turn, by route: how often it said HELLO or BYE, and whether BYE.
+  struct Greetings {
+    int count = 0;
+    bool has_left = false;
+  };
+  std::unordered_map<std::string, Greetings> greetings_;
   std::uint64_t lease_ = 0;
   std::map<std::uint64_t, std::size_t> handed_over_;  // bytes in the consumer's hands, by ticket
   std::size_t handed_bytes_ = 0;
