@@ -138,7 +138,7 @@ class Core {
     bool is_new;  // the journal does not have it yet
   };
   std::optional<Grant> grant_epoch(const Route& route, const Hello& hello,
-                                   const std::optional<Progress>& progress);
+                                   const std::optional<Progress>& progress, TimePoint now);
   void store_epochs(TimePoint now);
   void greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
              TimePoint now);

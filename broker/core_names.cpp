@@ -24,17 +24,27 @@ constexpr std::uint64_t kClockSlackMs = std::uint64_t{24} * 60 * 60 * 1000;
 
 // Nothing when it was refused.
 std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& hello,
-                                             const std::optional<Progress>& progress) {
+                                             const std::optional<Progress>& progress,
+                                             TimePoint now) {
   if (!hello.named) {
     return Grant{Epoch{1}, false};
   }
   auto journaled = journal_.epoch(hello.producer);
+  if (!journaled) {
+    // Without the newest epoch this could be an older one, which the target refuses: also rows that
+    // are stored by then.
+    refuse(route, RefusalCode::busy, {}, "the journal cannot be read: " + journaled.error().what);
+    if (!journal_retry_ || *journal_retry_ <= now) {
+      journal_failed(journaled.error(), now);
+    }
+    return std::nullopt;
+  }
   for (const Greeting& greeting : greetings_) {
-    if (journaled && greeting.producer == hello.producer) {
+    if (greeting.producer == hello.producer) {
       journaled = std::max(*journaled, greeting.epoch);
     }
   }
-  const Epoch newest = std::max(journaled.value_or(Epoch{}), progress ? progress->epoch : Epoch{});
+  const Epoch newest = std::max(*journaled, progress ? progress->epoch : Epoch{});
   if (hello.epoch.value > 0 && hello.epoch < newest) {
     refuse(route, RefusalCode::fenced, {},
            "a newer process with the name " + hello.producer.text + " has started");
@@ -50,12 +60,12 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
   // The clock's part keeps epochs growing even where both journal and target were lost.
   const Epoch granted =
       hello.epoch.value > 0 ? hello.epoch : Epoch{std::max(newest.value + 1, clock)};
-  return Grant{granted, !journaled || granted != *journaled};
+  return Grant{granted, granted != *journaled};
 }
 
 void Core::welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now) {
   const Hello& hello = sessions_.at(route).hello;
-  const auto grant = grant_epoch(route, hello, progress);
+  const auto grant = grant_epoch(route, hello, progress, now);
   if (!grant) {
     drop_session(route, "it was refused");
   } else if (grant->is_new) {

@@ -77,6 +77,32 @@ TEST_F(NamesTest, NoWelcomeBeforeItsEpochIsInTheJournal) {
   EXPECT_EQ(one<Welcome>("r").epoch, Epoch{kWallClock});
 }
 
+// An older epoch than the name had would be refused by the target, with the rows that are stored.
+TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotTellTheNewest) {
+  const auto journal = test::FaultVfs::File::any;
+  join_producer("q", "b");
+  say("q", batch_of("b", 1, 1));
+  say("old", named("n"));
+  say("new", named("n"));
+  EXPECT_EQ(one<Welcome>("new").epoch, Epoch{kWallClock + 1});
+  vfs_.fail(test::FaultVfs::Operation::sync, journal, 1, SQLITE_IOERR_FSYNC, 1000);
+  say("r", named("m"));
+  vfs_.fail_no_more();
+  turn(500ms);
+  ASSERT_FALSE(journal_->epoch({"n"}));
+  // In the same turn the consumer's batches are read, for which the journal is opened anew.
+  core_->receive("newest", named("n"), now_);
+  say("c", consumer_hello());
+  EXPECT_TRUE(none<Welcome>("newest"));
+  EXPECT_EQ(one<Refusal>("newest").code, RefusalCode::busy);
+  EXPECT_EQ(epoch_of("n"), kWallClock + 1);
+  turn(500ms);
+  EXPECT_EQ(one<Delivery>("c").ticket, Ticket{1});
+  say("newest", named("n"));
+  say("c", ProgressAnswer{take<AskProgress>("c").back().request, {}});
+  EXPECT_GT(one<Welcome>("newest").epoch, Epoch{kWallClock + 1});
+}
+
 TEST_F(NamesTest, AnEpochThatNoBrokerCanHaveGivenIsRefused) {
   say("r", named("n", limits::kEpoch));
   EXPECT_EQ(one<Refusal>("r").code, RefusalCode::malformed);
