@@ -244,10 +244,13 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
   const Sequence first = m.header.first;
   switch (window_.offer(std::move(m), now)) {
     case Window::Verdict::taken:
+      break;
     case Window::Verdict::held:
+      ask_for_outcomes_owed(route);  // what of it is applied by now is not answered again
       break;
     case Window::Verdict::stored:
       tell_stored(route, producer);
+      ask_for_outcomes_owed(route);
       break;
     case Window::Verdict::go_back: {
       const Sequence expected = window_.expected(producer);

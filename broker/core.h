@@ -150,7 +150,9 @@ class Core {
   void answer_late_questions(TimePoint now);
 
   void settle(const BatchResult& result, TimePoint now);
-  static void gather(Applied& applied, const Window::Settled& settled, const BatchResult& result);
+  void gather(const Route& route, const Window::Settled& settled, const BatchResult& result);
+  [[nodiscard]] Sequence outcomes_known(const Session& session) const;
+  void ask_for_outcomes_owed(const Route& route);
   void refuse_batch(const BatchResult& result, const Window::Settled& settled, bool was_stopped,
                     TimePoint now);
   void tell_stored(const Route& route, const ProducerId& producer);

@@ -42,7 +42,7 @@ void Core::settle(const BatchResult& result, TimePoint now) {
     }
     rows_settled_ += settled->rows;
     if (route != nullptr) {
-      gather(applied_[settled->producer], *settled, result);
+      gather(*route, *settled, result);
     }
   }
   if (route == nullptr) {
@@ -50,7 +50,17 @@ void Core::settle(const BatchResult& result, TimePoint now) {
   }
 }
 
-void Core::gather(Applied& applied, const Window::Settled& settled, const BatchResult& result) {
+// Promise 7: APPLIED is cumulative, so a result's outcomes can be told when they join those that
+// the producer has. They do not when an earlier row's were told to nobody: that row was applied for
+// an older process of this name, or before this one had sent it.
+void Core::gather(const Route& route, const Window::Settled& settled, const BatchResult& result) {
+  // Fenced, it was applied before, with outcomes that this result does not have.
+  if (settled.first > next(outcomes_known(sessions_.at(route))) ||
+      result.outcome != Outcome::applied) {
+    ask_for_outcomes_owed(route);
+    return;
+  }
+  Applied& applied = applied_[settled.producer];
   if (settled.last <= applied.through) {
     return;  // it came twice, such as behind a sync that failed and had written it all the same
   }
@@ -95,6 +105,23 @@ void Core::refuse_batch(const BatchResult& result, const Window::Settled& settle
   }
 }
 
+// Told to this session, or gathered to be told.
+Sequence Core::outcomes_known(const Session& session) const {
+  const auto gathered = applied_.find(session.hello.producer);
+  return gathered == applied_.end() ? session.hello.known
+                                    : std::max(session.hello.known, gathered->second.through);
+}
+
+// Of rows that came of this session and are applied: when nobody here has their outcomes any more,
+// the target is asked for them.
+void Core::ask_for_outcomes_owed(const Route& route) {
+  const Session& session = sessions_.at(route);
+  if (!session.is_asked_about &&
+      window_.applied_that_came(session.hello.producer) > outcomes_known(session)) {
+    unasked_.insert(route);
+  }
+}
+
 // Not to a producer that the target is asked about: APPLIED is cumulative, so the outcomes of older
 // rows, which only the answer has, must come first.
 void Core::tell_applied() {
@@ -115,6 +142,9 @@ void Core::tell_applied() {
 void Core::tell_applied(const Route& route, Session& session, Applied&& applied) {
   const Sequence through = window_.acknowledge(session.hello.producer, applied.through);
   if (through < applied.through) {
+    if (through <= session.hello.known) {
+      return;
+    }
     // Which rows those are that are not listed nobody knows here.
     std::erase_if(applied.dead, [&](const DeadRow& row) { return row.sequence > through; });
     applied.dead_count = static_cast<std::uint32_t>(applied.dead.size());

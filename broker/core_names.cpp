@@ -105,6 +105,7 @@ void Core::store_epochs(TimePoint now) {
   if (!stored) {
     journal_failed(stored.error(), now);
   }
+  ask_those_who_wait(now);
 }
 
 void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
@@ -142,9 +143,11 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   welcome.credit_bytes = fair_credit();
   welcome.consumer_attached = window_.has_consumer();
   send(route, std::move(welcome));
+  applied_.erase(hello.producer);  // gathered for its session before this
   if (progress && progress->through > hello.known) {
-    send(route, Applied{progress->through, progress->dead_count, progress->dead});
+    tell_applied(route, session, Applied{progress->through, progress->dead_count, progress->dead});
   }
+  ask_for_outcomes_owed(route);  // what was applied since the target's word
 }
 
 // Promise 6. Those in use stay: connected, or with rows that wait.

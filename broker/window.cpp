@@ -111,6 +111,16 @@ Sequence Window::acknowledge(const ProducerId& id, Sequence through) {
   return through;
 }
 
+Sequence Window::applied_that_came(const ProducerId& id) const {
+  const auto found = producers_.find(id);
+  if (found == producers_.end()) {
+    return {};
+  }
+  const Producer& producer = found->second;
+  return producer.in_order ? std::min(producer.applied_through, producer.came)
+                           : producer.applied_through;
+}
+
 void Window::forget(const ProducerId& producer) {
   const auto found = producers_.find(producer);
   if (found != producers_.end() && found->second.held_batches == 0) {

@@ -93,6 +93,8 @@ class Window {
   // a session that says where it begins not beyond what came of it: it may not have numbered those
   // rows yet, and would not hear what became of them (promise 7) nor send them again.
   Sequence acknowledge(const ProducerId& producer, Sequence through);
+  // What is applied of the rows that acknowledge() would let a producer be told of.
+  [[nodiscard]] Sequence applied_that_came(const ProducerId& producer) const;
   // Connected, or with rows that wait.
   [[nodiscard]] std::size_t producers() const { return producers_.size(); }
   [[nodiscard]] bool knows(const ProducerId& producer) const {

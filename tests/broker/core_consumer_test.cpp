@@ -1,5 +1,7 @@
 // What the broker's core does with a consumer, or for want of one: progress, fencing, lease.
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -59,6 +61,105 @@ TEST_F(CoreConsumerTest, RowsThatComeAgainBehindALateAnswerAreAnsweredByTheTarge
   const auto applied = one<Applied>("p");
   EXPECT_EQ(applied.through, Sequence{10});
   EXPECT_EQ(applied.dead_count, 1U);
+}
+
+// Two processes of one name, of which the older's rows are applied when the newer is welcomed.
+class TwoProcessesTest : public CoreTest {
+ protected:
+  static Hello hello_of(std::uint64_t epoch = 0) {
+    Hello hello = producer_hello("mine", epoch, 0, true);
+    hello.stored = Sequence{0};
+    return hello;
+  }
+  // In the turn that ends with the welcome the consumer also says `meanwhile`.
+  Epoch join(const Route& route, std::optional<Results> meanwhile = {}) {
+    say(route, hello_of());
+    core_->receive("c", ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
+    if (meanwhile) {
+      core_->receive("c", std::move(*meanwhile), now_);
+    }
+    turn();
+    return one<Welcome>(route).epoch;
+  }
+  // Row 2 is a dead letter.
+  static BatchResult result_of(const Delivery& delivery, std::uint64_t through,
+                               Outcome outcome = Outcome::applied) {
+    const bool has_it = decode_batch_header(delivery.header_frame.view())->first <= Sequence{2};
+    return {delivery.ticket,
+            outcome,
+            {through},
+            has_it ? 1U : 0U,
+            has_it ? std::vector<DeadRow>{{{2}, "no"}} : std::vector<DeadRow>{}};
+  }
+  void answer_question(std::uint64_t through) {
+    const auto ask = one<AskProgress>("c");
+    EXPECT_EQ(ask.since, Sequence{0});
+    say("c", ProgressAnswer{ask.request, {true, {1}, {through}, "", 1, {{{2}, "no"}}}});
+  }
+  void expect_told(const Route& route, std::uint64_t through) {
+    const auto applied = one<Applied>(route);
+    EXPECT_EQ(applied.through, Sequence{through});
+    EXPECT_EQ(applied.dead_count, 1U);
+    EXPECT_EQ(applied.dead.size(), 1U);
+  }
+};
+
+TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBeforeItSentThem) {
+  const Lease lease = join_consumer("c");
+  const Epoch old_epoch = join("old");
+  say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
+  say("old", batch_of("mine", 5, 9, 10, old_epoch.value));
+  const auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  const Epoch epoch = join("new");
+  answer("c", lease, {result_of(deliveries[0], 4)});
+  EXPECT_TRUE(none<Applied>("new")) << "it has no rows yet";
+  say("new", batch_of("mine", 1, 3, 10, epoch.value));
+  answer_question(4);
+  expect_told("new", 3);
+  answer("c", lease, {result_of(deliveries[1], 9)});
+  EXPECT_TRUE(none<Applied>("new"));
+}
+
+TEST_F(TwoProcessesTest, AResultBehindOutcomesThatWereToldToNobodyIsNotToldBeforeThem) {
+  const Lease lease = join_consumer("c");
+  const Epoch old_epoch = join("old");
+  say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
+  say("old", batch_of("mine", 5, 9, 10, old_epoch.value));
+  const auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  const Epoch epoch = join("new");
+  answer("c", lease, {result_of(deliveries[0], 4)});
+  core_->receive("new", batch_of("mine", 1, 8, 10, epoch.value), now_);
+  answer("c", lease, {result_of(deliveries[1], 9)});
+  EXPECT_TRUE(none<Applied>("new"));
+  answer_question(9);
+  expect_told("new", 8);
+}
+
+TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBetweenTheTargetsWordAndItsWelcome) {
+  const Lease lease = join_consumer("c");
+  const Epoch old_epoch = join("old");
+  say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
+  say("old", batch_of("mine", 5, 9, 10, old_epoch.value));
+  const auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  join("new", Results{lease, {result_of(deliveries[0], 4)}, {}});
+  answer_question(4);
+  expect_told("new", 4);
+}
+
+TEST_F(TwoProcessesTest, AFencedBatchThatIsAppliedAllTheSameHasOutcomes) {
+  const Lease lease = join_consumer("c");
+  const Epoch epoch = join("p");
+  say("p", batch_of("mine", 1, 4, 10, epoch.value));
+  auto result = result_of(one<Delivery>("c"), 4, Outcome::fenced);
+  result.dead.clear();
+  result.dead_count = 0;
+  answer("c", lease, {result});
+  EXPECT_TRUE(none<Applied>("p"));
+  answer_question(4);
+  expect_told("p", 4);
 }
 
 TEST_F(CoreConsumerTest, AConsumerThatLeavesDoesNotHoldUpAWelcomeOrATableAnswer) {
