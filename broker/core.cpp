@@ -333,6 +333,14 @@ void Core::store(TimePoint now) {
   if (journal_retry_ && *journal_retry_ > now) {
     return;
   }
+  if (must_reopen_journal_) {
+    // Also when nothing is to be stored: what it holds may have to be delivered.
+    reopen_journal();
+    if (must_reopen_journal_) {
+      journal_retry_ = now + kJournalRetry;
+      return;
+    }
+  }
   if (window_.should_store(now)) {
     auto offsets = journal_.store(window_.to_store(std::min(kStoreGroupBytes, journal_.room())));
     if (!offsets) {
@@ -367,14 +375,19 @@ void Core::journal_failed(const Error& error, TimePoint now) {
   journal_problem_ = error.what;
   journal_retry_ = now + kJournalRetry;
   if (error.code == Errc::io || error.code == Errc::corrupt) {
-    // Promise 8: what a failed sync left behind is known only after reading it back.
-    auto again = journal_.reopen();
-    if (again) {
-      again = read_journal_back();
-    }
-    if (!again) {
-      journal_problem_ = again.error().what;
-    }
+    reopen_journal();
+  }
+}
+
+// Promise 8: what a failed sync left behind is known only after reading it back.
+void Core::reopen_journal() {
+  auto again = journal_.reopen();
+  if (again) {
+    again = read_journal_back();
+  }
+  must_reopen_journal_ = !again;
+  if (!again) {
+    journal_problem_ = again.error().what;
   }
 }
 

@@ -166,6 +166,7 @@ class Core {
   void load(TimePoint now);
   void deliver(TimePoint now);
   void journal_failed(const Error& error, TimePoint now);
+  void reopen_journal();
   void journal_works_again();
   void expire_sessions(TimePoint now);
   [[nodiscard]] double rows_per_second(TimePoint now) const;
@@ -187,6 +188,7 @@ class Core {
 
   bool retries_stopped_ = false;            // a consumer came since they were stopped
   std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
+  bool must_reopen_journal_ = false;        // it failed, and could not be opened anew since
   std::string journal_problem_;
   std::string journal_problem_logged_;  // until the log also said that it is over
   TimePoint next_journal_log_{};

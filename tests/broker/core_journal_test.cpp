@@ -70,6 +70,23 @@ TEST_F(CoreJournalTest, ANamedProducerGetsInAgainAfterItsEpochFailedToSync) {
   EXPECT_GT(one<Welcome>("p").epoch, Epoch{1});
 }
 
+// What a failed sync has written all the same waits in there for its consumer.
+TEST_F(CoreJournalTest, AJournalThatCouldNotBeOpenedAnewIsTriedAgainWhenNothingIsToBeStored) {
+  join_producer("q", "b");
+  say("q", batch_of("b", 1, 1));
+  vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::any, 1, SQLITE_IOERR_FSYNC,
+            1000);
+  say("p", producer_hello("mine", 0, 0, true));
+  turn(500ms);
+  EXPECT_FALSE(report()["journal"]["problem"].get<std::string>().empty());
+  vfs_.fail_no_more();
+  turn(499ms);
+  EXPECT_FALSE(journal_->contents());
+  turn(1ms);
+  EXPECT_TRUE(journal_->contents());
+  EXPECT_EQ(report()["journal"]["problem"], "");
+}
+
 TEST_F(CoreJournalTest, WhileTheDiskIsFullCutThroughGoesOn) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");

@@ -88,7 +88,7 @@ TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotTellTheNewest) {
   vfs_.fail(test::FaultVfs::Operation::sync, journal, 1, SQLITE_IOERR_FSYNC, 1000);
   say("r", named("m"));
   vfs_.fail_no_more();
-  turn(500ms);
+  now_ += 500ms;
   ASSERT_FALSE(journal_->epoch({"n"}));
   // In the same turn the consumer's batches are read, for which the journal is opened anew.
   core_->receive("newest", named("n"), now_);
