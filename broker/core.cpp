@@ -250,7 +250,6 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
       break;
     case Window::Verdict::stored:
       tell_stored(route, producer);
-      ask_for_outcomes_owed(route);
       break;
     case Window::Verdict::go_back: {
       const Sequence expected = window_.expected(producer);

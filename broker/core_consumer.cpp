@@ -112,12 +112,12 @@ Sequence Core::outcomes_known(const Session& session) const {
                                     : std::max(session.hello.known, gathered->second.through);
 }
 
-// Of rows that came of this session and are applied: when nobody here has their outcomes any more,
-// the target is asked for them.
+// Of rows that this session sent and that are applied: when nobody here has their outcomes any
+// more, the target is asked for them.
 void Core::ask_for_outcomes_owed(const Route& route) {
   const Session& session = sessions_.at(route);
   if (!session.is_asked_about &&
-      window_.applied_that_came(session.hello.producer) > outcomes_known(session)) {
+      window_.applied_of_sent(session.hello.producer) > outcomes_known(session)) {
     unasked_.insert(route);
   }
 }
@@ -156,6 +156,7 @@ void Core::tell_applied(const Route& route, Session& session, Applied&& applied)
 
 void Core::tell_stored(const Route& route, const ProducerId& producer) {
   send(route, Stored{window_.acknowledge(producer, window_.stored_through(producer))});
+  ask_for_outcomes_owed(route);  // what is stored does not come again to be answered
 }
 
 std::optional<Core::Question> Core::take_question(std::uint64_t request) {

@@ -136,7 +136,10 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   welcome.through =
       std::max(window_.stored_through(hello.producer), window_.applied_through(hello.producer));
   if (hello.stored) {
-    window_.begins_behind(hello.producer, std::max(*hello.stored, welcome.through));
+    const Sequence through = std::max(*hello.stored, welcome.through);
+    // A process that was not welcomed before begins here.
+    const bool has_begun = hello.epoch.value > 0 && hello.sent;
+    window_.begins_behind(hello.producer, through, has_begun ? *hello.sent : through);
   }
   welcome.through_is_sure = progress.has_value();
   welcome.source = progress ? progress->source : std::string();

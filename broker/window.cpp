@@ -10,7 +10,7 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   const BatchHeader& header = batch.header;
   Producer& producer = producers_[header.producer];
 
-  producer.came = std::max(producer.came, header.last());
+  producer.sent = std::max(producer.sent, header.last());
   // A place to go back to that is covered need not come again; what is behind that must: a batch of
   // which only the beginning was applied may have been refused.
   if (producer.go_back && *producer.go_back <= covered(producer)) {
@@ -93,10 +93,10 @@ void Window::note_applied(const ProducerId& producer, Sequence through) {
   applied = std::max(applied, through);
 }
 
-void Window::begins_behind(const ProducerId& id, Sequence through) {
+void Window::begins_behind(const ProducerId& id, Sequence through, Sequence sent) {
   Producer& producer = producers_[id];
   producer.in_order = through;
-  producer.came = through;
+  producer.sent = sent;
   producer.go_back.reset();
 }
 
@@ -106,18 +106,18 @@ Sequence Window::acknowledge(const ProducerId& id, Sequence through) {
     return through;
   }
   Producer& producer = found->second;
-  through = std::min(through, producer.came);
+  through = std::min(through, producer.sent);
   producer.in_order = std::max(*producer.in_order, through);
   return through;
 }
 
-Sequence Window::applied_that_came(const ProducerId& id) const {
+Sequence Window::applied_of_sent(const ProducerId& id) const {
   const auto found = producers_.find(id);
   if (found == producers_.end()) {
     return {};
   }
   const Producer& producer = found->second;
-  return producer.in_order ? std::min(producer.applied_through, producer.came)
+  return producer.in_order ? std::min(producer.applied_through, producer.sent)
                            : producer.applied_through;
 }
 

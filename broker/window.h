@@ -87,14 +87,14 @@ class Window {
   void note_applied(const ProducerId& producer, Sequence through);
   // A producer's session that says where it begins: with the row behind `through`, and from there
   // in order, but for what it was acknowledged. Another row than the next is behind a hole, also
-  // when nothing is held that would show it.
-  void begins_behind(const ProducerId& producer, Sequence through);
+  // when nothing is held that would show it. `sent`: the highest row that it has sent before this.
+  void begins_behind(const ProducerId& producer, Sequence through, Sequence sent);
   // The producer is told that its rows through here are stored or applied; gives through where. Of
-  // a session that says where it begins not beyond what came of it: it may not have numbered those
+  // a session that says where it begins not beyond what it has sent: it may not have numbered those
   // rows yet, and would not hear what became of them (promise 7) nor send them again.
   Sequence acknowledge(const ProducerId& producer, Sequence through);
   // What is applied of the rows that acknowledge() would let a producer be told of.
-  [[nodiscard]] Sequence applied_that_came(const ProducerId& producer) const;
+  [[nodiscard]] Sequence applied_of_sent(const ProducerId& producer) const;
   // Connected, or with rows that wait.
   [[nodiscard]] std::size_t producers() const { return producers_.size(); }
   [[nodiscard]] bool knows(const ProducerId& producer) const {
@@ -164,9 +164,9 @@ class Window {
     Sequence applied_through;
     std::optional<Sequence> go_back;  // nothing behind it is taken until it comes
     // Of a session that says where it begins: no row through here is missing, and the highest that
-    // came, taken or not.
+    // it sent, as it said or as came, taken or not.
     std::optional<Sequence> in_order;
-    Sequence came;
+    Sequence sent;
   };
 
   [[nodiscard]] bool is_stalled(TimePoint now) const;

@@ -83,8 +83,7 @@ void Resend::sent() {
 }
 
 void Resend::stored(Sequence through) {
-  // An answer for rows that were never sent is none.
-  through = std::min(through, last_);
+  through = std::min(through, sent_through_);
   if (through <= stored_through_) {
     return;
   }
@@ -104,7 +103,7 @@ void Resend::stored(Sequence through) {
 }
 
 Resend::NewDead Resend::applied(const Applied& applied) {
-  const Sequence through = std::min(applied.through, last_);
+  const Sequence through = std::min(applied.through, sent_through_);
   NewDead dead;
   if (through <= applied_through_) {
     return dead;

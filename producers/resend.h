@@ -50,7 +50,9 @@ class Resend {
 
   void disconnected();
   // The first one numbers the rows: they begin behind `through`. Every one begins sending again
-  // from the first batch that is not covered by it.
+  // from the first batch that is not covered by it. Of rows that were never sent no answer counts,
+  // nor does a welcome: another process of the name may have sent them, and what became of them is
+  // told to who sends them.
   void welcomed(const Welcome& welcome);
 
   // ---- sending

@@ -102,8 +102,12 @@ void Session::send_hello(TimePoint now) {
   hello.known = std::max(options_.known, resend_.applied_through());
   hello.source = options_.source;
   hello.stored = resend_.stored_through();
+  if (welcome_) {
+    hello.sent = resend_.sent_through();
+  }
   if (send(hello, now)) {
     hello_sent_ = now;
+    is_hello_first_ = !welcome_;
   }
 }
 
@@ -174,6 +178,9 @@ void Session::on(const Welcome& welcome) {
     return;
   }
   const bool is_first = !welcome_;
+  // It answers a first HELLO that was said twice: by it the broker has this process begin
+  // elsewhere.
+  const bool is_second = state_ == State::welcomed && is_hello_first_;
   const bool is_news = is_silence_told_ || (!is_first && state_ == State::greeting);
   is_silence_told_ = false;
   state_ = State::welcomed;
@@ -184,6 +191,9 @@ void Session::on(const Welcome& welcome) {
   tell_if_busy_is_over();
   if (is_news) {
     notice(Notice::connected, "connected to " + options_.peer + (is_first ? "" : " again"));
+  }
+  if (is_second) {
+    greet_again();
   }
 }
 

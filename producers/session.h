@@ -124,6 +124,7 @@ class Session {
   std::optional<TableAnswer> answer_;
 
   std::optional<TimePoint> hello_sent_;  // on this connection
+  bool is_hello_first_ = true;           // the last HELLO was said before any WELCOME came
   TimePoint last_sent_;                  // anything
   // Nothing has come since something was to be sent, and since the link took something.
   std::optional<TimePoint> waiting_since_;

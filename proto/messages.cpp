@@ -83,7 +83,8 @@ class Writer {
 };
 
 Bytes encode_header(const Hello& m) {
-  Writer out(Type::hello, m.stored ? 8 : 7);
+  const bool has_sent = m.stored && m.sent;
+  Writer out(Type::hello, 7 + (m.stored ? 1 : 0) + (has_sent ? 1 : 0));
   out.number(m.version)
       .number(static_cast<std::uint64_t>(m.role))
       .text(m.producer.text)
@@ -93,6 +94,9 @@ Bytes encode_header(const Hello& m) {
       .text(m.source);
   if (m.stored) {
     out.number(m.stored->value);
+  }
+  if (has_sent) {
+    out.number(m.sent->value);
   }
   return out.take();
 }
@@ -236,6 +240,9 @@ Hello read_hello(HeaderReader& in) {
   m.source = in.text("source", limits::kSourceBytes);
   if (in.has_more()) {
     m.stored = in.sequence("stored");
+  }
+  if (in.has_more()) {
+    m.sent = in.sequence("sent");
   }
   return m;
 }

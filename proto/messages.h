@@ -60,6 +60,10 @@ struct Hello {
   // Told to be stored or applied through here: no batch behind that comes before the next row.
   // Nothing: who knows.
   std::optional<Sequence> stored;
+  // The highest row that this process has sent, or where its first WELCOME let it begin: of rows
+  // behind that it takes no answer. Nothing: who knows, or there was no WELCOME. Not without
+  // `stored`.
+  std::optional<Sequence> sent;
 };
 
 struct Heartbeat {};

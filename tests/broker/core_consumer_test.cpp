@@ -149,6 +149,40 @@ TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBetweenTheTargetsWord
   expect_told("new", 4);
 }
 
+TEST_F(TwoProcessesTest, TheNewerHearsOfAppliedRowsThatItIsToldToBeStored) {
+  const Lease lease = join_consumer("c");
+  const Epoch old_epoch = join("old");
+  say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
+  say("old", batch_of("mine", 5, 9, 10, old_epoch.value));
+  const auto deliveries = take<Delivery>("c");
+  ASSERT_EQ(deliveries.size(), 2U);
+  const Epoch epoch = join("new");
+  turn(100ms);
+  answer("c", lease, {result_of(deliveries[0], 4)});
+  take<Stored>("new");
+  say("new", batch_of("mine", 1, 4, 10, epoch.value));
+  EXPECT_EQ(one<Stored>("new").through, Sequence{4});
+  answer_question(4);
+  expect_told("new", 4);
+}
+
+TEST_F(TwoProcessesTest, AReconnectedOneHearsOfRowsOnlyAsItSendsThem) {
+  const Lease lease = join_consumer("c");
+  const Epoch epoch = join("p");
+  Hello again = hello_of(epoch.value);
+  again.sent = Sequence{1};
+  say("p2", again);
+  const auto ask = one<AskProgress>("c");
+  say("c", ProgressAnswer{ask.request, {true, {1}, {9}, "", 1, {{{2}, "no"}}}});
+  EXPECT_EQ(one<Welcome>("p2").through, Sequence{9});
+  auto applied = one<Applied>("p2");
+  EXPECT_EQ(applied.through, Sequence{1});
+  EXPECT_EQ(applied.dead_count, 0U);
+  say("p2", batch_of("mine", 2, 4, 10, epoch.value));
+  answer("c", lease, {result_of(one<Delivery>("c"), 9)});
+  expect_told("p2", 4);
+}
+
 TEST_F(TwoProcessesTest, AFencedBatchThatIsAppliedAllTheSameHasOutcomes) {
   const Lease lease = join_consumer("c");
   const Epoch epoch = join("p");

@@ -112,7 +112,7 @@ TEST_F(WindowTest, EachBatchBehindAHoleIsToldWhereToGoBackTo) {
 }
 
 TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
-  window_.begins_behind({"a"}, {0});
+  window_.begins_behind({"a"}, {0}, {0});
   EXPECT_EQ(offer("a", 2, 2), Verdict::go_back);
   EXPECT_EQ(window_.expected({"a"}), Sequence{1});
   EXPECT_EQ(offer("a", 1, 1), Verdict::taken);
@@ -123,6 +123,16 @@ TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
   EXPECT_EQ(offer("a", 3, 3), Verdict::go_back);
   EXPECT_EQ(window_.expected({"a"}), Sequence{2});
   EXPECT_EQ(offer("a", 2, 3), Verdict::taken);
+}
+
+TEST_F(WindowTest, NobodyIsToldOfRowsBehindThoseThatItSent) {
+  window_.begins_behind(a_, {9}, {2});
+  window_.note_applied(a_, {9});
+  EXPECT_EQ(window_.acknowledge(a_, {9}), Sequence{2});
+  EXPECT_EQ(window_.applied_of_sent(a_), Sequence{2});
+  EXPECT_EQ(offer("a", 3, 5), Verdict::taken) << "no hole, though it begins earlier than said";
+  EXPECT_EQ(window_.acknowledge(a_, {9}), Sequence{5});
+  EXPECT_EQ(window_.applied_of_sent(a_), Sequence{5});
 }
 
 TEST_F(WindowTest, RowsThatTheTargetHasAreNoHole) {

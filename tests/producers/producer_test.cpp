@@ -357,6 +357,30 @@ TEST_F(ProducerTest, LostHelloIsSaidAgain) {
   EXPECT_TRUE(producer.start());
 }
 
+// Where the broker has it begin otherwise it would not hear of dead letters before that.
+TEST_F(ProducerTest, HelloThatWasSaidTwiceAndAnsweredTwiceIsSaidOnceMore) {
+  broker_.answers = false;
+  broker_.on_wait = [&] {
+    if (broker_.all<Hello>().size() == 2) {
+      broker_.to_producer.push_back(broker_.welcome);
+      broker_.welcome.epoch = {2};
+      broker_.welcome.through = {17};
+      broker_.to_producer.push_back(broker_.welcome);
+      broker_.answers = true;
+    }
+  };
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  ASSERT_TRUE(producer.finish());
+  const auto hellos = broker_.all<Hello>();
+  ASSERT_EQ(hellos.size(), 3U);
+  EXPECT_FALSE(hellos[1].sent);
+  EXPECT_EQ(hellos[2].epoch, Epoch{2});
+  EXPECT_EQ(hellos[2].sent, Sequence{0});
+  EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{1});
+}
+
 TEST_F(ProducerTest, SilentBrokerIsToldOfAfterTwoSecondsAndOnce) {
   broker_.is_connected = false;
   Producer producer(broker_, options());

@@ -96,6 +96,24 @@ TEST(ResendTest, AppliedImpliesStored) {
   EXPECT_FALSE(resend.has_held());
 }
 
+// Another process of the name has sent them. What became of them is told when they come from here.
+TEST(ResendTest, NothingThatWasNeverSentIsAnswered) {
+  Resend resend(1);
+  resend.welcomed(welcome_of(0));
+  add(resend, 2);
+  send_all(resend);
+  add(resend, 3);
+  resend.welcomed(welcome_of(9));
+  EXPECT_EQ(resend.stored_through(), Sequence{2});
+  resend.stored({9});
+  const auto early = resend.applied({{9}, 1, {{{4}, "no"}}});
+  EXPECT_EQ(early.count, 0U);
+  EXPECT_EQ(resend.applied_through(), Sequence{2});
+  EXPECT_EQ(send_all(resend), (Firsts{3}));
+  EXPECT_EQ(resend.applied({{5}, 1, {{{4}, "no"}}}).count, 1U);
+  EXPECT_FALSE(resend.has_held());
+}
+
 TEST(ResendTest, CreditBoundsWhatIsUnanswered) {
   Resend resend(1);
   resend.welcomed(welcome_of(0, 250));

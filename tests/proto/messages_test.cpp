@@ -117,7 +117,7 @@ TEST(Messages, SurplusFieldsOfAListedRowAreIgnored) {
   EXPECT_EQ(testing::describe(*read), "APPLIED through=9 dead=1[9:why|9:why|] ");
 }
 
-TEST(Messages, AHelloMayLeaveOutWhatWasStored) {
+TEST(Messages, AHelloMayLeaveOutWhatWasStoredOrSent) {
   Hello sent;
   sent.producer = {"a tool"};
   const auto without = decode(encode(sent));
@@ -127,6 +127,9 @@ TEST(Messages, AHelloMayLeaveOutWhatWasStored) {
   const auto with = decode(encode(sent));
   ASSERT_TRUE(with) << with.error().what;
   EXPECT_EQ(std::get<Hello>(*with).stored, Sequence{0});
+  EXPECT_FALSE(std::get<Hello>(*with).sent);
+  sent.sent = Sequence{7};
+  EXPECT_EQ(std::get<Hello>(*decode(encode(sent))).sent, Sequence{7});
 }
 
 TEST(Messages, AHelloOfAnotherVersionIsReadUpToItsVersion) {

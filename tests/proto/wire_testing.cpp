@@ -70,6 +70,7 @@ Hello random_hello(Random& random) {
   m.known = {random.number(limits::kSequence)};
   m.source = random.text(limits::kSourceBytes);
   m.stored = Sequence{random.number(limits::kSequence)};
+  m.sent = Sequence{random.number(limits::kSequence)};
   return m;
 }
 
@@ -156,6 +157,9 @@ class Describer {
         .field("source", m.source);
     if (m.stored) {
       field("stored", m.stored->value);
+    }
+    if (m.sent) {
+      field("sent", m.sent->value);
     }
   }
   void operator()(const Heartbeat& /*m*/) { out_ << "HEARTBEAT"; }
