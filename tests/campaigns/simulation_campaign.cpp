@@ -19,12 +19,13 @@
 #include <spdlog/spdlog.h>
 
 #include "tests/campaigns/simulation_world.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile::simulation {
 namespace {
 
 // Quick enough for every build; a run that looks for what is rare is asked for a million.
-constexpr std::uint64_t kShortRun = 1000;
+constexpr std::uint64_t kShortRun = kSanitized ? 1'000 : 30'000;
 
 std::optional<std::uint64_t> number_from(const char* variable) {
   const char* const text = std::getenv(variable);
