@@ -53,11 +53,28 @@ std::uint64_t weight(const Message& message) {
   return hello != nullptr && hello->named ? kName : 1;
 }
 
-std::string random_id() {
-  std::array<unsigned char, 16> bytes{};
+template <std::size_t kSize>
+std::array<unsigned char, kSize> random_bytes() {
+  std::array<unsigned char, kSize> bytes{};
   if (::getrandom(bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
     throw std::runtime_error("the system gives no random bytes");
   }
+  return bytes;
+}
+
+// Leaves as many numbers behind it as any start can use.
+Lease random_lease() {
+  constexpr unsigned kFree = 24;
+  constexpr std::size_t kBytes = 4;
+  std::uint64_t number = 0;
+  for (const unsigned char byte : random_bytes<kBytes>()) {
+    number = number << 8U | byte;
+  }
+  return Lease{number << kFree};
+}
+
+std::string random_id() {
+  const auto bytes = random_bytes<16>();
   std::string text;
   for (const unsigned char byte : bytes) {
     text += fmt::format("{:02x}", byte);
@@ -104,6 +121,7 @@ Result<void> prepare_directory(const std::filesystem::path& directory) {
 
 Result<std::unique_ptr<Broker>> Broker::start(BrokerOptions options) {
   options.core.broker_id = random_id();
+  options.core.leases_behind = random_lease();
   options.core.endpoint = options.endpoint;
   options.core.wall_clock_ms = wall_clock_ms;
   auto broker = std::unique_ptr<Broker>(new Broker(std::move(options)));

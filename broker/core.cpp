@@ -30,7 +30,7 @@ Core::Core(CoreOptions options, DurableStore& journal, TimePoint now)
     : options_(std::move(options)),
       journal_(journal),
       window_(options_.window),
-      lease_(options_.lease),
+      lease_(options_.lease, options_.leases_behind),
       started_(now),
       next_housekeeping_(now + kHousekeeping) {}
 

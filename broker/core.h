@@ -39,6 +39,9 @@ struct CoreOptions {
   std::chrono::hours keep_names{24 * 30};
   std::string broker_id;  // of this start
   std::string endpoint;   // for the status report
+  // Leases are numbered from behind this, of this start alone: RESULTS under a lease that an
+  // earlier start gave, which a link may deliver late, are about other batches.
+  Lease leases_behind;
   std::function<std::uint64_t()> wall_clock_ms;
 };
 

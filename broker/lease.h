@@ -26,7 +26,8 @@ class LeaseDesk {
   // when it has nothing to do.
   static constexpr std::chrono::milliseconds kSilenceOfTurn{1000};
 
-  explicit LeaseDesk(std::chrono::milliseconds duration) : duration_(duration) {}
+  explicit LeaseDesk(std::chrono::milliseconds duration, Lease leases_behind = {})
+      : duration_(duration), lease_(leases_behind) {}
 
   void join(const Key& key, TimePoint now);
   void leave(const Key& key);

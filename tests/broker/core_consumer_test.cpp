@@ -376,6 +376,19 @@ TEST_F(CoreConsumerTest, ResultsOfWhoHoldsNoLeaseAreIgnored) {
   EXPECT_EQ(core_->window().applied_through({"a"}), Sequence{0});
 }
 
+// A link may deliver late what was said to the broker before this one; both count tickets from 1.
+TEST_F(CoreConsumerTest, ResultsUnderALeaseOfAnEarlierStartAreIgnored) {
+  const Lease before = join_consumer("c");
+  start();
+  EXPECT_NE(join_consumer("c"), before);
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  const auto delivery = one<Delivery>("c");
+  say("c", Results{before, {applied_result(delivery.ticket, 10)}, {}});
+  EXPECT_TRUE(none<Applied>("p"));
+  EXPECT_EQ(core_->window().applied_through({"a"}), Sequence{0});
+}
+
 TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsEverythingAgain) {
   join_consumer("c");
   join_producer("p", "a");

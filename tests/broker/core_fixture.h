@@ -39,6 +39,7 @@ class CoreTest : public testing::Test {
     options.window = window;
     options.max_sessions = sessions;
     options.broker_id = "b0";
+    options.leases_behind = {1'000 * ++starts_};
     options.wall_clock_ms = [] { return kWallClock; };
     core_.emplace(std::move(options), *journal_, now_);
     ASSERT_TRUE(core_->start());
@@ -129,6 +130,7 @@ class CoreTest : public testing::Test {
     return out.str();
   }
 
+  std::uint64_t starts_ = 0;
   Folder folder_;
   test::FaultVfs vfs_;
   TimePoint now_ = kStart;

@@ -187,6 +187,8 @@ void BrokerProcess::start() {
   options.credit_bytes = world_.setting.credit_bytes;
   options.max_sessions = world_.setting.max_sessions;
   options.broker_id = "b" + std::to_string(++starts_);
+  constexpr std::uint64_t kLeasesAStart = 1'000'000;
+  options.leases_behind = Lease{starts_ * kLeasesAStart};
   options.wall_clock_ms = [this] { return static_cast<std::uint64_t>(world_.wall_clock_ms); };
   core_ = std::make_unique<broker::Core>(std::move(options), *journal_, world_.now());
   world_.audit.broker_started();
