@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share. Sourced, never run. Needs bash 5.1 (wait -p) and util-linux.
+# What the scripts share. Sourced, never run. Needs bash and util-linux.
 
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly project
