@@ -53,6 +53,14 @@ std::uint64_t weight(const Message& message) {
   return hello != nullptr && hello->named ? kName : 1;
 }
 
+// A producer's hello to which only the target knows the answer, or a question to it.
+bool asks_target(const Message& message) {
+  if (const auto* hello = std::get_if<Hello>(&message)) {
+    return hello->role == Role::producer && (hello->named || hello->epoch.value > 0);
+  }
+  return std::holds_alternative<CheckTable>(message);
+}
+
 template <std::size_t kSize>
 std::array<unsigned char, kSize> random_bytes() {
   std::array<unsigned char, kSize> bytes{};
@@ -210,6 +218,7 @@ Result<void> Broker::run(int stop_fd) {
     const auto now = std::chrono::steady_clock::now();
     receive_what_is_there(now);
     core_->advance(now);
+    connections_.exempt(core_->consumer());
     send_outbox();  // before a sync: cut-through waits for no disk
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
@@ -224,23 +233,25 @@ std::size_t Broker::receive_what_is_there(TimePoint now) {
   std::size_t bytes = 0;
   std::size_t messages = 0;
   std::uint64_t talk = 0;
-  const std::uint64_t refusals = core_->refusals();
+  const std::uint64_t fruitless = core_->fruitless();
   while (messages < kTurnMessages && bytes < kTurnBytes &&
-         talk + core_->refusals() - refusals < kTurnTalk) {
+         talk + core_->fruitless() - fruitless < kTurnTalk) {
     zmq::message_t part;
     if (!router_.recv(part, zmq::recv_flags::dontwait)) {
       break;
     }
     ++messages;
     const Route route(part.to_string());
-    if (!connections_.knows(route)) {
-      connections_.add(route, zmq_msg_get(part.handle(), ZMQ_SRCFD));
-    }
+    const bool is_known = connections_.heard(route);
     std::size_t parts = 0;  // behind the route; ours have one
     zmq::message_t body;
     while (router_.get(zmq::sockopt::rcvmore) && router_.recv(part)) {
       bytes += part.size();
       if (++parts == 1) {
+        // Of the route's own frame ZeroMQ does not tell it, when it was polled for.
+        if (!is_known) {
+          connections_.add(route, zmq_msg_get(part.handle(), ZMQ_SRCFD));
+        }
         body = std::move(part);
       }
       part = zmq::message_t();
@@ -261,13 +272,18 @@ std::size_t Broker::receive_what_is_there(TimePoint now) {
 
 void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint now) {
   const std::uint64_t errors = core_->client_errors();
-  if (message) {
+  const auto asking = message && asks_target(*message) ? connections_.may_ask(route, now)
+                                                       : Connections::Asking::now;
+  if (asking != Connections::Asking::now) {
+    core_->put_off(route, *message, now);
+  } else if (message) {
     core_->receive(route, std::move(*message), now);
   } else {
     log_rejected(message.error(), now);
     core_->reject(route, message.error(), now);
   }
-  if (core_->client_errors() > errors && !connections_.may_err(route)) {
+  const bool errs = core_->client_errors() > errors && !connections_.may_err(route);
+  if (errs || asking == Connections::Asking::too_often) {
     core_->unreachable(route);
     connections_.cut(route);
   }

@@ -6,11 +6,16 @@
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -18,13 +23,79 @@
 #include <string_view>
 #include <vector>
 
+#include "link/frames.h"
+
+namespace {
+
+// What came through a descriptor since a message of it was heard(). A descriptor's number may be
+// another file's later, which the inode tells. Those beyond the table are not counted.
+struct Counter {
+  std::atomic<std::size_t> bytes{0};
+  std::atomic<ino_t> inode{0};
+};
+constexpr std::size_t kCounted = std::size_t{64} * 1024;
+constexpr std::size_t kNotCounted = 0;
+constexpr std::size_t kNothing = 1;
+constexpr std::size_t kDoor = SIZE_MAX;  // what it accepts is counted
+constexpr std::size_t kMayWait = std::size_t{16} * 1024 * 1024;
+std::array<Counter, kCounted> counters;
+
+Counter* counter_of(int fd) {
+  const auto index = static_cast<std::size_t>(fd);
+  return fd >= 0 && index < kCounted ? &counters[index] : nullptr;
+}
+
+ino_t inode_of(int fd) {
+  struct stat info {};
+  return ::fstat(fd, &info) == 0 ? info.st_ino : 0;
+}
+
+bool is_counted(std::size_t bytes) {
+  return bytes != kNotCounted && bytes != kDoor;
+}
+
+// It goes on without a message, or whoever it was is gone.
+bool is_endless(int fd, Counter& counter) {
+  static const std::size_t most =
+      static_cast<std::size_t>(turnstile::largest_message_bytes()) + kMayWait;
+  const std::size_t bytes = counter.bytes;
+  if (!is_counted(bytes) || bytes <= most) {
+    return false;
+  }
+  if (counter.inode == inode_of(fd)) {
+    return true;
+  }
+  counter.bytes = kNotCounted;
+  return false;
+}
+
+}  // namespace
+
 // In place of the C library's, for ZeroMQ: connections.h says why.
 extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   const auto accepted = static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
   if (accepted < 0 && errno == EMFILE) {
     errno = ENFILE;
   }
+  const Counter* door = counter_of(fd);
+  if (Counter* counter = counter_of(accepted); counter != nullptr) {
+    counter->inode = inode_of(accepted);
+    counter->bytes = door != nullptr && door->bytes == kDoor ? kNothing : kNotCounted;
+  }
   return accepted;
+}
+
+extern "C" ssize_t recv(int fd, void* into, size_t size, int flags) {
+  Counter* const counter = counter_of(fd);
+  if (counter != nullptr && is_endless(fd, *counter)) {
+    return 0;
+  }
+  const auto got =
+      static_cast<ssize_t>(::syscall(SYS_recvfrom, fd, into, size, flags, nullptr, nullptr));
+  if (counter != nullptr && got > 0 && is_counted(counter->bytes)) {
+    counter->bytes += static_cast<std::size_t>(got);
+  }
+  return got;
 }
 
 namespace turnstile::broker {
@@ -34,6 +105,9 @@ constexpr std::size_t kUnreadBytes = std::size_t{1024} * 1024;
 constexpr std::size_t kLookBytes = std::size_t{64} * 1024;
 constexpr std::size_t kMessageOverhead = 128;  // in ZeroMQ's queue
 constexpr std::size_t kMostErrors = 1000;
+// Of a connection at once, and then one in a while.
+constexpr int kQuestions = 16;
+constexpr auto kQuestionEvery = std::chrono::milliseconds(50);
 
 std::vector<int> open_descriptors() {
   std::vector<int> out;
@@ -51,6 +125,12 @@ std::optional<sockaddr_storage> name_of(int fd) {
     return std::nullopt;
   }
   return name;
+}
+
+void count_anew(int fd) {
+  if (Counter* counter = counter_of(fd); counter != nullptr && is_counted(counter->bytes)) {
+    counter->bytes = kNothing;
+  }
 }
 
 bool is_listening(int fd) {
@@ -90,6 +170,9 @@ void Connections::listening(const std::string& endpoint) {
     const auto name = name_of(fd);
     if (name && is_listening(fd) && is_of(*name, endpoint)) {
       name_ = name;
+      if (Counter* door = counter_of(fd); door != nullptr) {
+        door->bytes = kDoor;
+      }
     }
   }
 }
@@ -102,7 +185,36 @@ void Connections::add(const Route& route, int fd) {
     connections_.erase(before->second);
   }
   routes_[fd] = route;
-  connections_[route] = Connection{fd, 0, kLookBytes, 0, 0};
+  Connection connection;
+  connection.fd = fd;
+  connection.next_look = kLookBytes;
+  connection.questions_left = kQuestions;
+  connections_[route] = connection;
+}
+
+bool Connections::heard(const Route& route) {
+  const auto found = connections_.find(route);
+  if (found == connections_.end()) {
+    return false;
+  }
+  count_anew(found->second.fd);
+  return true;
+}
+
+void Connections::exempt(const std::optional<Route>& route) {
+  if (route == exempt_) {
+    return;
+  }
+  const auto count_from = [this](std::size_t bytes) {
+    const auto found = exempt_ ? connections_.find(*exempt_) : connections_.end();
+    Counter* counter = found == connections_.end() ? nullptr : counter_of(found->second.fd);
+    if (counter != nullptr && counter->inode == inode_of(found->second.fd)) {
+      counter->bytes = bytes;
+    }
+  };
+  count_from(kNothing);
+  exempt_ = route;
+  count_from(kNotCounted);
 }
 
 bool Connections::takes(const Route& route, std::size_t bytes) {
@@ -131,6 +243,28 @@ bool Connections::takes(const Route& route, std::size_t bytes) {
 bool Connections::may_err(const Route& route) {
   const auto found = connections_.find(route);
   return found == connections_.end() || ++found->second.errors < kMostErrors;
+}
+
+Connections::Asking Connections::may_ask(const Route& route,
+                                         std::chrono::steady_clock::time_point now) {
+  const auto found = connections_.find(route);
+  if (found == connections_.end()) {
+    return Asking::now;
+  }
+  Connection& connection = found->second;
+  if (connection.questions_left == kQuestions) {
+    connection.asked = now;
+  }
+  const auto more = (now - connection.asked) / kQuestionEvery;
+  connection.asked += more * kQuestionEvery;
+  connection.questions_left =
+      static_cast<int>(std::min<std::int64_t>(kQuestions, connection.questions_left + more));
+  if (connection.questions_left == 0) {
+    return ++connection.put_off < kMostErrors ? Asking::later : Asking::too_often;
+  }
+  --connection.questions_left;
+  connection.put_off = 0;
+  return Asking::now;
 }
 
 // ZeroMQ's thread sees the end of the stream and closes the descriptor itself.

@@ -78,6 +78,19 @@ std::optional<TimePoint> Core::heard(const Route& route) const {
   return session == sessions_.end() ? std::nullopt : std::optional(session->second.heard);
 }
 
+void Core::put_off(const Route& route, const Message& message, TimePoint now) {
+  if (const auto session = sessions_.find(route); session != sessions_.end()) {
+    session->second.heard = now;
+  }
+  const auto* check = std::get_if<CheckTable>(&message);
+  if (check == nullptr) {
+    refuse(route, RefusalCode::busy, {}, "too many names of one connection in a short time");
+  } else {
+    ++fruitless_;
+    send(route, TableAnswer{check->request, TableState::unknown, "asked too often"});
+  }
+}
+
 void Core::unreachable(const Route& route) {
   drop_session(route, "it cannot be reached");
 }
@@ -246,14 +259,19 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     case Window::Verdict::taken:
       break;
     case Window::Verdict::held:
+      ++fruitless_;
       ask_for_outcomes_owed(route);  // what of it is applied by now is not answered again
       break;
     case Window::Verdict::stored:
+      ++fruitless_;
       tell_stored(route, producer);
       break;
     case Window::Verdict::go_back: {
       const Sequence expected = window_.expected(producer);
       std::string why = journal_problem_.empty() ? "the broker's memory is full" : journal_problem_;
+      if (window_.is_doubted(producer)) {
+        why = "as much waits of producers as may whose rows the target refuses, or did not see yet";
+      }
       if (first > expected) {
         why = "row " + std::to_string(expected.value) + " has not come";
       }
@@ -261,6 +279,7 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
       break;
     }
     case Window::Verdict::skipped:
+      ++fruitless_;
       break;
   }
 }
@@ -412,10 +431,10 @@ void Core::finish(TimePoint now) {
 }
 
 TimePoint Core::deadline(TimePoint now) const {
-  if (!greetings_.empty()) {
-    return now;
-  }
   TimePoint next = next_housekeeping_;
+  if (!greetings_.empty()) {
+    next = may_store_epochs(now) ? now : std::min(next, epochs_since_ + kEpochsWhile);
+  }
   if (journal_retry_) {
     next = std::min(next, *journal_retry_);
   } else if (window_.should_store(now)) {
@@ -438,7 +457,7 @@ void Core::send(const Route& route, Message&& message) {
 
 void Core::refuse(const Route& route, RefusalCode code, Sequence sequence,
                   const std::string& text) {
-  ++refusals_;
+  ++fruitless_;
   if (code == RefusalCode::malformed || code == RefusalCode::hello_first) {
     ++client_errors_;
   }

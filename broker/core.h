@@ -60,6 +60,8 @@ class Core {
   void receive(const Route& route, Message&& message, TimePoint now);
   // A message that could not be decoded.
   void reject(const Route& route, const Error& why, TimePoint now);
+  // A HELLO or a question that the target would be asked about, from one that does so too often.
+  void put_off(const Route& route, const Message& message, TimePoint now);
   // The outbox's message could not be sent: nobody is there, or it reads nothing.
   void unreachable(const Route& route);
 
@@ -77,9 +79,9 @@ class Core {
   // When a session's connection last said anything; nothing: there is no such session.
   [[nodiscard]] std::optional<TimePoint> heard(const Route& route) const;
   [[nodiscard]] const std::optional<Route>& consumer() const { return lease_.holder(); }
-  // Messages that were answered with a refusal so far.
-  [[nodiscard]] std::uint64_t refusals() const { return refusals_; }
-  // ... because they could not be read, or were not its sender's to send.
+  // Messages so far that brought nobody's row further: refused, passed over, or known already.
+  [[nodiscard]] std::uint64_t fruitless() const { return fruitless_; }
+  // ... that could not be read, or were not their sender's to send.
   [[nodiscard]] std::uint64_t client_errors() const { return client_errors_; }
   // As MessagePack; PROTOCOL.md lists the fields.
   Bytes status_report(TimePoint now);
@@ -87,6 +89,9 @@ class Core {
  private:
   // Between two lines in the log about the same matter, whatever clients and disks do.
   static constexpr std::chrono::seconds kLogInterval{10};
+  // New epochs are synced so often in a while, whoever comes; those that come meanwhile share one.
+  static constexpr std::chrono::milliseconds kEpochsWhile{100};
+  static constexpr int kEpochSyncs = 16;
 
   struct Session {
     Role role = Role::tool;
@@ -143,6 +148,7 @@ class Core {
   std::optional<Grant> grant_epoch(const Route& route, const Hello& hello,
                                    const std::optional<Progress>& progress, TimePoint now);
   void store_epochs(TimePoint now);
+  [[nodiscard]] bool may_store_epochs(TimePoint now) const;
   void greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
              TimePoint now);
   void forget_names(TimePoint now);
@@ -186,7 +192,9 @@ class Core {
   std::uint64_t next_question_ = 1;
   std::unordered_set<Route> unasked_;  // producers for whom there was no room among the questions
   std::unordered_map<ProducerId, Applied> applied_;  // answers gathered since the last advance()
-  std::vector<Greeting> greetings_;  // since the last store(), with epochs that it will store
+  std::vector<Greeting> greetings_;                  // with epochs that are not stored yet
+  TimePoint epochs_since_{};                         // of their syncs so many in a while
+  int epoch_syncs_ = 0;
   std::vector<Outgoing> outbox_;
 
   bool retries_stopped_ = false;            // a consumer came since they were stopped
@@ -201,7 +209,7 @@ class Core {
   std::optional<TimePoint> forgot_names_;
   Bytes report_;  // the latest, and when it was made
   std::optional<TimePoint> reported_;
-  std::uint64_t refusals_ = 0;
+  std::uint64_t fruitless_ = 0;
   std::uint64_t client_errors_ = 0;
 
   ConsumerStats consumer_stats_;

@@ -75,11 +75,20 @@ void Core::welcome(const Route& route, const std::optional<Progress>& progress, 
   }
 }
 
+bool Core::may_store_epochs(TimePoint now) const {
+  return epoch_syncs_ < kEpochSyncs || now - epochs_since_ >= kEpochsWhile;
+}
+
 // One transaction for all whose welcome waits for it.
 void Core::store_epochs(TimePoint now) {
-  if (greetings_.empty()) {
+  if (greetings_.empty() || !may_store_epochs(now)) {
     return;
   }
+  if (now - epochs_since_ >= kEpochsWhile) {
+    epochs_since_ = now;
+    epoch_syncs_ = 0;
+  }
+  ++epoch_syncs_;
   const auto greetings = std::exchange(greetings_, {});
   std::vector<std::pair<ProducerId, Epoch>> epochs;
   epochs.reserve(greetings.size());

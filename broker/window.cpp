@@ -5,6 +5,18 @@
 #include <utility>
 
 namespace turnstile::broker {
+namespace {
+
+// What is not stored of this producer's, in its order.
+template <typename Put>
+void move_all(std::deque<Held>& from, const ProducerId& id, const Put& put) {
+  const auto stays = [&](const Held& held) { return held.producer != id || held.offset; };
+  const auto its = std::stable_partition(from.begin(), from.end(), stays);
+  std::for_each(its, from.end(), [&](Held& held) { put(std::move(held)); });
+  from.erase(its, from.end());
+}
+
+}  // namespace
 
 Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   const BatchHeader& header = batch.header;
@@ -38,7 +50,7 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
             std::nullopt,
             now,
             Ticket{}};
-  if (memory_bytes_ + held.memory() > options_.memory_bytes && memory_bytes_ > 0) {
+  if (!has_room(producer, held)) {
     producer.go_back = header.first;
     return Verdict::go_back;
   }
@@ -48,8 +60,93 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   ++producer.held_batches;
   memory_bytes_ += held.memory();
   ++unstored_;
-  behind_.push_back(std::move(held));
+  if (producer.aside > 0 || is_doubted(producer)) {
+    put_aside(producer, std::move(held));
+  } else {
+    put_behind(producer, std::move(held));
+  }
+  producer.untried += producer.is_proven ? 0 : 1;
   return Verdict::taken;
+}
+
+bool Window::has_room(const Producer& producer, const Held& held) const {
+  if (is_doubted(producer) && aside_bytes_ > 0 &&
+      (aside_bytes_ + held.memory() > options_.memory_bytes / 2 ||
+       (producer.vain >= kDoubtedAfter && producer.held_batches >= kDoubtedBatches))) {
+    return false;
+  }
+  return memory_bytes_ + held.memory() <= options_.memory_bytes || memory_bytes_ == 0;
+}
+
+// Alone it harms nobody, and without a consumer nobody can judge.
+bool Window::is_doubted(const Producer& producer) const {
+  return attached_ && producers_.size() > 1 &&
+         (producer.vain >= kDoubtedAfter ||
+          (!producer.is_proven && producer.untried >= kDoubtedAfter));
+}
+
+bool Window::is_doubted(const ProducerId& id) const {
+  const auto found = producers_.find(id);
+  return found != producers_.end() && is_doubted(found->second);
+}
+
+void Window::judge(const ProducerId& id, Producer& producer, bool brought_a_row) {
+  const bool was_doubted = is_doubted(producer);
+  if (brought_a_row) {
+    producer.is_proven = true;
+    producer.vain /= 2;
+  } else {
+    producer.vain = std::min(producer.vain + 1, 2 * kDoubtedAfter);
+  }
+  if (producer.aside > 0 && !is_doubted(producer)) {
+    move_all(aside_, id, [&](Held&& held) { take_from_aside(producer, std::move(held)); });
+  } else if (producer.aside == 0 && !was_doubted && is_doubted(producer)) {
+    move_all(behind_, id, [&](Held&& held) {
+      --producer.behind;
+      put_aside(producer, std::move(held));
+    });
+  }
+}
+
+void Window::put_behind(Producer& producer, Held&& held) {
+  ++producer.behind;
+  behind_.push_back(std::move(held));
+}
+
+void Window::put_aside(Producer& producer, Held&& held) {
+  ++producer.aside;
+  aside_bytes_ += held.memory();
+  held.was_aside = true;
+  aside_.push_back(std::move(held));
+}
+
+void Window::take_from_aside(Producer& producer, Held&& held) {
+  --producer.aside;
+  aside_bytes_ -= held.memory();
+  held.was_aside = false;
+  put_behind(producer, std::move(held));
+}
+
+void Window::hand_first_aside() {
+  Held& held = aside_.front();
+  --producers_[held.producer].aside;
+  aside_bytes_ -= held.memory();
+  front_.push_back(std::move(held));
+  aside_.pop_front();
+}
+
+// The first of them, if nothing of its producer is to go before it.
+bool Window::may_hand_aside() const {
+  if (aside_.empty()) {
+    return false;
+  }
+  const Held& held = aside_.front();
+  if (producers_.at(held.producer).behind > 0) {
+    return false;
+  }
+  return handed_aside_ == 0 || producers_.size() == 1 ||
+         (handed_aside_ < kDoubtedHanded &&
+          handed_aside_bytes_ + held.memory() <= kDoubtedHandedBytes);
 }
 
 void Window::took(Producer& producer, Sequence last) {
@@ -167,7 +264,7 @@ std::optional<TimePoint> Window::store_deadline() const {
 std::vector<const Held*> Window::to_store(std::size_t max_bytes) const {
   std::vector<const Held*> out;
   std::size_t bytes = 0;
-  for (const auto* queue : {&front_, &behind_}) {
+  for (const auto* queue : queues()) {
     for (const Held& held : *queue) {
       if (held.offset) {
         continue;
@@ -185,7 +282,7 @@ std::vector<const Held*> Window::to_store(std::size_t max_bytes) const {
 std::vector<ProducerId> Window::mark_stored(const std::vector<Offset>& offsets, TimePoint now) {
   std::vector<ProducerId> moved;
   auto offset = offsets.begin();
-  for (auto* queue : {&front_, &behind_}) {
+  for (auto* queue : queues()) {
     for (Held& held : *queue) {
       if (held.offset) {
         continue;
@@ -203,6 +300,11 @@ std::vector<ProducerId> Window::mark_stored(const std::vector<Offset>& offsets, 
     }
   }
   assert(offset == offsets.end());
+  while (!aside_.empty() && aside_.front().offset) {
+    Held held = std::move(aside_.front());
+    aside_.pop_front();
+    take_from_aside(producers_[held.producer], std::move(held));
+  }
   std::sort(moved.begin(), moved.end());
   moved.erase(std::unique(moved.begin(), moved.end()), moved.end());
 
@@ -223,6 +325,7 @@ void Window::drop_stored_to_journal() {
     }
     cold_.last = offset;
     memory_bytes_ -= behind_.front().memory();
+    --producers_[behind_.front().producer].behind;
     behind_.pop_front();
   }
 }
@@ -246,17 +349,25 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
   drop_stored(behind_);
   // What is unstored waits behind what the journal has; tickets of a hand-over before this are
   // void.
-  front_.insert(front_.end(), std::make_move_iterator(behind_.begin()),
-                std::make_move_iterator(behind_.end()));
+  for (auto* queue : {&behind_, &aside_}) {
+    front_.insert(front_.end(), std::make_move_iterator(queue->begin()),
+                  std::make_move_iterator(queue->end()));
+  }
   behind_ = std::move(front_);
   front_.clear();
-  handed_ = 0;
-  handed_bytes_ = 0;
+  aside_.clear();
+  aside_bytes_ = 0;
+  for (Held& held : behind_) {
+    held.was_aside = false;
+  }
+  nothing_is_handed();
   cold_ = cold;
   stopped_.clear();
 
   for (auto& [id, producer] : producers_) {
     producer.held_batches = 0;
+    producer.behind = 0;
+    producer.aside = 0;
     producer.stored_through = {};
   }
   for (const Kept& k : kept) {
@@ -269,6 +380,7 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
     Producer& producer = producers_[held.producer];
     producer.held_last =
         producer.held_batches++ > 0 ? std::max(producer.held_last, held.last) : held.last;
+    ++producer.behind;
   }
 }
 
@@ -297,10 +409,16 @@ void Window::consumer_attached(TimePoint now) {
 
 void Window::consumer_gone() {
   attached_ = false;
-  handed_ = 0;
-  handed_bytes_ = 0;
+  nothing_is_handed();
   void_.clear();
   void_bytes_ = 0;
+}
+
+void Window::nothing_is_handed() {
+  handed_ = 0;
+  handed_bytes_ = 0;
+  handed_aside_ = 0;
+  handed_aside_bytes_ = 0;
 }
 
 const Held* Window::deliver_next(TimePoint now) {
@@ -308,11 +426,18 @@ const Held* Window::deliver_next(TimePoint now) {
     return nullptr;
   }
   if (handed_ == front_.size()) {
-    if (!cold_.empty() || behind_.empty()) {
+    if (!cold_.empty()) {
       return nullptr;
     }
-    front_.push_back(std::move(behind_.front()));
-    behind_.pop_front();
+    if (may_hand_aside()) {
+      hand_first_aside();
+    } else if (!behind_.empty()) {
+      --producers_[behind_.front().producer].behind;
+      front_.push_back(std::move(behind_.front()));
+      behind_.pop_front();
+    } else {
+      return nullptr;
+    }
   }
   if (!has_unanswered()) {
     last_result_ = now;  // an idle consumer is not a stalled one
@@ -321,7 +446,21 @@ const Held* Window::deliver_next(TimePoint now) {
   held.ticket = next_ticket_;
   ++next_ticket_.value;
   handed_bytes_ += held.memory();
+  if (held.was_aside) {
+    ++handed_aside_;
+    handed_aside_bytes_ += held.memory();
+  }
   return &held;
+}
+
+// The consumer has it no more, or what it answers means nothing.
+void Window::take_back(const Held& held) {
+  --handed_;
+  handed_bytes_ -= held.memory();
+  if (held.was_aside) {
+    --handed_aside_;
+    handed_aside_bytes_ -= held.memory();
+  }
 }
 
 void Window::release(Producer& producer) {
@@ -374,10 +513,11 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
     --unstored_;
   }
   memory_bytes_ -= found->memory();
-  handed_bytes_ -= found->memory();
-  --handed_;
+  take_back(*found);
   front_.erase(found);
-  if (!applied && !stored) {
+  if (applied) {
+    judge(id, producer, result.dead_count < settled.rows);
+  } else if (!stored) {
     drop_unstored(id, producer);
   }
   return settled;
@@ -390,29 +530,32 @@ void Window::drop_unstored(const ProducerId& id, Producer& producer) {
   producer.go_back.reset();
   const auto is_unstored = [&](const Held& held) { return held.producer == id && !held.offset; };
   std::size_t index = 0;
-  std::size_t handed = handed_;
-  for (auto* queue : {&front_, &behind_}) {
+  const std::size_t handed = handed_;
+  for (auto* queue : queues()) {
     for (const Held& held : *queue) {
       if (is_unstored(held)) {
         memory_bytes_ -= held.memory();
         --unstored_;
         release(producer);
-        if (index < handed_) {
-          handed_bytes_ -= held.memory();
-          --handed;
+        if (index < handed) {
+          take_back(held);
           void_hand_over(held);
+        } else if (queue == &behind_) {
+          --producer.behind;
+        } else if (queue == &aside_) {
+          --producer.aside;
+          aside_bytes_ -= held.memory();
         }
       }
       ++index;
     }
     queue->erase(std::remove_if(queue->begin(), queue->end(), is_unstored), queue->end());
   }
-  handed_ = handed;
 }
 
 std::uint64_t Window::rows_in_memory() const {
   std::uint64_t rows = 0;
-  for (const auto* queue : {&front_, &behind_}) {
+  for (const auto* queue : queues()) {
     for (const Held& held : *queue) {
       rows += held.last.value - held.first.value + 1;
     }
@@ -421,10 +564,13 @@ std::uint64_t Window::rows_in_memory() const {
 }
 
 std::optional<TimePoint> Window::oldest() const {
-  if (!front_.empty()) {
-    return front_.front().since;
+  std::optional<TimePoint> oldest;
+  for (const auto* queue : queues()) {
+    if (!queue->empty() && (!oldest || queue->front().since < *oldest)) {
+      oldest = queue->front().since;
+    }
   }
-  return behind_.empty() ? std::nullopt : std::optional(behind_.front().since);
+  return oldest;
 }
 
 }  // namespace turnstile::broker

@@ -12,8 +12,14 @@
 //
 // Order of delivery: front_, then what is cold, then behind_. What is in the journal is always a
 // prefix of that order, so a crash that empties the memory leaves no hole behind a stored batch.
+//
+// A producer whose rows the target refuses, batch after batch, costs the consumer more than others
+// and brings nothing. What it sends goes aside_, from where a few batches at a time go to front_
+// while others are there: they wait behind those few only. It moves behind_ when it is stored, or
+// when a row of its producer was applied. Within a producer the order stays.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -39,6 +45,15 @@ struct WindowOptions {
   std::chrono::milliseconds stalled_after{100};
 };
 
+// Who is doubted: of whose last batches about so many brought the target no row, and who has sent
+// so many without a word about any yet. A batch that brings one halves the count.
+inline constexpr std::uint32_t kDoubtedAfter = 16;
+// Of all who are doubted together the consumer has so many batches, or one.
+inline constexpr std::size_t kDoubtedHanded = 8;
+inline constexpr std::size_t kDoubtedHandedBytes = std::size_t{64} * 1024;
+// One whose rows are refused may have so many in the broker's hands.
+inline constexpr std::uint64_t kDoubtedBatches = 1024;
+
 // Of a Held beside its bytes: itself, its producer's id, the owners of its two frames.
 inline constexpr std::size_t kHeldOverhead = 512;
 
@@ -52,6 +67,7 @@ struct Held {
   std::optional<Offset> offset;  // where the journal has it
   TimePoint since;               // when the broker got it, or read it back from the journal
   Ticket ticket;                 // of its last hand-over; 0 before the first
+  bool was_aside = false;        // it is one of the few
 
   [[nodiscard]] std::size_t bytes() const { return header_frame.size() + rows_frame.size(); }
   // What it takes in memory. A batch of one small row is mostly what surrounds it.
@@ -100,6 +116,8 @@ class Window {
   [[nodiscard]] bool knows(const ProducerId& producer) const {
     return producers_.contains(producer);
   }
+  // What it sends is put aside.
+  [[nodiscard]] bool is_doubted(const ProducerId& producer) const;
   // The producer's session ended: nothing but what is held of it is remembered.
   void forget(const ProducerId& producer);
 
@@ -150,7 +168,9 @@ class Window {
 
   // ---- figures
   [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
-  [[nodiscard]] std::size_t batches_in_memory() const { return front_.size() + behind_.size(); }
+  [[nodiscard]] std::size_t batches_in_memory() const {
+    return front_.size() + behind_.size() + aside_.size();
+  }
   [[nodiscard]] std::uint64_t rows_in_memory() const;
   [[nodiscard]] std::optional<TimePoint> oldest() const;
   [[nodiscard]] const std::set<ProducerId>& stopped_producers() const { return stopped_; }
@@ -160,6 +180,11 @@ class Window {
   struct Producer {
     Sequence held_last;  // of what is in memory or in the journal
     std::uint64_t held_batches = 0;
+    std::uint64_t behind = 0;   // of these: in behind_
+    std::uint64_t aside = 0;    // ... in aside_
+    std::uint32_t vain = 0;     // batches for nothing, as kDoubtedAfter says
+    std::uint32_t untried = 0;  // taken before the first that brought a row
+    bool is_proven = false;     // there was one
     Sequence stored_through;
     Sequence applied_through;
     std::optional<Sequence> go_back;  // nothing behind it is taken until it comes
@@ -172,6 +197,7 @@ class Window {
   [[nodiscard]] bool is_stalled(TimePoint now) const;
   [[nodiscard]] bool has_unanswered() const { return handed_ > 0 || !void_.empty(); }
   [[nodiscard]] bool has_credit() const;
+  void nothing_is_handed();
   void void_hand_over(const Held& held);
   void void_answered(Ticket through);
   static void took(Producer& producer, Sequence last);
@@ -179,6 +205,20 @@ class Window {
   [[nodiscard]] static Sequence covered(const Producer& producer);
   // The first sequence behind that which is not held.
   [[nodiscard]] static Sequence next_new(const Producer& producer);
+  // The order in which the journal takes them.
+  [[nodiscard]] std::array<std::deque<Held>*, 3> queues() { return {&front_, &behind_, &aside_}; }
+  [[nodiscard]] std::array<const std::deque<Held>*, 3> queues() const {
+    return {&front_, &behind_, &aside_};
+  }
+  [[nodiscard]] bool has_room(const Producer& producer, const Held& held) const;
+  [[nodiscard]] bool is_doubted(const Producer& producer) const;
+  [[nodiscard]] bool may_hand_aside() const;
+  void judge(const ProducerId& id, Producer& producer, bool brought_a_row);
+  void put_aside(Producer& producer, Held&& held);
+  void take_from_aside(Producer& producer, Held&& held);
+  void put_behind(Producer& producer, Held&& held);
+  void hand_first_aside();
+  void take_back(const Held& held);
   void release(Producer& producer);
   void drop_unstored(const ProducerId& id, Producer& producer);
   void drop_stored_to_journal();
@@ -193,6 +233,10 @@ class Window {
   std::size_t void_bytes_ = 0;
   Cold cold_;
   std::deque<Held> behind_;
+  std::deque<Held> aside_;  // not stored
+  std::size_t aside_bytes_ = 0;
+  std::size_t handed_aside_ = 0;  // of what the consumer has: was_aside
+  std::size_t handed_aside_bytes_ = 0;
   std::size_t memory_bytes_ = 0;
   std::size_t unstored_ = 0;  // batches in memory that the journal lacks
   bool attached_ = false;

@@ -20,7 +20,7 @@ namespace {
 // again for the next: a tenth of a consumer's time.
 void keep_freed_memory() {
   constexpr int kMebibyte = 1024 * 1024;
-  mallopt(M_MMAP_THRESHOLD, 4 * kMebibyte);
+  mallopt(M_MMAP_THRESHOLD, 8 * kMebibyte);  // above the largest message
   mallopt(M_TRIM_THRESHOLD, 64 * kMebibyte);
 }
 

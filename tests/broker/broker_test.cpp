@@ -21,6 +21,7 @@
 #include "link/zmq_dealer.h"
 #include "tests/broker/batches.h"
 #include "tests/broker/folder.h"
+#include "tests/support/raw_peer.h"
 
 namespace turnstile::broker {
 namespace {
@@ -300,6 +301,66 @@ TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
   EXPECT_TRUE(cut);
   send(*producers.front(), batch_of(std::string(60, 'p') + "0", 1, 3));
   EXPECT_EQ(expect<Stored>(*producers.front()).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, AMessageWithoutEndIsCutAndAnyNumberOfMessagesIsNot) {
+  const Running broker(options());
+  const auto producer = client();
+  send(*producer, hello(Role::producer, "a"));
+  expect<Welcome>(*producer);
+
+  // The largest messages, one after another: each is read, and refused.
+  const std::string largest(static_cast<std::size_t>(largest_message_bytes()) - 100, 'g');
+  test::RawPeer often(endpoint_, kPatience);
+  for (int i = 0; i < 8; ++i) {
+    ASSERT_TRUE(often.send_frame(largest, false) && often.wait_for_answer()) << "of message " << i;
+  }
+
+  test::RawPeer endless(endpoint_, kPatience);
+  ASSERT_TRUE(endless.ok());
+  const std::string part(std::size_t{512} * 1024, 'e');
+  std::size_t parts = 0;
+  while (parts < 200 && endless.send_frame(part, true)) {
+    ++parts;
+  }
+  EXPECT_LT(parts, 60U) << "30 MiB of one message";
+
+  EXPECT_TRUE(often.send_frame(largest, false) && often.wait_for_answer());
+  send(*producer, batch_of("a", 1, 3));
+  EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
+}
+
+TEST_F(BrokerTest, OneNameAfterAnotherOnOneConnectionIsPutOffAndOthersAreWelcomed) {
+  const Running broker(options());
+  const auto named = [](const std::string& name) {
+    Hello out = hello(Role::producer, name);
+    out.named = true;
+    return out;
+  };
+  const auto greedy = client();
+  for (int i = 0; i < 100; ++i) {
+    send(*greedy, named("n" + std::to_string(i)));
+  }
+  auto refusal = expect<Refusal>(*greedy);
+  while (refusal.code == RefusalCode::hello_first) {  // the probe of its connection
+    refusal = expect<Refusal>(*greedy);
+  }
+  EXPECT_EQ(refusal.code, RefusalCode::busy);
+  EXPECT_EQ(refusal.sequence, Sequence{});
+  const auto other = client();
+  send(*other, named("other"));
+  expect<Welcome>(*other);
+  // It may come back, as anybody who was told so.
+  const auto until = std::chrono::steady_clock::now() + kPatience;
+  bool is_welcome = false;
+  while (!is_welcome && std::chrono::steady_clock::now() < until) {
+    const auto message = greedy->receive(100ms);
+    is_welcome = message && std::holds_alternative<Welcome>(*message);
+    if (!message) {
+      send(*greedy, named("later"));
+    }
+  }
+  EXPECT_TRUE(is_welcome);
 }
 
 TEST_F(BrokerTest, ASecondBrokerOnTheSameJournalOrSocketIsRefused) {

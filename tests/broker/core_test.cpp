@@ -300,6 +300,20 @@ TEST_F(CoreTest, AStoredBatchThatComesAgainIsAnsweredAndNotStoredTwice) {
   EXPECT_EQ(journal_->batches(), 1U);
 }
 
+TEST_F(CoreTest, WhatBringsNoRowFurtherIsCounted) {
+  join_consumer("c");
+  join_producer("p", "a");
+  const auto before = core_->fruitless();
+  say("p", batch_of("a", 1, 1));
+  EXPECT_EQ(core_->fruitless(), before) << "taken";
+  say("p", batch_of("a", 1, 1));
+  EXPECT_EQ(core_->fruitless(), before + 1) << "held already";
+  say("p", batch_of("a", 3, 3));
+  EXPECT_EQ(core_->fruitless(), before + 2) << "behind a hole";
+  say("p", batch_of("b", 1, 1));
+  EXPECT_EQ(core_->fruitless(), before + 3) << "another's";
+}
+
 TEST_F(CoreTest, FullMemorySendsAProducerBackOnceAndTakesItLater) {
   start({8'000, 4'000, 100ms}, 1000);
   vfs_.fail(test::FaultVfs::Operation::write, test::FaultVfs::File::wal, 1, SQLITE_FULL, 1'000'000);

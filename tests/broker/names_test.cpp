@@ -48,6 +48,40 @@ TEST_F(NamesTest, AllNamesOfATurnGetTheirEpochsInOneTransaction) {
   EXPECT_LE(vfs_.syncs() - before, 3) << "one transaction";
 }
 
+TEST_F(NamesTest, ManyNamesOneAfterAnotherShareTheSyncsOfTheirTenthOfASecond) {
+  start_with(1000);
+  const int before = vfs_.syncs();
+  for (int i = 0; i < 200; ++i) {
+    say("r" + std::to_string(i), named("n" + std::to_string(i)));
+    EXPECT_EQ(take<Welcome>("r" + std::to_string(i)).size(), i < 16 ? 1U : 0U) << i;
+  }
+  EXPECT_EQ(core_->deadline(now_), now_ + 100ms);
+  turn(99ms);
+  EXPECT_TRUE(none<Welcome>("r16"));
+  turn(1ms);
+  for (int i = 16; i < 200; ++i) {
+    EXPECT_EQ(one<Welcome>("r" + std::to_string(i)).epoch, Epoch{kWallClock});
+  }
+  EXPECT_LE(vfs_.syncs() - before, 3 * 17);
+}
+
+TEST_F(NamesTest, WhoAsksTooOftenIsToldToComeBackAndStaysWhoItWas) {
+  join_consumer("c");
+  join_producer("p", "a");
+  core_->put_off("p", named("another"), now_);
+  core_->put_off("p", CheckTable{7, "t", {}}, now_);
+  core_->put_off("stranger", named("n"), now_);
+  turn();
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::busy);
+  EXPECT_EQ(one<Refusal>("stranger").code, RefusalCode::busy);
+  const auto answer = one<TableAnswer>("p");
+  EXPECT_EQ(answer.request, 7U);
+  EXPECT_EQ(answer.state, TableState::unknown);
+  EXPECT_TRUE(none<AskProgress>("c") && none<CheckTable>("c"));
+  say("p", batch_of("a", 1, 1));
+  EXPECT_EQ(take<Delivery>("c").size(), 1U);
+}
+
 TEST_F(NamesTest, TwoProcessesOfOneNameInOneTurnGetTwoEpochsAndTheFirstIsFenced) {
   core_->receive("old", named("n"), now_);
   core_->receive("new", named("n"), now_);

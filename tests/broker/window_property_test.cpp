@@ -38,6 +38,7 @@ struct ToyBatch {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
   std::size_t bytes = 0;
+  bool operator==(const ToyBatch&) const = default;
 };
 
 struct InMemory {
@@ -265,7 +266,7 @@ class World {
         results.push_back({ticket, Outcome::hole, {through}, 0, {}});
       } else {
         through = std::max(through, batch.last);
-        results.push_back({ticket, Outcome::applied, {through}, 0, {}});
+        results.push_back({ticket, Outcome::applied, {through}, dead_of(batch), {}});
       }
     }
     if (faults_) {
@@ -280,6 +281,13 @@ class World {
     for (const auto& result : results) {
       settle(result);
     }
+  }
+
+  // Of one producer's rows the target wants none for a while, of another's now and then none.
+  std::uint32_t dead_of(const ToyBatch& batch) {
+    const bool all = (batch.producer == "a" && batch.last / 300 % 2 == 0) ||
+                     (batch.producer == "b" && pick(0, 3) == 0);
+    return all ? static_cast<std::uint32_t>(batch.last - batch.first + 1) : 0;
   }
 
   void settle(const BatchResult& result) {
@@ -327,7 +335,9 @@ class World {
     const bool fails = faults_ && pick(0, 14) == 0;
     const bool survives = !fails || pick(0, 1) == 0;
     std::vector<Offset> offsets;
+    std::vector<ToyBatch> stored;
     for (const Held* held : waiting) {
+      stored.push_back({held->producer.text, held->first.value, held->last.value, held->bytes()});
       EXPECT_FALSE(held->offset);
       offsets.push_back({++last_offset_});
       if (survives) {
@@ -339,11 +349,12 @@ class World {
       open_journal();
       return;
     }
-    auto next = offsets.begin();
-    for (InMemory& m : memory_) {
-      if (!m.offset && next != offsets.end()) {
-        m.offset = (next++)->value;  // in the order in which they came
-      }
+    for (std::size_t i = 0; i < stored.size(); ++i) {
+      const auto found = std::find_if(memory_.begin(), memory_.end(), [&](const InMemory& m) {
+        return !m.offset && m.batch == stored[i];
+      });
+      ASSERT_NE(found, memory_.end()) << "a batch that nobody took";
+      found->offset = offsets[i].value;
     }
     for (const auto& id : window_.mark_stored(offsets, now_)) {
       told_stored(id.text, window_.stored_through(id).value);

@@ -1,13 +1,8 @@
 #include "tests/campaigns/hostile_client.h"
 
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <condition_variable>
-#include <cstring>
 #include <functional>
 #include <mutex>
 #include <random>
@@ -16,6 +11,7 @@
 
 #include "link/frames.h"
 #include "proto/rows.h"
+#include "tests/support/raw_peer.h"
 
 namespace turnstile::campaign {
 namespace {
@@ -71,73 +67,6 @@ std::string random_id(std::mt19937_64& random) {
   return id;
 }
 
-// ZeroMQ's own wire by hand: what its library never sends can be sent.
-class RawPeer {
- public:
-  explicit RawPeer(const std::string& endpoint)
-      : fd_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    const std::string path = endpoint.substr(std::string_view("ipc://").size());
-    std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    const timeval patience{0, 200'000};
-    ::setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-    ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    ok_ = ::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 &&
-          shake_hands();
-  }
-  RawPeer(const RawPeer&) = delete;
-  RawPeer& operator=(const RawPeer&) = delete;
-  ~RawPeer() { ::close(fd_); }
-
-  [[nodiscard]] bool ok() const { return ok_; }
-  bool send_frame(std::string_view body, bool more) {
-    std::string head(9, '\0');
-    head[0] = static_cast<char>(0x02 | (more ? 0x01 : 0x00));  // long
-    for (std::size_t i = 0; i < 8; ++i) {
-      head[1 + i] = static_cast<char>(std::uint64_t{body.size()} >> (56 - 8 * i));
-    }
-    return send(head) && send(body);
-  }
-  bool send(std::string_view bytes) {
-    while (ok_ && !bytes.empty()) {
-      const ssize_t put = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      if (put <= 0) {
-        ok_ = false;  // closed by the broker, or it reads no more
-      } else {
-        bytes.remove_prefix(static_cast<std::size_t>(put));
-      }
-    }
-    return ok_;
-  }
-
- private:
-  bool read_all(std::size_t bytes) {
-    std::string rest(bytes, '\0');
-    return ::recv(fd_, rest.data(), bytes, MSG_WAITALL) == static_cast<ssize_t>(bytes);
-  }
-  bool shake_hands() {
-    ok_ = true;
-    std::string greeting(64, '\0');
-    greeting[0] = '\xFF';
-    greeting[9] = '\x7F';
-    greeting[10] = 3;
-    std::memcpy(&greeting[12], "NULL", 4);
-    const std::string ready = std::string("\x04\x26\x05READY\x0BSocket-Type", 20) +
-                              std::string(
-                                  "\0\0\0\x06"
-                                  "DEALER",
-                                  10) +
-                              std::string("\x08Identity\0\0\0\0", 13);
-    std::string command = ready;
-    command[1] = static_cast<char>(command.size() - 2);
-    return send(greeting) && read_all(64) && send(command);
-  }
-
-  int fd_;
-  bool ok_ = false;
-};
-
 }  // namespace
 
 // What the attacks share: the thread's side.
@@ -160,20 +89,26 @@ struct Attacker::State {
     attacker.bytes_ += size;
   }
 
-  // Greets as `hello` and waits for the answer.
+  // Greets as `hello` and waits for the answer; again where none comes, as to a connection that the
+  // broker cut meanwhile.
   std::optional<Welcome> greet(const Hello& hello) {
     if (!link) {
       link = std::move(*ZmqDealer::connect(endpoint));
     }
-    bool said = false;
+    constexpr auto kPatience = 500ms;
+    auto say_at = Clock::now();
     while (!attacker.stop_) {
-      said = said || link->send(hello);
+      if (Clock::now() >= say_at && link->send(hello)) {
+        say_at = Clock::now() + kPatience;
+      }
       if (auto message = link->receive(20ms)) {
         if (const auto* welcome = std::get_if<Welcome>(&*message)) {
           return *welcome;
         }
         const auto* refusal = std::get_if<Refusal>(&*message);
-        said = said && (refusal == nullptr || refusal->code != RefusalCode::busy);
+        if (refusal != nullptr && refusal->code == RefusalCode::busy) {
+          say_at = Clock::now();
+        }
       }
     }
     return std::nullopt;
@@ -189,9 +124,15 @@ struct Attacker::State {
   }
 
   void wrong_counts() {
-    const std::string id = random_id(random);
+    while (goes_on()) {
+      wrong_counts_under(random_id(random), random() % 2'000);
+    }
+  }
+
+  void wrong_counts_under(const std::string& id, std::uint64_t batches) {
     const auto welcome = greet(hello_of(Role::producer, id));
-    for (std::uint64_t first = 1; welcome && goes_on();) {
+    std::uint64_t first = 1;
+    for (std::uint64_t i = 0; welcome && i < batches && goes_on(); ++i) {
       const auto rows = static_cast<std::uint32_t>(random() % 50 + 1);
       const auto frame = random() % 3 == 0
                              ? Bytes(std::string(random() % 200, '\xDD'))
@@ -302,7 +243,7 @@ struct Attacker::State {
   void endless_message() {
     const std::string part(std::size_t{512} * 1024, 'e');
     while (goes_on()) {
-      RawPeer peer(endpoint);
+      test::RawPeer peer(endpoint);
       while (goes_on() && peer.send_frame(part, true)) {
         count(part.size());
       }
@@ -312,7 +253,7 @@ struct Attacker::State {
   void huge_frames() {
     std::string body(static_cast<std::size_t>(largest_message_bytes()) - 100, 'h');
     while (goes_on()) {
-      RawPeer peer(endpoint);
+      test::RawPeer peer(endpoint);
       const auto kind = random() % 3;
       if (kind == 0) {  // 2^62 bytes are announced, and some come
         peer.send(std::string("\x02\x40\0\0\0\0\0\0\0", 9));

@@ -17,7 +17,7 @@
 namespace turnstile::campaign {
 
 enum class Attack {
-  wrong_counts,         // batches whose header and rows frame disagree
+  wrong_counts,         // batches whose header and rows frame disagree, under ever new ids
   sequence_jumps,       // holes, repeats, overlaps, the greatest sequence there is
   others_batches,       // batches under ids and epochs that are not its own
   false_consumer,       // results, progress, tables and leases from one who is no consumer
