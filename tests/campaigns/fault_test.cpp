@@ -75,7 +75,7 @@ TEST_P(DiskFaults, AtEveryCallNothingIsLostAndAllArrivesAfterwards) {
   const std::uint64_t rounds = number_from("TURNSTILE_ROUNDS", 1);
   const bool is_short =
       (kind.third > 0 || kSanitized) && std::getenv("TURNSTILE_ROUNDS") == nullptr;
-  const std::uint64_t step = !is_short ? 1 : kSanitized ? 9 : 3;
+  const std::uint64_t step = !is_short ? 1 : kSanitized ? 18 : 3;
   std::uint64_t runs = 0;
   std::uint64_t problems = 0;
   for (std::uint64_t round = 0; round < rounds; ++round) {
@@ -112,7 +112,8 @@ TEST_F(FaultCampaign, WithoutMemoryForSqliteNothingIsLostAndAllArrivesAfterwards
                   .empty());
   const std::uint64_t all = memory.allocations() - before;
   std::mt19937_64 random(seed);
-  const std::uint64_t tries = number_from("TURNSTILE_ROUNDS", 1) * kAllocationsTried;
+  const std::uint64_t tries =
+      number_from("TURNSTILE_ROUNDS", 1) * kAllocationsTried / (kSanitized ? 4 : 1);
   for (std::uint64_t i = 0; i < tries && !HasFailure(); ++i) {
     const std::uint64_t nth = std::uniform_int_distribution<std::uint64_t>(1, all)(random);
     const std::uint64_t times = i % 2 == 0 ? 1 : 20;

@@ -20,7 +20,7 @@
 namespace turnstile::test::power {
 namespace {
 
-constexpr int kShortRun = kSanitized ? 200 : 300;
+constexpr int kShortRun = kSanitized ? 100 : 300;
 constexpr int kLongRun = 5000;
 constexpr int kCutsAWorld = 8;
 constexpr int kPlantsAreFoundWithin = 200;
@@ -55,20 +55,25 @@ class PowerCampaign : public ::testing::Test {
   }
 };
 
-// A short run may miss some kinds; a kind that is not listed was never aimed at.
-void expect_all_points_hit(Coverage& coverage, bool is_long) {
+std::vector<std::string> all_points() {
   std::vector<std::string> points = creation_points();
   for (const auto& more : {recovery_points(), working_points()}) {
     points.insert(points.end(), more.begin(), more.end());
   }
-  const auto missed = static_cast<std::size_t>(std::count_if(
-      points.begin(), points.end(), [&](const auto& p) { return coverage.cut[p] == 0; }));
-  if (is_long) {
-    for (const auto& point : points) {
-      EXPECT_GT(coverage.cut[point], 0U) << "no cut fell on: " << point;
-    }
-  }
-  EXPECT_LT(missed, points.size() / 3);
+  return points;
+}
+
+// Places for a cut that none has fallen on yet.
+std::vector<std::string> missed(Coverage& coverage) {
+  std::vector<std::string> points = all_points();
+  points.erase(std::remove_if(points.begin(), points.end(),
+                              [&](const auto& point) { return coverage.cut[point] > 0; }),
+               points.end());
+  return points;
+}
+
+void expect_every_sync_is_aimed_at(const Coverage& coverage) {
+  const auto points = all_points();
   for (const auto& [point, times] : coverage.passed) {
     EXPECT_TRUE(std::find(points.begin(), points.end(), point) != points.end())
         << "a sync that nobody aims at: " << point;
@@ -86,8 +91,10 @@ TEST_F(PowerCampaign, NothingAcknowledgedIsLostAndNothingComesTwice) {
   }
   const auto cuts = static_cast<int>(from_environment("TURNSTILE_CUTS").value_or(kShortRun));
   const auto began = std::chrono::steady_clock::now();
+  // A short run may miss some of the rare ones; how many it takes for the others is chance as well.
+  const std::size_t may_miss = cuts >= kLongRun ? 0 : all_points().size() / 3;
   int done = 0;
-  for (; done < cuts; ++options.number) {
+  for (; done < cuts || (missed(coverage).size() > may_miss && done < 3 * cuts); ++options.number) {
     const auto report = run_world(options, coverage);
     done += report.cuts;
     ASSERT_TRUE(report.problems.empty()) << story(options, report);
@@ -95,7 +102,8 @@ TEST_F(PowerCampaign, NothingAcknowledgedIsLostAndNothingComesTwice) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
   std::cout << coverage.table() << done << " cuts in " << options.number << " worlds, seed "
             << options.seed << ", " << static_cast<int>(done / took.count()) << " a second\n";
-  expect_all_points_hit(coverage, done >= kLongRun);
+  EXPECT_LE(missed(coverage).size(), may_miss) << "such as " << missed(coverage).front();
+  expect_every_sync_is_aimed_at(coverage);
 }
 
 TEST_F(PowerCampaign, AWorldIsTheSameEachTime) {

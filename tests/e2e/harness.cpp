@@ -154,6 +154,14 @@ void Process::signal(int number) const {
   }
 }
 
+void Process::pause() const {
+  signal(SIGSTOP);
+  siginfo_t info{};
+  while (::waitid(P_PID, static_cast<id_t>(pid_), &info, WSTOPPED | WEXITED | WNOWAIT) < 0 &&
+         errno == EINTR) {
+  }
+}
+
 std::optional<int> Process::wait(std::chrono::milliseconds patience) {
   if (exit_code_ || pid_ < 0) {
     return exit_code_;

@@ -66,6 +66,8 @@ class Process {
   ~Process();
 
   void signal(int number) const;
+  // SIGSTOP, and at rest (or ended) when this returns.
+  void pause() const;
   // The exit code, or 128 + the signal that ended it; nothing: it still runs after `patience`.
   std::optional<int> wait(std::chrono::milliseconds patience = kPatience);
   // SIGKILL, and gone when this returns.

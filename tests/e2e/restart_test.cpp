@@ -1,9 +1,11 @@
 // Processes that are started in any order, stopped and killed in mid-stream: every row once, in
 // order, and the text log equal to the table.
 #include <signal.h>
+#include <sqlite3.h>
 
 #include <algorithm>
 #include <functional>
+#include <memory>
 #include <random>
 
 #include <gtest/gtest.h>
@@ -33,6 +35,14 @@ class Restart : public ::testing::Test {
     std::error_code missing;
     const auto size = std::filesystem::file_size(system_.folder.file("out9.txt"), missing);
     return missing ? 0 : size;
+  }
+
+  bool nobody_writes() {
+    sqlite3* db = nullptr;
+    const int opened = sqlite3_open(system_.folder.file("shared.db").c_str(), &db);
+    const std::unique_ptr<sqlite3, int (*)(sqlite3*)> close(db, sqlite3_close_v2);
+    return opened == SQLITE_OK &&
+           sqlite3_exec(db, "BEGIN IMMEDIATE; ROLLBACK", nullptr, nullptr, nullptr) == SQLITE_OK;
   }
 
   void expect_everything_once_in_order() {
@@ -202,7 +212,15 @@ TEST_F(Restart, APausedConsumerThatLostItsLeaseWritesNothingAndStops) {
       system_.wait_for_status([](const auto& s) { return s["consumer"]["standing_by"] == 1; }));
   Process producer = system_.produce(stream_arguments());
   ASSERT_TRUE(system_.folder.wait_until([&] { return text_bytes() > 10'000; }));
-  first.signal(SIGSTOP);
+  // In the middle of a transaction it would keep SQLite's lock, and nobody could take over.
+  ASSERT_TRUE(system_.folder.wait_until([&] {
+    first.pause();
+    const bool is_between = nobody_writes();
+    if (!is_between) {
+      first.signal(SIGCONT);
+    }
+    return is_between;
+  }));
   EXPECT_EQ(producer.wait(), 0) << producer.err() << second.err();
   first.signal(SIGCONT);
   EXPECT_EQ(first.wait(), 1) << first.err();
