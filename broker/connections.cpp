@@ -72,6 +72,8 @@ bool is_endless(int fd, Counter& counter) {
 }  // namespace
 
 // In place of the C library's, for ZeroMQ: connections.h says why.
+// Its declaration names parameters as only the C library may.
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   const auto accepted = static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
   if (accepted < 0 && errno == EMFILE) {
@@ -85,6 +87,7 @@ extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
   return accepted;
 }
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
 extern "C" ssize_t recv(int fd, void* into, size_t size, int flags) {
   Counter* const counter = counter_of(fd);
   if (counter != nullptr && is_endless(fd, *counter)) {

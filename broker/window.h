@@ -104,20 +104,20 @@ class Window {
   // A producer's session that says where it begins: with the row behind `through`, and from there
   // in order, but for what it was acknowledged. Another row than the next is behind a hole, also
   // when nothing is held that would show it. `sent`: the highest row that it has sent before this.
-  void begins_behind(const ProducerId& producer, Sequence through, Sequence sent);
+  void begins_behind(const ProducerId& id, Sequence through, Sequence sent);
   // The producer is told that its rows through here are stored or applied; gives through where. Of
   // a session that says where it begins not beyond what it has sent: it may not have numbered those
   // rows yet, and would not hear what became of them (promise 7) nor send them again.
-  Sequence acknowledge(const ProducerId& producer, Sequence through);
+  Sequence acknowledge(const ProducerId& id, Sequence through);
   // What is applied of the rows that acknowledge() would let a producer be told of.
-  [[nodiscard]] Sequence applied_of_sent(const ProducerId& producer) const;
+  [[nodiscard]] Sequence applied_of_sent(const ProducerId& id) const;
   // Connected, or with rows that wait.
   [[nodiscard]] std::size_t producers() const { return producers_.size(); }
   [[nodiscard]] bool knows(const ProducerId& producer) const {
     return producers_.contains(producer);
   }
   // What it sends is put aside.
-  [[nodiscard]] bool is_doubted(const ProducerId& producer) const;
+  [[nodiscard]] bool is_doubted(const ProducerId& id) const;
   // The producer's session ended: nothing but what is held of it is remembered.
   void forget(const ProducerId& producer);
 
