@@ -59,4 +59,14 @@ for block in "${blocks[@]}"; do
     failures=$((failures + 1))
   fi
 done
+
+# Each test that docs/RELIABILITY.md names is one.
+# shellcheck disable=SC2016  # a backtick of Markdown
+named=$(grep -oE '`[A-Z][A-Za-z]+\.[A-Z][A-Za-z0-9]+`' "$project/docs/RELIABILITY.md" | tr -d '`' | sort -u)
+while IFS=. read -r suite name; do
+  if ! grep -rqE "^TEST(_F|_P)?\\($suite, $name\\)" "$project"/tests/*/*.cpp; then
+    echo "docs/RELIABILITY.md: there is no test $suite.$name"
+    failures=$((failures + 1))
+  fi
+done <<<"$named"
 ((failures == 0))
