@@ -169,8 +169,10 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->check(CLI::Range(1, kLines));
   app.add_option("--json", flags.json, "Write the figures there, for a program to read");
-  app.add_option("--picture", flags.picture, "Write an SVG there");
+  // bench/run gives both before what its caller gave.
+  app.add_option("--picture", flags.picture, "Write an SVG there")->take_last();
   app.add_option("--dir", flags.folder, "Where files lie meanwhile: the disk that is measured")
+      ->take_last()
       ->check(CLI::ExistingDirectory);
   app.add_option("--program", flags.program, "turnstile")->required()->check(CLI::ExistingFile);
   app.add_option("--sample", flags.sample, "A CSV of nutrients")
