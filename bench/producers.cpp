@@ -6,7 +6,7 @@
 
 #include <fmt/format.h>
 
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 #include "producers/identity.h"
 #include "producers/producer.h"
 
@@ -17,7 +17,7 @@ namespace {
 class Connected {
  public:
   explicit Connected(const std::string& endpoint)
-      : link_(value_of(ZmqDealer::connect(endpoint))), producer_(*link_, options()) {
+      : link_(value_of(connect_to_broker(endpoint))), producer_(*link_, options()) {
     static_cast<void>(value_of(producer_.start()));
     producer_.into(kTable, column_names());
   }
@@ -37,7 +37,7 @@ class Connected {
     return options;
   }
 
-  std::unique_ptr<ZmqDealer> link_;
+  std::unique_ptr<Link> link_;
   Producer producer_;
 };
 

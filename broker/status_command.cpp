@@ -7,7 +7,7 @@
 
 #include "broker/command.h"
 #include "cli/options.h"
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 
 namespace turnstile {
 namespace {
@@ -24,7 +24,7 @@ struct StatusFlags {
 
 // Hello until a broker answers, then the question, until the answer or the deadline.
 Result<nlohmann::json> ask(const StatusFlags& options) {
-  auto link = ZmqDealer::connect(options.endpoint);
+  auto link = connect_to_broker(options.endpoint);
   if (!link) {
     return tl::make_unexpected(link.error());
   }

@@ -10,7 +10,7 @@
 #include "cli/dead_letters.h"
 #include "cli/options.h"
 #include "cli/signals.h"
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 #include "proto/utf8.h"
 
 namespace turnstile {
@@ -172,7 +172,7 @@ int run_change(const Options& options, bool retry) {
   if (changes->empty()) {
     return print_outcomes(options, retry, {});
   }
-  auto link = ZmqDealer::connect(options.broker);
+  auto link = connect_to_broker(options.broker);
   if (!link) {
     return failed(link.error());
   }

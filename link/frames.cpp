@@ -1,8 +1,10 @@
 #include "link/frames.h"
 
-#include <cstring>
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "proto/limits.h"
@@ -30,47 +32,19 @@ constexpr std::size_t kMostFrames = 3;
 // long as its frames.
 constexpr std::size_t kCopiedBytes = 4096;
 
-}  // namespace
-
-std::int64_t largest_message_bytes() {
-  return static_cast<std::int64_t>(2 * limits::kHeaderBytes + limits::kRowsBytes +
-                                   kMostFrames * kWrap);
+template <typename Put>
+void pack(const Frames& frames, const Put& put) {
+  for (const Bytes& frame : frames) {
+    std::array<char, kWrap> wrap{static_cast<char>(kBin32)};
+    for (std::size_t i = 1; i < kWrap; ++i) {
+      wrap[i] = static_cast<char>(frame.size() >> (8 * (kWrap - 1 - i)));
+    }
+    put(std::string_view(wrap.data(), wrap.size()));
+    put(frame.view());
+  }
 }
 
-zmq::message_t packed(const Frames& frames) {
-  std::size_t bytes = 0;
-  for (const Bytes& frame : frames) {
-    bytes += kWrap + frame.size();
-  }
-  zmq::message_t message(bytes);
-  auto* out = message.data<unsigned char>();
-  for (const Bytes& frame : frames) {
-    *out++ = kBin32;
-    for (int shift = 24; shift >= 0; shift -= 8) {
-      *out++ = static_cast<unsigned char>(frame.size() >> shift);
-    }
-    if (!frame.empty()) {
-      std::memcpy(out, frame.view().data(), frame.size());
-      out += frame.size();
-    }
-  }
-  TURNSTILE_TELL_TSAN(release, &handed_over);
-  return message;
-}
-
-Result<Frames> unpacked(zmq::message_t&& message) {
-  TURNSTILE_TELL_TSAN(acquire, &handed_over);
-  std::shared_ptr<const void> owner;
-  std::string_view rest;
-  if (message.size() <= kCopiedBytes) {
-    auto text = std::make_shared<const std::string>(message.to_string());
-    rest = *text;
-    owner = std::move(text);
-  } else {
-    auto kept = std::make_shared<const zmq::message_t>(std::move(message));
-    rest = kept->to_string_view();
-    owner = std::move(kept);
-  }
+Result<Frames> split(const std::shared_ptr<const void>& owner, std::string_view rest) {
   Frames frames;
   while (!rest.empty()) {
     if (rest.size() < kWrap || static_cast<unsigned char>(rest[0]) != kBin32) {
@@ -92,6 +66,49 @@ Result<Frames> unpacked(zmq::message_t&& message) {
     rest.remove_prefix(size);
   }
   return frames;
+}
+
+}  // namespace
+
+std::int64_t largest_message_bytes() {
+  return static_cast<std::int64_t>(2 * limits::kHeaderBytes + limits::kRowsBytes +
+                                   kMostFrames * kWrap);
+}
+
+std::size_t packed_bytes(const Frames& frames) {
+  std::size_t bytes = 0;
+  for (const Bytes& frame : frames) {
+    bytes += kWrap + frame.size();
+  }
+  return bytes;
+}
+
+void append_packed(const Frames& frames, std::string& out) {
+  pack(frames, [&](std::string_view piece) { out.append(piece); });
+}
+
+zmq::message_t packed(const Frames& frames) {
+  zmq::message_t message(packed_bytes(frames));
+  auto* out = message.data<char>();
+  pack(frames, [&](std::string_view piece) { out = std::copy(piece.begin(), piece.end(), out); });
+  TURNSTILE_TELL_TSAN(release, &handed_over);
+  return message;
+}
+
+Result<Frames> unpacked(zmq::message_t&& message) {
+  TURNSTILE_TELL_TSAN(acquire, &handed_over);
+  if (message.size() <= kCopiedBytes) {
+    return unpacked(message.to_string());
+  }
+  auto kept = std::make_shared<const zmq::message_t>(std::move(message));
+  const auto all = kept->to_string_view();
+  return split(kept, all);
+}
+
+Result<Frames> unpacked(std::string message) {
+  auto kept = std::make_shared<const std::string>(std::move(message));
+  const std::string_view all = *kept;
+  return split(kept, all);
 }
 
 }  // namespace turnstile

@@ -4,6 +4,10 @@
 // ZMQ_IMMEDIATE is set: "Assertion failed: !_more (src/fq.cpp)".)
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
 #include <zmq.hpp>
 
 #include "proto/messages.h"
@@ -12,10 +16,13 @@
 namespace turnstile {
 
 zmq::message_t packed(const Frames& frames);
+void append_packed(const Frames& frames, std::string& out);
+std::size_t packed_bytes(const Frames& frames);
 
 // The frames refer into the message, which they keep alive. An empty message has none.
 // Errors: Errc::corrupt when the message is not such a sequence.
 Result<Frames> unpacked(zmq::message_t&& message);
+Result<Frames> unpacked(std::string message);
 
 // What a packed message may have at most.
 std::int64_t largest_message_bytes();

@@ -1,14 +1,14 @@
 #include "link/zmq_dealer.h"
 
 #include <poll.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <array>
-#include <string_view>
 #include <utility>
 
+#include "link/endpoint.h"
 #include "link/frames.h"
+#include "link/timing.h"
 
 namespace turnstile {
 namespace {
@@ -16,20 +16,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr std::string_view kIpc = "ipc://";
-constexpr std::string_view kTcp = "tcp://";
-constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-
 // Bounds of memory in messages, either way. Senders keep to the broker's credit before they meet
 // it.
 constexpr int kQueuedMessages = 1000;
 
-constexpr milliseconds kLinger{200};
-// libzmq doubles the time between tries from the first to the second, and adds a random part of up
-// to the first each time.
-constexpr milliseconds kReconnect{20};
-constexpr milliseconds kReconnectMax{2000};
-constexpr milliseconds kHandshake{5000};
 constexpr milliseconds kHeartbeat{2000};
 constexpr milliseconds kHeartbeatTimeout{10000};
 
@@ -37,22 +27,11 @@ int as_option(milliseconds duration) {
   return static_cast<int>(duration.count());
 }
 
-Result<void> check_path(const std::string& endpoint) {
-  if (!endpoint.starts_with(kIpc) || endpoint.size() - kIpc.size() <= kLongestSocketPath) {
-    return {};
-  }
-  return fail(Errc::bad_input,
-              "the socket path '" + endpoint.substr(kIpc.size()) + "' has " +
-                  std::to_string(endpoint.size() - kIpc.size()) +
-                  " bytes; the kernel takes at most " + std::to_string(kLongestSocketPath),
-              "use a shorter folder, or a path relative to the working folder");
-}
-
 }  // namespace
 
 Result<std::unique_ptr<ZmqDealer>> ZmqDealer::connect(std::string endpoint,
                                                       std::shared_ptr<zmq::context_t> context) {
-  if (auto checked = check_path(endpoint); !checked) {
+  if (auto checked = check_endpoint(endpoint); !checked) {
     return tl::make_unexpected(checked.error());
   }
   try {
@@ -67,7 +46,7 @@ Result<std::unique_ptr<ZmqDealer>> ZmqDealer::connect(std::string endpoint,
         e.num() == EINVAL || e.num() == EPROTONOSUPPORT || e.num() == ENODEV;
     return fail(is_endpoint_wrong ? Errc::bad_input : Errc::unreachable,
                 std::string("cannot connect to the broker's endpoint: ") + e.what(),
-                is_endpoint_wrong ? "write it as ipc://PATH or tcp://HOST:PORT" : "");
+                is_endpoint_wrong ? kEndpointHint : "");
   }
 }
 

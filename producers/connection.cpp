@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 #include "producers/direct_link.h"
 #include "producers/ledger.h"
 
@@ -81,9 +81,7 @@ Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stop
                                         bool reopen_for_each, const std::string& table,
                                         const std::vector<std::string>& columns) {
   if (!flags.direct) {
-    return ZmqDealer::connect(flags.broker).map([](auto link) -> std::unique_ptr<Link> {
-      return link;
-    });
+    return connect_to_broker(flags.broker);
   }
   auto link = std::make_unique<DirectLink>(
       direct_options(flags, stopping, reopen_for_each),

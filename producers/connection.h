@@ -37,7 +37,7 @@ struct ConnectionFlags {
 
 void add_connection_flags(CLI::App& app, ConnectionFlags& flags);
 
-// The broker's, or in direct mode one that writes --db. Errors: those of ZmqDealer::connect and of
+// The broker's, or in direct mode one that writes --db. Errors: those of connect_to_broker and of
 // DirectLink::try_open for these rows.
 Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stopping& stopping,
                                         bool reopen_for_each, const std::string& table,

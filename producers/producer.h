@@ -1,6 +1,6 @@
 // Sends rows so that each arrives once and in order, and tells what became of them.
 //
-//   auto link = ZmqDealer::connect(endpoint);
+//   auto link = connect_to_broker(endpoint);
 //   Producer producer(**link, {.id = random_producer_id()});
 //   producer.start();
 //   producer.into("pets", {"name", "breed"});

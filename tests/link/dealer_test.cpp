@@ -1,16 +1,19 @@
-#include "link/zmq_dealer.h"
-
+// What both links do alike.
 #include <sys/resource.h>
 
 #include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include <gtest/gtest.h>
 
+#include "link/endpoint.h"
 #include "link/frames.h"
+#include "link/ipc_dealer.h"
+#include "link/zmq_dealer.h"
 #include "tests/support/folder.h"
 
 namespace turnstile {
@@ -57,7 +60,7 @@ class Router {
 
   // Who connected, by the empty message that a link announces itself with when its thread serves
   // it.
-  std::string accept(ZmqDealer& link) {
+  std::string accept(Link& link) {
     const auto deadline = std::chrono::steady_clock::now() + kDeadline;
     zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
     while (zmq::poll(&item, 1, milliseconds(1)) == 0) {
@@ -82,8 +85,9 @@ class Router {
   zmq::socket_t socket_;
 };
 
-std::unique_ptr<ZmqDealer> connected(const std::string& endpoint) {
-  auto link = ZmqDealer::connect(endpoint);
+template <typename Dealer>
+std::unique_ptr<Dealer> connected(const std::string& endpoint) {
+  auto link = Dealer::connect(endpoint);
   EXPECT_TRUE(link.has_value());
   return link ? std::move(*link) : nullptr;
 }
@@ -100,22 +104,28 @@ Batch batch_of(std::uint64_t first, const std::string& rows) {
   return batch;
 }
 
-TEST(ZmqDealerTest, LinkAnnouncesItselfWithAnEmptyMessage) {
+template <typename Dealer>
+class LinkTest : public testing::Test {};
+using Dealers = testing::Types<ZmqDealer, IpcDealer>;
+TYPED_TEST_SUITE(LinkTest, Dealers);
+
+TYPED_TEST(LinkTest, LinkAnnouncesItselfWithAnEmptyMessage) {
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   EXPECT_FALSE(router.accept(*link).empty());
 }
 
-TEST(ZmqDealerTest, BatchesArriveWholeAndInOrder) {
+TYPED_TEST(LinkTest, BatchesArriveWholeAndInOrder) {
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   router.accept(*link);
   for (std::uint64_t i = 1; i <= 20; ++i) {
     ASSERT_TRUE(link->send(batch_of(i, std::string(i * 1000, 'r'))));
   }
   for (std::uint64_t i = 1; i <= 20; ++i) {
+    ASSERT_FALSE(link->receive(milliseconds(0)));  // sends on
     const auto received = router.receive();
     ASSERT_TRUE(received);
     const auto message = decode(received->frames);
@@ -126,33 +136,57 @@ TEST(ZmqDealerTest, BatchesArriveWholeAndInOrder) {
   }
 }
 
-TEST(ZmqDealerTest, AnswerComesBack) {
+TYPED_TEST(LinkTest, WhatThePeerReadsLateArrivesWholeAlsoAfterTheLinkEnded) {
+  constexpr std::uint64_t kBatches = 10;
+  const std::string rows(std::size_t{100} * 1024, 'r');
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  auto link = connected<TypeParam>(endpoint_in(folder));
+  router.accept(*link);
+  for (std::uint64_t i = 1; i <= kBatches; ++i) {
+    ASSERT_TRUE(link->send(batch_of(i, rows)));
+  }
+  std::thread reads([&] {
+    for (std::uint64_t i = 1; i <= kBatches; ++i) {
+      const auto received = router.receive();
+      ASSERT_TRUE(received);
+      const auto message = decode(received->frames);
+      ASSERT_TRUE(message) << message.error().what;
+      EXPECT_EQ(std::get<Batch>(*message).header.first, Sequence{i});
+      EXPECT_EQ(std::get<Batch>(*message).rows_frame.view(), rows);
+    }
+  });
+  link.reset();
+  reads.join();
+}
+
+TYPED_TEST(LinkTest, AnswerComesBack) {
+  const Folder folder;
+  Router router(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   router.send(router.accept(*link), encode(Stored{Sequence{7}}));
   const auto message = link->receive(kDeadline);
   ASSERT_TRUE(message);
   EXPECT_EQ(std::get<Stored>(*message).through, Sequence{7});
 }
 
-TEST(ZmqDealerTest, NothingComesWhenNothingWasSent) {
+TYPED_TEST(LinkTest, NothingComesWhenNothingWasSent) {
   const Folder folder;
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   EXPECT_FALSE(link->receive(milliseconds(1)));
   EXPECT_FALSE(link->receive(milliseconds(0)));
 }
 
-TEST(ZmqDealerTest, NothingIsTakenWhileNobodyListens) {
+TYPED_TEST(LinkTest, NothingIsTakenWhileNobodyListens) {
   const Folder folder;
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   EXPECT_FALSE(link->send(Heartbeat{}));
 }
 
-TEST(ZmqDealerTest, UndecodableMessagesAreDroppedAndCounted) {
+TYPED_TEST(LinkTest, UndecodableMessagesAreDroppedAndCounted) {
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   const std::string peer = router.accept(*link);
   router.send(peer, {Bytes(std::string("garbage"))});
   router.send(peer, {Bytes()});
@@ -164,20 +198,20 @@ TEST(ZmqDealerTest, UndecodableMessagesAreDroppedAndCounted) {
   EXPECT_EQ(link->dropped(), 3U);
 }
 
-TEST(ZmqDealerTest, RestartedBrokerIsToldOfTheConnection) {
+TYPED_TEST(LinkTest, RestartedBrokerIsToldOfTheConnection) {
   const Folder folder;
   std::optional<Router> router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   router->accept(*link);
   router.reset();
   router.emplace(endpoint_in(folder));
   EXPECT_FALSE(router->accept(*link).empty());
 }
 
-TEST(ZmqDealerTest, ReconnectIsAnotherConnection) {
+TYPED_TEST(LinkTest, ReconnectIsAnotherConnection) {
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   const std::string first = router.accept(*link);
   link->reconnect();
   const std::string second = router.accept(*link);
@@ -186,12 +220,12 @@ TEST(ZmqDealerTest, ReconnectIsAnotherConnection) {
   EXPECT_TRUE(link->receive(kDeadline));
 }
 
-TEST(ZmqDealerTest, AReconnectWithoutAFreeDescriptorIsTriedAgainAndNotWithoutAPause) {
+TYPED_TEST(LinkTest, AReconnectWithoutAFreeDescriptorIsTriedAgainAndNotWithoutAPause) {
   constexpr milliseconds kWait{50};
   constexpr rlim_t kInUse = 4;  // poll() takes no more than the limit
   const Folder folder;
   Router router(endpoint_in(folder));
-  const auto link = connected(endpoint_in(folder));
+  const auto link = connected<TypeParam>(endpoint_in(folder));
   const std::string first = router.accept(*link);
   rlimit usual{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
@@ -209,13 +243,13 @@ TEST(ZmqDealerTest, AReconnectWithoutAFreeDescriptorIsTriedAgainAndNotWithoutAPa
   EXPECT_NE(router.accept(*link), first);
 }
 
-TEST(ZmqDealerTest, SocketPathTooLongForTheKernelIsRefused) {
-  const auto link = ZmqDealer::connect("ipc:///tmp/" + std::string(103, 'x'));
+TYPED_TEST(LinkTest, SocketPathTooLongForTheKernelIsRefused) {
+  const auto link = TypeParam::connect("ipc:///tmp/" + std::string(103, 'x'));
   ASSERT_FALSE(link);
   EXPECT_EQ(link.error().code, Errc::bad_input);
   EXPECT_NE(link.error().what.find("has 108 bytes; the kernel takes at most 107"),
             std::string::npos);
-  EXPECT_TRUE(ZmqDealer::connect("ipc:///tmp/" + std::string(102, 'x')));
+  EXPECT_TRUE(TypeParam::connect("ipc:///tmp/" + std::string(102, 'x')));
 }
 
 TEST(ZmqDealerTest, EndpointOfNoKnownKindIsRefused) {

@@ -1,0 +1,25 @@
+// Where a broker listens: ipc://PATH or tcp://HOST:PORT.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "link/link.h"
+#include "proto/result.h"
+
+namespace turnstile {
+
+inline constexpr std::string_view kIpc = "ipc://";
+inline constexpr std::string_view kTcp = "tcp://";
+inline constexpr const char* kEndpointHint = "write it as ipc://PATH or tcp://HOST:PORT";
+
+// Errors: bad_input, a socket path that is too long for the kernel.
+Result<void> check_endpoint(const std::string& endpoint);
+
+// The link of a producer or a tool, which waits for answers: IpcDealer for ipc://, else ZmqDealer.
+// (A consumer's is always ZmqDealer: its thread receives while the consumer is in a transaction.)
+// Errors: those of their connect().
+Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint);
+
+}  // namespace turnstile

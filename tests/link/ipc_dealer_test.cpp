@@ -1,0 +1,256 @@
+#include "link/ipc_dealer.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "link/frames.h"
+#include "tests/support/folder.h"
+
+namespace turnstile {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using namespace std::string_view_literals;
+using namespace std::string_literals;
+
+constexpr milliseconds kPeerDeadline{10'000};
+
+std::string greeting(std::string_view mechanism = "NULL") {
+  std::string out = "\xFF\0\0\0\0\0\0\0\1\x7F\3\1"s;
+  out += mechanism;
+  out.resize(64, '\0');
+  return out;
+}
+
+std::string frame(unsigned char flags, std::string_view body) {
+  std::string out;
+  if (body.size() > 255) {
+    out += static_cast<char>(flags | 2U);
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      out += static_cast<char>(body.size() >> shift);
+    }
+  } else {
+    out += static_cast<char>(flags);
+    out += static_cast<char>(body.size());
+  }
+  return out.append(body);
+}
+
+std::string ready() {
+  return frame(4, "\5READY\13Socket-Type\0\0\0\6ROUTER"sv);
+}
+
+std::string message(const Message& message) {
+  std::string body;
+  append_packed(encode(message), body);
+  return frame(0, body);
+}
+
+// The other end, byte by byte.
+class Peer {
+ public:
+  explicit Peer(const std::filesystem::path& path)
+      : listening_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof(address.sun_path) - 1);
+    EXPECT_EQ(::bind(listening_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    EXPECT_EQ(::listen(listening_, 8), 0);
+  }
+  Peer(const Peer&) = delete;
+  Peer& operator=(const Peer&) = delete;
+  ~Peer() {
+    hang_up();
+    ::close(listening_);
+  }
+
+  // While the link tries.
+  bool accept(IpcDealer& link) {
+    return until(link, [&] { return is_readable(listening_); }) &&
+           (fd_ = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;
+  }
+  void send(std::string_view bytes) {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(bytes.size()));
+  }
+  std::string read(std::size_t bytes) const {
+    std::string out(bytes, '\0');
+    EXPECT_EQ(::recv(fd_, out.data(), bytes, MSG_WAITALL), static_cast<ssize_t>(bytes));
+    return out;
+  }
+  // The link has closed its end.
+  bool is_left(IpcDealer& link) {
+    std::array<char, 4096> rest{};
+    return until(link, [&] {
+      return is_readable(fd_) && ::recv(fd_, rest.data(), rest.size(), MSG_DONTWAIT) <= 0;
+    });
+  }
+  void hang_up() {
+    if (fd_ >= 0) {
+      ::close(std::exchange(fd_, -1));
+    }
+  }
+
+ private:
+  static bool is_readable(int fd) {
+    pollfd item{fd, POLLIN, 0};
+    return ::poll(&item, 1, 0) == 1;
+  }
+  template <typename Done>
+  static bool until(IpcDealer& link, const Done& done) {
+    const auto deadline = steady_clock::now() + kPeerDeadline;
+    while (!done()) {
+      EXPECT_FALSE(link.receive(milliseconds(1)));
+      if (steady_clock::now() > deadline) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  int listening_;
+  int fd_ = -1;
+};
+
+class IpcDealerTest : public testing::Test {
+ protected:
+  // A link that has been welcomed.
+  void shake_hands() {
+    ASSERT_TRUE(peer_.accept(*link_));
+    peer_.send(greeting() + ready());
+    ASSERT_EQ(peer_.read(64), greeting().replace(11, 1, 1, '\0'));
+    ASSERT_FALSE(link_->receive(milliseconds(0)));
+    ASSERT_EQ(peer_.read(43), "\4\x29\5READY\13Socket-Type\0\0\0\6DEALER\10Identity\0\0\0\0"sv);
+    ASSERT_EQ(peer_.read(2), "\0\0"sv) << "the empty message that announces it";
+  }
+
+  Folder folder_;
+  Peer peer_{folder_.path() / "s"};
+  std::unique_ptr<IpcDealer> link_ =
+      std::move(*IpcDealer::connect("ipc://" + (folder_.path() / "s").string()));
+};
+
+TEST_F(IpcDealerTest, SaysItsTypeAndNoRoutingIdAndAnnouncesItselfWhenThePeerIsReady) {
+  shake_hands();
+}
+
+TEST_F(IpcDealerTest, NothingIsSentBeforeThePeerIsReady) {
+  ASSERT_TRUE(peer_.accept(*link_));
+  EXPECT_FALSE(link_->send(Heartbeat{}));
+  peer_.send(greeting());
+  EXPECT_FALSE(link_->receive(milliseconds(0)));
+  EXPECT_FALSE(link_->send(Heartbeat{}));
+  peer_.send(ready());
+  EXPECT_FALSE(link_->receive(milliseconds(0)));
+  EXPECT_TRUE(link_->send(Heartbeat{}));
+}
+
+TEST_F(IpcDealerTest, AnotherMechanismOrVersionOrNoZeroMqAtAllIsLeftAndTriedAgain) {
+  std::string old = greeting();
+  old[10] = 2;
+  for (const std::string& first : {greeting("CURVE"), old, std::string(64, 'x')}) {
+    ASSERT_TRUE(peer_.accept(*link_));
+    peer_.send(first);
+    EXPECT_TRUE(peer_.is_left(*link_));
+    peer_.hang_up();
+  }
+  shake_hands();
+}
+
+TEST_F(IpcDealerTest, AnErrorOrAMessageInPlaceOfReadyEndsTheConnection) {
+  for (const std::string& first : {frame(4, "\5ERROR\4busy"), message(Stored{Sequence{1}})}) {
+    ASSERT_TRUE(peer_.accept(*link_));
+    peer_.send(greeting() + first);
+    EXPECT_TRUE(peer_.is_left(*link_));
+    peer_.hang_up();
+  }
+}
+
+TEST_F(IpcDealerTest, AFrameLargerThanAnyMessageEndsTheConnectionBeforeItIsRead) {
+  shake_hands();
+  peer_.send("\2\0\0\0\0\x7F\xFF\xFF\xFF"sv);
+  EXPECT_TRUE(peer_.is_left(*link_));
+}
+
+TEST_F(IpcDealerTest, CommandsBetweenMessagesArePassedOver) {
+  shake_hands();
+  peer_.send(frame(4, "\4PING\0\0"sv) + message(Stored{Sequence{3}}));
+  const auto got = link_->receive(kPeerDeadline);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(std::get<Stored>(*got).through, Sequence{3});
+  EXPECT_EQ(link_->dropped(), 0U);
+}
+
+TEST_F(IpcDealerTest, APeerThatHangsUpInTheMiddleOfAMessageIsConnectedToAnew) {
+  shake_hands();
+  peer_.send(message(Stored{Sequence{3}}).substr(0, 5));
+  EXPECT_FALSE(link_->receive(milliseconds(0)));
+  peer_.hang_up();
+  shake_hands();
+  peer_.send(message(Stored{Sequence{4}}));
+  const auto got = link_->receive(kPeerDeadline);
+  ASSERT_TRUE(got);
+  EXPECT_EQ(std::get<Stored>(*got).through, Sequence{4});
+}
+
+TEST_F(IpcDealerTest, HoweverTheStreamIsSplitTheSameMessagesCome) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 dice(seed);
+  Refusal long_one;
+  long_one.text.assign(300, 'x');
+  std::string stream = greeting() + ready();
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    stream += message(Stored{Sequence{i}}) + message(long_one);
+  }
+  ASSERT_TRUE(peer_.accept(*link_));
+  std::uint64_t stored = 0;
+  std::uint64_t refusals = 0;
+  const auto take_all = [&] {
+    while (const auto got = link_->receive(milliseconds(0))) {
+      if (const auto* through = std::get_if<Stored>(&*got)) {
+        EXPECT_EQ(through->through.value, ++stored);
+      } else {
+        EXPECT_EQ(std::get<Refusal>(*got).text, long_one.text);
+        ++refusals;
+      }
+    }
+  };
+  for (std::string_view rest = stream; !rest.empty();) {
+    const std::size_t piece = std::min<std::size_t>(rest.size(), 1 + dice() % 40);
+    peer_.send(rest.substr(0, piece));
+    rest.remove_prefix(piece);
+    take_all();
+  }
+  EXPECT_EQ(stored, 20U);
+  EXPECT_EQ(refusals, 20U);
+  EXPECT_EQ(link_->dropped(), 0U);
+}
+
+TEST(IpcDealerEndpointTest, WhatIsNoPathIsBadInput) {
+  for (const char* endpoint : {"ipc://", "tcp://127.0.0.1:5555", ""}) {
+    const auto link = IpcDealer::connect(endpoint);
+    ASSERT_FALSE(link) << endpoint;
+    EXPECT_EQ(link.error().code, Errc::bad_input) << endpoint;
+  }
+}
+
+}  // namespace
+}  // namespace turnstile
