@@ -21,7 +21,7 @@ using dead_letters::Letter;
 using dead_letters::Outcome;
 using dead_letters::Setting;
 
-struct Options {
+struct LetterOptions {
   std::string db;
   std::string broker;
   std::string table;
@@ -33,7 +33,7 @@ struct Options {
   LogOptions log;
 };
 
-int failed(const Error& error) {
+int print_failure(const Error& error) {
   print_error(error);
   return exit_code_for(error);
 }
@@ -55,28 +55,28 @@ Result<std::vector<Letter>> find_all(const check::Database& target,
   return letters;
 }
 
-int run_list(const Options& options) {
+int run_list(const LetterOptions& options) {
   auto target = dead_letters::open_target(options.db);
   if (!target) {
-    return failed(target.error());
+    return print_failure(target.error());
   }
   const auto letters = dead_letters::list(*target, options.table);
   if (!letters) {
-    return failed(letters.error());
+    return print_failure(letters.error());
   }
   fmt::print("{}",
              options.json ? dead_letters::list_json(*letters) : dead_letters::list_text(*letters));
   return static_cast<int>(ExitCode::done);
 }
 
-int run_show(const Options& options) {
+int run_show(const LetterOptions& options) {
   auto target = dead_letters::open_target(options.db);
   if (!target) {
-    return failed(target.error());
+    return print_failure(target.error());
   }
   const auto letters = find_all(*target, options.ids);
   if (!letters) {
-    return failed(letters.error());
+    return print_failure(letters.error());
   }
   const Letter& letter = letters->front();
   fmt::print("{}",
@@ -86,7 +86,7 @@ int run_show(const Options& options) {
 
 // The ids that were given, or, with --all, those of all rows (and of the rest as well when they are
 // to be thrown away).
-Result<std::vector<Letter>> chosen(const Options& options, bool retry) {
+Result<std::vector<Letter>> chosen(const LetterOptions& options, bool retry) {
   auto target = dead_letters::open_target(options.db);
   if (!target) {
     return tl::make_unexpected(std::move(target.error()));
@@ -125,7 +125,7 @@ Result<std::vector<Change>> changes_for(bool retry, const std::vector<Setting>& 
   return changes;
 }
 
-int print_outcomes(const Options& options, bool retry, const std::vector<Outcome>& outcomes) {
+int print_outcomes(const LetterOptions& options, bool retry, const std::vector<Outcome>& outcomes) {
   std::size_t refused = 0;
   auto list = nlohmann::ordered_json::array();
   for (const Outcome& outcome : outcomes) {
@@ -148,33 +148,33 @@ int print_outcomes(const Options& options, bool retry, const std::vector<Outcome
   return static_cast<int>(refused == 0 ? ExitCode::done : ExitCode::refused);
 }
 
-int run_change(const Options& options, bool retry) {
+int run_change(const LetterOptions& options, bool retry) {
   set_up_logging(options.log);
   if (options.all == !options.ids.empty()) {
-    return failed({Errc::bad_input, "name the dead letters, or all of them with --all", ""});
+    return print_failure({Errc::bad_input, "name the dead letters, or all of them with --all", ""});
   }
   std::vector<Setting> settings;
   for (const std::string& text : options.settings) {
     auto setting = dead_letters::parse_setting(text);
     if (!setting) {
-      return failed(setting.error());
+      return print_failure(setting.error());
     }
     settings.push_back(std::move(*setting));
   }
   const auto letters = chosen(options, retry);
   if (!letters) {
-    return failed(letters.error());
+    return print_failure(letters.error());
   }
   const auto changes = changes_for(retry, settings, *letters);
   if (!changes) {
-    return failed(changes.error());
+    return print_failure(changes.error());
   }
   if (changes->empty()) {
     return print_outcomes(options, retry, {});
   }
   auto link = connect_to_broker(options.broker);
   if (!link) {
-    return failed(link.error());
+    return print_failure(link.error());
   }
   const StopSignal stop;
   const auto outcomes = dead_letters::send(**link, *changes,
@@ -185,10 +185,10 @@ int run_change(const Options& options, bool retry) {
     print_error(outcomes.error());
     return static_cast<int>(ExitCode::interrupted);
   }
-  return outcomes ? print_outcomes(options, retry, *outcomes) : failed(outcomes.error());
+  return outcomes ? print_outcomes(options, retry, *outcomes) : print_failure(outcomes.error());
 }
 
-void add_change(CLI::App& group, const std::shared_ptr<Options>& options, bool retry,
+void add_change(CLI::App& group, const std::shared_ptr<LetterOptions>& options, bool retry,
                 int& exit_code) {
   CLI::App* command =
       retry ? group.add_subcommand("retry", "Send rows through the queue again, corrected or not")
@@ -218,7 +218,7 @@ void add_dead_letters_command(CLI::App& app, int& exit_code) {
   CLI::App* group = app.add_subcommand(
       "dead-letters", "Rows that the target refused: look at them, send them again, discard them");
   group->require_subcommand(1);
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<LetterOptions>();
 
   CLI::App* list = group->add_subcommand("list", "One line for each dead letter");
   add_db_option(*list, options->db);

@@ -22,26 +22,26 @@ constexpr std::int64_t kIdsOfAStream = 1'000'000;
 constexpr std::int64_t kPets = 60;
 constexpr auto kEverybodyEnds = 120s;
 
-std::size_t index_of(Role role) {
+std::size_t index_of(Actor role) {
   return static_cast<std::size_t>(role);
 }
 
-std::string_view name_of(Role role) {
+std::string_view name_of(Actor role) {
   return kRoleNames.at(index_of(role));
 }
 
-bool is_producer(Role role) {
-  return role != Role::broker && role != Role::consumer;
+bool is_producer(Actor role) {
+  return role != Actor::broker && role != Actor::consumer;
 }
 
-std::int64_t rows_of(Role role) {
+std::int64_t rows_of(Actor role) {
   switch (role) {
-    case Role::big_batches:
+    case Actor::big_batches:
       return 8000;
-    case Role::small_batches:
-    case Role::spooled:
+    case Actor::small_batches:
+    case Actor::spooled:
       return 2000;
-    case Role::rows:
+    case Actor::rows:
       return 300;
     default:
       return kPets;
@@ -82,8 +82,8 @@ int KillFigures::all_kills() const {
 }
 
 KillSystem::KillSystem(std::uint64_t seed) : random_(seed) {
-  for (const Role role : {Role::broker, Role::consumer, Role::consumer, Role::big_batches,
-                          Role::small_batches, Role::rows, Role::spooled, Role::pets}) {
+  for (const Actor role : {Actor::broker, Actor::consumer, Actor::consumer, Actor::big_batches,
+                           Actor::small_batches, Actor::rows, Actor::spooled, Actor::pets}) {
     Place& place = places_.emplace_back();
     place.role = role;
     place.start_at = Clock::now() + between(0us, 50ms);
@@ -103,9 +103,9 @@ bool KillSystem::chance(double probability) {
 
 void KillSystem::start(Place& place) {
   place.start_at.reset();
-  if (place.role == Role::broker) {
+  if (place.role == Actor::broker) {
     place.process = system_.broker({"--lease", "500ms", "--memory", "8MiB"});
-  } else if (place.role == Role::consumer) {
+  } else if (place.role == Actor::consumer) {
     place.process = system_.consumer();
   } else {
     start_producer(place);
@@ -120,8 +120,8 @@ void KillSystem::begin_stream(Place& place) {
   stream.first_id = static_cast<std::int64_t>(streams_.size()) * kIdsOfAStream + 1;
   stream.rows = rows_of(place.role);
   e2e::write_file(system_.folder.file(stream.name + ".csv"),
-                  place.role == Role::pets ? pets_csv(stream.name)
-                                           : e2e::nutrients_csv(stream.rows, stream.first_id));
+                  place.role == Actor::pets ? pets_csv(stream.name)
+                                            : e2e::nutrients_csv(stream.rows, stream.first_id));
   place.stream = streams_.size();
   place.has_stream = true;
   streams_.push_back(std::move(stream));
@@ -144,13 +144,13 @@ void KillSystem::start_producer(Place& place) {
     with(std::move(arguments));
   };
   switch (place.role) {
-    case Role::big_batches:
+    case Actor::big_batches:
       return csv("1000");
-    case Role::small_batches:
+    case Actor::small_batches:
       return csv("20");
-    case Role::rows:
+    case Actor::rows:
       return csv("1", {"--interval", "0ms..2ms"});
-    case Role::spooled:
+    case Actor::spooled:
       return csv("50", {"--spool", system_.folder.file(stream.name + ".spool")});
     default:
       return with({"pets", "--as", "P1", "--pets", file});
@@ -169,7 +169,7 @@ void KillSystem::has_ended(Place& place) {
     ++figures_.streams;
     return;  // the next kill begins another
   }
-  if (place.role == Role::consumer && code == 1 &&
+  if (place.role == Actor::consumer && code == 1 &&
       said.find("another consumer") != std::string::npos) {
     ++figures_.consumers_fenced;
     place.start_at = Clock::now();
@@ -263,7 +263,7 @@ std::vector<KillSystem::Place*> KillSystem::victims() {
   for (Place& place : places_) {
     if (place.process) {
       // As many chances for the broker and the consumers as for all producers.
-      const int chances = place.role == Role::broker ? 5 : place.role == Role::consumer ? 3 : 1;
+      const int chances = place.role == Actor::broker ? 5 : place.role == Actor::consumer ? 3 : 1;
       out.insert(out.end(), static_cast<std::size_t>(chances), &place);
     }
   }
@@ -276,19 +276,19 @@ void KillSystem::kill(Place& place) {
   place.resume_at.reset();
   ++figures_.kills.at(index_of(place.role));
   // Pets have no name to go on with: others follow.
-  place.has_stream = place.has_stream && place.role != Role::pets;
+  place.has_stream = place.has_stream && place.role != Actor::pets;
   place.start_at = Clock::now() + (chance(0.5) ? 0us : between(0us, 100ms));
 }
 
 void KillSystem::pause(Place& place) {
   ++figures_.pauses.at(index_of(place.role));
-  const bool is_long = chance(place.role == Role::consumer ? 0.6 : 0.3);
+  const bool is_long = chance(place.role == Actor::consumer ? 0.6 : 0.3);
   const auto length = is_long ? between(kLease + 100ms, 2 * kLease) : between(100us, 60ms);
-  figures_.pauses_beyond_lease += is_long && place.role == Role::consumer ? 1 : 0;
+  figures_.pauses_beyond_lease += is_long && place.role == Actor::consumer ? 1 : 0;
   place.process->signal(SIGSTOP);
   const TimePoint resume_at = Clock::now() + length;
-  if (is_long && is_producer(place.role) && place.role != Role::pets &&
-      place.role != Role::spooled && chance(0.5)) {
+  if (is_long && is_producer(place.role) && place.role != Actor::pets &&
+      place.role != Actor::spooled && chance(0.5)) {
     // A successor of its name; a spool has a lock against that.
     replaced_.push_back({std::move(*place.process), resume_at, false});
     streams_[place.stream].has_had_two = true;
@@ -303,7 +303,7 @@ void KillSystem::leave_without_consumer() {
   ++figures_.times_without_consumer;
   without_consumer_for_ = std::uniform_int_distribution<int>(1, 3)(random_);
   for (Place& place : places_) {
-    if (place.role == Role::consumer) {
+    if (place.role == Actor::consumer) {
       if (place.process) {
         kill(place);
       }
@@ -318,7 +318,7 @@ void KillSystem::strike() {
   if (!candidates.empty()) {
     Place& victim =
         *candidates[std::uniform_int_distribution<std::size_t>(0, candidates.size() - 1)(random_)];
-    if (victim.role == Role::consumer && without_consumer_for_ == 0 && chance(0.25)) {
+    if (victim.role == Actor::consumer && without_consumer_for_ == 0 && chance(0.25)) {
       leave_without_consumer();
     } else if (!victim.resume_at && chance(0.35)) {
       pause(victim);
@@ -391,7 +391,7 @@ void KillSystem::drain() {
       place.resume_at.reset();
     }
   }
-  for (const Role role : {Role::consumer, Role::broker}) {
+  for (const Actor role : {Actor::consumer, Actor::broker}) {
     for (Place& place : places_) {
       if (place.role == role && place.process) {
         // Not yet so far that it heeds the signal: it would end by it, as any process does.
@@ -400,7 +400,7 @@ void KillSystem::drain() {
         place.process->signal(SIGTERM);
         const auto code = place.process->wait();
         // It was paused, and is on its way out: with 1, or by this signal when it is that far.
-        const bool is_late = place.role == Role::consumer &&
+        const bool is_late = place.role == Actor::consumer &&
                              place.process->err().find("has taken over") != std::string::npos;
         EXPECT_TRUE(code == 0 || is_late) << name_of(role) << ": " << place.process->err();
         place.process.reset();

@@ -17,7 +17,7 @@
 
 namespace turnstile::campaign {
 
-enum class Role : std::uint8_t {
+enum class Actor : std::uint8_t {
   broker,
   consumer,
   big_batches,
@@ -70,7 +70,7 @@ class KillSystem {
 
   // One process of a role, or the place where one will be.
   struct Place {
-    Role role = Role::broker;
+    Actor role = Actor::broker;
     std::optional<e2e::Process> process;
     std::optional<TimePoint> start_at;
     std::optional<TimePoint> resume_at;  // it is paused
@@ -80,7 +80,7 @@ class KillSystem {
   };
   // What a producer sends from beginning to end, in however many processes; pets: in one.
   struct Stream {
-    Role role = Role::rows;
+    Actor role = Actor::rows;
     std::string name;
     std::string ledger;
     std::int64_t first_id = 0;

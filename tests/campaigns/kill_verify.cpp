@@ -59,7 +59,7 @@ std::int64_t KillSystem::acknowledged(const Stream& stream) const {
 void KillSystem::verify_streams() {
   std::map<std::int64_t, std::int64_t> next_id;  // by the stream's first
   for (const Stream& stream : streams_) {
-    if (stream.role != Role::pets) {
+    if (stream.role != Actor::pets) {
       next_id[stream.first_id] = stream.first_id;
       EXPECT_TRUE(stream.is_finished) << stream.name;
       EXPECT_EQ(acknowledged(stream), stream.rows) << stream.name << ": rows in its ledger";
@@ -81,7 +81,7 @@ void KillSystem::verify_streams() {
   }
   EXPECT_EQ(wrong, 0) << "rows came twice, out of order, or not at all";
   for (const Stream& stream : streams_) {
-    if (stream.role != Role::pets) {
+    if (stream.role != Actor::pets) {
       EXPECT_EQ(next_id[stream.first_id], stream.first_id + stream.rows)
           << "the end of " << stream.name << " is missing";
     }
@@ -97,7 +97,7 @@ void KillSystem::verify_pets() {
         << row[0] << " came twice or out of order";
   }
   for (const Stream& stream : streams_) {
-    if (stream.role == Role::pets) {
+    if (stream.role == Actor::pets) {
       const std::int64_t told = acknowledged(stream);
       const std::int64_t there = present[stream.name];
       EXPECT_TRUE(told <= there && there <= told + 1)

@@ -24,13 +24,13 @@ using testing::Not;
 
 constexpr std::uint64_t kPlenty = std::uint64_t{1} << 40U;
 
-struct Outcome {
+struct Printed {
   int exit_code;
   std::string output;
   std::string errors;
 };
 
-Outcome run_doctor(const std::vector<std::string>& arguments) {
+Printed run_doctor(const std::vector<std::string>& arguments) {
   const Environment clean{{"TURNSTILE_DB", ""},
                           {"TURNSTILE_OUT", ""},
                           {"TURNSTILE_JSON", ""},
@@ -59,7 +59,7 @@ std::vector<std::string> keys(const nlohmann::ordered_json& json) {
 
 TEST(Doctor, JsonIsOneObjectWithTheDocumentedKeys) {
   const TemporaryFolder folder(testing::TempDir());
-  const Outcome outcome = run_doctor({"--json", "--db", (folder.path() / "a.db").string()});
+  const Printed outcome = run_doctor({"--json", "--db", (folder.path() / "a.db").string()});
   EXPECT_EQ(outcome.exit_code, 0);
   const auto json = nlohmann::ordered_json::parse(outcome.output);
   EXPECT_THAT(keys(json),
@@ -79,7 +79,7 @@ TEST(Doctor, JsonIsOneObjectWithTheDocumentedKeys) {
 
 TEST(Doctor, TheReportNamesMachineVersionsAndDisk) {
   const TemporaryFolder folder(testing::TempDir());
-  const Outcome outcome = run_doctor({"--db", (folder.path() / "a.db").string()});
+  const Printed outcome = run_doctor({"--db", (folder.path() / "a.db").string()});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.output,
               AllOf(HasSubstr("  memory "), HasSubstr("  zeromq "), HasSubstr("  ZeroMQ CURVE "),
@@ -90,21 +90,21 @@ TEST(Doctor, TheReportNamesMachineVersionsAndDisk) {
 
 TEST(Doctor, AFolderInMemoryIsReportedAsNotSurvivingAPowerCut) {
   const TemporaryFolder folder("/dev/shm");
-  const Outcome outcome = run_doctor({"--db", (folder.path() / "a.db").string()});
+  const Printed outcome = run_doctor({"--db", (folder.path() / "a.db").string()});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_THAT(outcome.output, HasSubstr("WARNING  tmpfs does not survive a power cut"));
   EXPECT_THAT(outcome.output, Not(HasSubstr("suspiciously fast")));
 }
 
 TEST(Doctor, AMissingFolderExitsWith3AndStillReportsTheRest) {
-  const Outcome outcome = run_doctor({"--db", "/nowhere/at/all/a.db"});
+  const Printed outcome = run_doctor({"--db", "/nowhere/at/all/a.db"});
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_THAT(outcome.output, AllOf(HasSubstr("  memory "), HasSubstr("ERROR    cannot open")));
   EXPECT_THAT(outcome.errors, AllOf(HasSubstr("'/nowhere/at/all'"), HasSubstr("hint: ")));
 }
 
 TEST(Doctor, AFolderThatCannotBeWrittenExitsWith3AndJsonSaysSo) {
-  const Outcome outcome = run_doctor({"--json", "--db", "/proc/a.db"});
+  const Printed outcome = run_doctor({"--json", "--db", "/proc/a.db"});
   EXPECT_EQ(outcome.exit_code, 3);
   const auto json = nlohmann::json::parse(outcome.output);
   EXPECT_EQ(json["database"]["writable"], false);
@@ -116,7 +116,7 @@ TEST(Doctor, OutWritesTheReportToTheFileAndSaysSo) {
   const TemporaryFolder folder(testing::TempDir());
   const std::string path = (folder.path() / "00_report_core.txt").string();
   const std::string db = (folder.path() / "a.db").string();
-  const Outcome outcome = run_doctor({"--db", db, "--out", path});
+  const Printed outcome = run_doctor({"--db", db, "--out", path});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_EQ(outcome.output, "");
   EXPECT_EQ(outcome.errors, "report written to " + path + "\n");
@@ -127,7 +127,7 @@ TEST(Doctor, OutWritesTheReportToTheFileAndSaysSo) {
 
 TEST(Doctor, OutThatCannotBeWrittenExitsWith3) {
   const TemporaryFolder folder(testing::TempDir());
-  const Outcome outcome =
+  const Printed outcome =
       run_doctor({"--db", (folder.path() / "a.db").string(), "--out", "/nowhere/report.txt"});
   EXPECT_EQ(outcome.exit_code, 3);
   EXPECT_THAT(outcome.errors, HasSubstr("'/nowhere/report.txt'"));

@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::uint64_t kCredit = 400;
-constexpr std::uint64_t kRows = 400;
+constexpr std::uint64_t kAllRows = 400;
 
 bool is_dead(std::uint64_t sequence) {
   return sequence % 17 == 0;
@@ -117,7 +117,7 @@ class World {
   // Steps until all rows are applied; false if that does not come about.
   bool run() {
     constexpr int kSteps = 200'000;
-    for (int step = 0; step < kSteps && resend_.applied_through().value < kRows; ++step) {
+    for (int step = 0; step < kSteps && resend_.applied_through().value < kAllRows; ++step) {
       now_ += milliseconds(dice_.up_to(20));
       add_rows();
       send();
@@ -131,7 +131,7 @@ class World {
       EXPECT_LE(resend_.stored_through().value, broker_.stored());
       EXPECT_LE(resend_.applied_through().value, broker_.applied());
     }
-    return resend_.applied_through().value == kRows;
+    return resend_.applied_through().value == kAllRows;
   }
 
   [[nodiscard]] std::uint64_t dead() const { return dead_; }
@@ -145,14 +145,14 @@ class World {
   };
 
   void add_rows() {
-    if (!dice_.one_in(2) || resend_.last().value == kRows) {
+    if (!dice_.one_in(2) || resend_.last().value == kAllRows) {
       return;
     }
     Batch batch;
     batch.header.producer = {"p"};
     batch.header.first = resend_.next_sequence();
     batch.header.rows = static_cast<std::uint32_t>(
-        dice_.up_to(std::min<std::uint64_t>(9, kRows - resend_.last().value)));
+        dice_.up_to(std::min<std::uint64_t>(9, kAllRows - resend_.last().value)));
     batch.header.table = "t";
     batch.header.columns = {"a"};
     batch.rows_frame = Bytes(std::string(dice_.up_to(200), 'r'));
@@ -237,7 +237,7 @@ TEST(ResendPropertyTest, EveryRowIsAppliedOnceAndInOrderWhateverIsLost) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     World world(seed);
     ASSERT_TRUE(world.run()) << "stuck at " << world.resend().applied_through().value;
-    ASSERT_EQ(world.dead(), kRows / 17);
+    ASSERT_EQ(world.dead(), kAllRows / 17);
     ASSERT_EQ(world.resend().held_bytes(), 0U);
     ASSERT_FALSE(world.resend().is_busy());
     ASSERT_FALSE(HasFailure());
