@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "link/endpoint.h"
 #include "link/frames.h"
 
 namespace turnstile::broker {
@@ -151,7 +152,6 @@ Result<std::unique_ptr<Broker>> Broker::start(BrokerOptions options) {
 
 Result<void> Broker::listen() {
   const std::string& endpoint = options_.endpoint;
-  constexpr std::string_view kIpc = "ipc://";
   const bool ipc = endpoint.starts_with(kIpc);
   if (ipc) {
     const std::filesystem::path path(endpoint.substr(kIpc.size()));

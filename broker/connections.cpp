@@ -23,6 +23,7 @@
 #include <string_view>
 #include <vector>
 
+#include "link/endpoint.h"
 #include "link/frames.h"
 
 namespace {
@@ -143,7 +144,6 @@ bool is_listening(int fd) {
 }
 
 bool is_of(const sockaddr_storage& name, const std::string& endpoint) {
-  constexpr std::string_view kIpc = "ipc://";
   if (name.ss_family == AF_UNIX) {
     return endpoint == std::string(kIpc) + reinterpret_cast<const sockaddr_un*>(&name)->sun_path;
   }

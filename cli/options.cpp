@@ -1,6 +1,5 @@
 #include "cli/options.h"
 
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
@@ -13,15 +12,14 @@
 
 #include <fmt/format.h>
 
+#include "link/endpoint.h"
+
 namespace turnstile {
 namespace {
 
 using std::chrono::milliseconds;
 
 constexpr milliseconds kLongestDuration = std::chrono::hours(87600);
-constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
-constexpr std::string_view kIpc = "ipc://";
-constexpr std::string_view kTcp = "tcp://";
 
 struct Unit {
   std::string_view name;
@@ -80,13 +78,7 @@ Result<void> check_ipc_path(std::string_view endpoint) {
                 fmt::format("'{}' is an abstract socket, which has no permissions", endpoint),
                 "name a file, in a directory that only its user may enter");
   }
-  if (path.size() > kLongestSocketPath) {
-    return fail(Errc::bad_input,
-                fmt::format("the socket path '{}' has {} bytes; the kernel takes at most {}", path,
-                            path.size(), kLongestSocketPath),
-                "use a shorter folder, or a path relative to the working folder");
-  }
-  return {};
+  return check_socket_path(endpoint);
 }
 
 Result<void> check_tcp_address(std::string_view endpoint) {
@@ -238,8 +230,7 @@ Result<void> check_endpoint(std::string_view endpoint) {
   if (endpoint.starts_with(kTcp)) {
     return check_tcp_address(endpoint);
   }
-  return fail(Errc::bad_input, fmt::format("'{}' is no endpoint", endpoint),
-              "write it as ipc://PATH or tcp://HOST:PORT");
+  return fail(Errc::bad_input, fmt::format("'{}' is no endpoint", endpoint), kEndpointHint);
 }
 
 std::string default_broker_endpoint() {

@@ -12,13 +12,13 @@ constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 }  // namespace
 
-Result<void> check_endpoint(const std::string& endpoint) {
+Result<void> check_socket_path(std::string_view endpoint) {
   if (!endpoint.starts_with(kIpc) || endpoint.size() - kIpc.size() <= kLongestSocketPath) {
     return {};
   }
+  const std::string path(endpoint.substr(kIpc.size()));
   return fail(Errc::bad_input,
-              "the socket path '" + endpoint.substr(kIpc.size()) + "' has " +
-                  std::to_string(endpoint.size() - kIpc.size()) +
+              "the socket path '" + path + "' has " + std::to_string(path.size()) +
                   " bytes; the kernel takes at most " + std::to_string(kLongestSocketPath),
               "use a shorter folder, or a path relative to the working folder");
 }

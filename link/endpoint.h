@@ -15,7 +15,7 @@ inline constexpr std::string_view kTcp = "tcp://";
 inline constexpr const char* kEndpointHint = "write it as ipc://PATH or tcp://HOST:PORT";
 
 // Errors: bad_input, a socket path that is too long for the kernel.
-Result<void> check_endpoint(const std::string& endpoint);
+Result<void> check_socket_path(std::string_view endpoint);
 
 // The link of a producer or a tool, which waits for answers: IpcDealer for ipc://, else ZmqDealer.
 // (A consumer's is always ZmqDealer: its thread receives while the consumer is in a transaction.)

@@ -67,7 +67,7 @@ std::uint64_t read_size(std::string_view head) {
 }  // namespace
 
 Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoint) {
-  if (auto checked = check_endpoint(endpoint); !checked) {
+  if (auto checked = check_socket_path(endpoint); !checked) {
     return tl::make_unexpected(checked.error());
   }
   const std::string path = endpoint.starts_with(kIpc) ? endpoint.substr(kIpc.size()) : "";
@@ -77,9 +77,6 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
-  if (path[0] == '@') {
-    address.sun_path[0] = '\0';  // a name that is no file, as ZeroMQ has it
-  }
   return std::unique_ptr<IpcDealer>(new IpcDealer(
       address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())));
 }

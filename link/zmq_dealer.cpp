@@ -31,7 +31,7 @@ int as_option(milliseconds duration) {
 
 Result<std::unique_ptr<ZmqDealer>> ZmqDealer::connect(std::string endpoint,
                                                       std::shared_ptr<zmq::context_t> context) {
-  if (auto checked = check_endpoint(endpoint); !checked) {
+  if (auto checked = check_socket_path(endpoint); !checked) {
     return tl::make_unexpected(checked.error());
   }
   try {

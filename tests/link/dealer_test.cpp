@@ -105,8 +105,8 @@ Batch batch_of(std::uint64_t first, const std::string& rows) {
 }
 
 template <typename Dealer>
-class LinkTest : public testing::Test {};
-using Dealers = testing::Types<ZmqDealer, IpcDealer>;
+class LinkTest : public ::testing::Test {};
+using Dealers = ::testing::Types<ZmqDealer, IpcDealer>;
 TYPED_TEST_SUITE(LinkTest, Dealers);
 
 TYPED_TEST(LinkTest, LinkAnnouncesItselfWithAnEmptyMessage) {

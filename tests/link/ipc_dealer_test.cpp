@@ -129,7 +129,7 @@ class Peer {
   int fd_ = -1;
 };
 
-class IpcDealerTest : public testing::Test {
+class IpcDealerTest : public ::testing::Test {
  protected:
   // A link that has been welcomed.
   void shake_hands() {
