@@ -4,6 +4,7 @@
 #include <memory>
 #include <string_view>
 
+#include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
 #include "cli/banner.h"

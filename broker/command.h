@@ -4,9 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
 #include "broker/broker.h"
+#include "cli/cli11.h"
 
 namespace turnstile {
 

@@ -36,10 +36,9 @@
 #include <string_view>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/check_ledger.h"
 #include "cli/check_ranges.h"
+#include "cli/cli11.h"
 #include "proto/result.h"
 
 namespace turnstile::check {

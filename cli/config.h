@@ -19,8 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "cli/cli11.h"
 #include "proto/result.h"
 
 namespace turnstile {

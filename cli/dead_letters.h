@@ -16,9 +16,8 @@
 #include <variant>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
 #include "cli/check_sqlite.h"
+#include "cli/cli11.h"
 #include "link/link.h"
 #include "proto/result.h"
 #include "proto/rows.h"

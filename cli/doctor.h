@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "cli/cli11.h"
 #include "cli/disk.h"
 #include "cli/options.h"
 #include "cli/system_info.h"

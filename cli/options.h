@@ -8,8 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include <CLI/CLI.hpp>
-
+#include "cli/cli11.h"
 #include "cli/logging.h"
 #include "proto/result.h"
 

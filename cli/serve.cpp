@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
 #include "broker/command.h"

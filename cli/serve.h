@@ -1,7 +1,7 @@
 // `turnstile serve`: broker and consumer in one process, the everyday way on one machine.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/cli11.h"
 
 namespace turnstile {
 

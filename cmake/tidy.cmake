@@ -48,7 +48,7 @@ foreach(target IN LISTS all)
     list(APPEND tests_of_rooms ${target})
   elseif(folder MATCHES "/tests/")
     list(APPEND tests_of_systems ${target})
-  elseif(target MATCHES "^turnstile(_cli|_check|_dead_letters|_serve|_lab|_.*command)?$")
+  elseif(target MATCHES "^turnstile(_cli|_check|_dead_letters|_serve|_.*command)?$")
     # What includes CLI11, for whose every finding one of the checks looks through the whole unit.
     list(APPEND commands ${target})
   else()

@@ -3,8 +3,7 @@
 #include <chrono>
 #include <string>
 
-#include <CLI/CLI.hpp>
-
+#include "cli/cli11.h"
 #include "consumer/consumer.h"
 
 namespace turnstile {

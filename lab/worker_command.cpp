@@ -2,6 +2,8 @@
 #include <memory>
 #include <string>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/logging.h"
 #include "cli/options.h"
 #include "lab/command.h"

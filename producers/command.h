@@ -1,7 +1,7 @@
 // `turnstile produce pets` and `turnstile produce csv FILE`.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include "cli/cli11.h"
 
 namespace turnstile {
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
 #include "cli/signals.h"

@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include <CLI/CLI.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <map>
 
+#include <CLI/CLI.hpp>
+
 #include "cli/options.h"
 #include "tests/fuzz/fuzz.h"
 
