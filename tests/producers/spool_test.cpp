@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <random>
 #include <stdexcept>
 #include <string>
@@ -14,14 +15,18 @@
 
 #include "proto/rows.h"
 #include "tests/support/database.h"
+#include "tests/support/failing_memory.h"
 #include "tests/support/fault_vfs.h"
 #include "tests/support/folder.h"
+#include "tests/support/memory_folder.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile {
 namespace {
 
 using test::FaultVfs;
 using test::run_sql;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 class SpoolTest : public ::testing::Test {
@@ -296,6 +301,109 @@ TEST_F(SpoolTest, ATornEndIsCutOffAndWhatWasSyncedBeforeItStays) {
               static_cast<std::uint64_t>(std::max<std::ptrdiff_t>(whole, 1) - 1))
         << "cut at " << cut;
     EXPECT_EQ(kept(*again, {0}).size(), again->last().value);
+  }
+}
+
+// What a process did until SQLite ran out of memory, and what it was told.
+struct SpoolUsage {
+  std::optional<Error> error;
+  std::uint64_t kept = 0;   // rows through here were called kept
+  std::uint64_t tried = 0;  // ... were to be
+  std::uint64_t dropped = 0;
+  std::string input;
+
+  template <typename T>
+  bool succeeded(const Result<T>& done) {
+    if (!done && !error) {
+      error = done.error();
+    }
+    return done.has_value();
+  }
+};
+
+class SpoolNoMemoryTest : public SpoolTest {
+ protected:
+  // At its limit behind the second of three, so that the third needs room that is made there.
+  SpoolOptions options() { return {memory_ / "rows.spool", 900, {}}; }
+
+  SpoolUsage use() {
+    SpoolUsage usage;
+    for (int start = 0; start < 2 && !usage.error; ++start) {
+      auto spool = Spool::open(options(), {"name"});
+      if (!usage.succeeded(spool)) {
+        break;
+      }
+      if (usage.succeeded((*spool)->definitions()) && usage.succeeded((*spool)->set_input("in"))) {
+        usage.input = "in";
+      }
+      for (int i = 0; i < 3 && !usage.error && start == 0; ++i) {
+        const std::uint64_t first = usage.tried + 1;
+        usage.tried += 20;
+        if (usage.succeeded((*spool)->store({batch(first, 10), batch(first + 10, 10)}))) {
+          usage.kept = usage.tried;
+        }
+        if (i == 0 && !usage.error) {
+          usage.dropped = 20;
+          usage.succeeded((*spool)->drop(Sequence{20}, Sequence{20}));
+        }
+      }
+      const auto read = (*spool)->read((*spool)->dropped(), std::size_t{1} << 30U);
+      if (!usage.error && usage.succeeded(read)) {
+        EXPECT_EQ(read->size(), 4U);
+      }
+      usage.succeeded((*spool)->trim());
+    }
+    return usage;
+  }
+
+  void expect_kept(const SpoolUsage& usage) {
+    const auto spool = must_open(options());
+    EXPECT_GE(spool->last().value, usage.kept);
+    EXPECT_LE(spool->last().value, usage.tried);
+    EXPECT_LE(spool->dropped().value, usage.dropped);
+    EXPECT_THAT(spool->input(), usage.input.empty() ? AnyOf("", "in") : AnyOf("in", "in"));
+    std::uint64_t next = spool->dropped().value + 1;
+    const auto batches = spool->read(spool->dropped(), std::size_t{1} << 30U);
+    ASSERT_TRUE(batches) << batches.error().what;
+    for (const Batch& one : *batches) {
+      EXPECT_EQ(one.header.first.value, next);
+      next = one.header.last().value + 1;
+    }
+    EXPECT_EQ(next, spool->last().value + 1);
+  }
+
+  void begin_anew() {
+    for (const char* more : {"", "-wal", "-shm"}) {
+      std::filesystem::remove(options().path.string() + more);
+    }
+  }
+
+ private:
+  test::MemoryFolder memory_;
+};
+
+TEST_F(SpoolNoMemoryTest, AtAnyAllocationItSaysSoAndTheNextStartHasAllThatWasCalledKept) {
+  test::FailingMemory memory;
+  memory.fail_no_more();
+  const SpoolUsage sound = use();
+  ASSERT_FALSE(sound.error) << sound.error->what;
+  EXPECT_EQ(sound.kept, 60U);
+  const int allocations = memory.allocations();
+  for (const bool and_after : {false, true}) {
+    // Some hundreds of them, and others whenever the code changes.
+    const int runs = (and_after ? 100 : 500) / (kSanitized ? 5 : 1);
+    const int stride = std::max(1, allocations / runs);
+    int told = 0;
+    for (int nth = 1; nth <= allocations && !HasFailure(); nth += stride) {
+      SCOPED_TRACE("allocation " + std::to_string(nth) + " of " + std::to_string(allocations));
+      begin_anew();
+      memory.fail(nth, and_after);
+      const SpoolUsage usage = use();
+      memory.fail_no_more();
+      told += usage.error ? 1 : 0;
+      expect_kept(usage);
+    }
+    EXPECT_GT(told, kSanitized ? 3 : 30);
   }
 }
 
