@@ -104,7 +104,7 @@ class Remote {
   }
 
  private:
-  std::uint16_t port_ = free_port();
+  std::uint16_t port_ = e2e::free_port();
   System system_;
 };
 

@@ -57,12 +57,6 @@ const char* name_of(End end) {
   return kNames.at(static_cast<std::size_t>(end));
 }
 
-std::uint16_t free_port() {
-  std::uint16_t port = 0;
-  ::close(listen_somewhere(port));
-  return port;
-}
-
 Proxy::Socket::Socket(Socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
 
 Proxy::Socket& Proxy::Socket::operator=(Socket&& other) noexcept {

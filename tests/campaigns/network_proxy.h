@@ -127,7 +127,4 @@ class Proxy {
   std::thread thread_;
 };
 
-// A port of 127.0.0.1 that nobody listens on.
-std::uint16_t free_port();
-
 }  // namespace turnstile::campaign

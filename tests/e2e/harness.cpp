@@ -1,11 +1,13 @@
 #include "tests/e2e/harness.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sqlite3.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -144,7 +146,28 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
+std::uint16_t free_port() {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const bool is_bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
+                        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
+  ::close(fd);
+  if (!is_bound) {
+    throw std::runtime_error("no port is free");
+  }
+  return ntohs(address.sin_port);
+}
+
 Process::~Process() {
+  // Whoever is killed keeps no count of what it ran.
+  if (std::getenv("LLVM_PROFILE_FILE") != nullptr) {
+    signal(SIGCONT);
+    signal(SIGTERM);
+    wait(2s);
+  }
   kill();
 }
 

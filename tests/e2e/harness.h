@@ -29,6 +29,9 @@ inline constexpr std::uint64_t kMiB = std::uint64_t{1024} * 1024;
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view content);
 
+// A port of 127.0.0.1 that nobody listens on.
+std::uint16_t free_port();
+
 class Process;
 
 // A short path (socket addresses are limited), removed with everything in it at the end.

@@ -69,6 +69,57 @@ TEST(MainJob, PetsWithoutANameStartsThreeProcesses) {
                                                                              {"Felix", "Cat"}}));
 }
 
+TEST(MainJob, OtherPetsAreSharedOutAndTheReportSumsUpAllThreeProcesses) {
+  System system;
+  write_file(system.folder.file("others.csv"), "name,breed\nKiwi,Parrot\nLuna,Cat\n");
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process pets = system.produce({"pets", "--pets", system.folder.file("others.csv"), "--json"});
+  EXPECT_EQ(pets.wait(), 0) << pets.err();
+  EXPECT_EQ(pets.json()["rows_applied"], system.query("SELECT count(*) FROM pets")) << pets.out();
+  EXPECT_EQ(system.rows("SELECT DISTINCT name, breed FROM pets ORDER BY name"),
+            (Rows{{"Kiwi", "Parrot"}, {"Luna", "Cat"}}));
+}
+
+TEST(MainJob, StatusTellsPeopleOfBrokerConsumerQueueAndProducers) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(20));
+  Process broker = system.broker();
+  Process alone(system.folder, "alone", {"status", "--broker", system.endpoint});
+  EXPECT_EQ(alone.wait(), 0) << alone.err();
+  EXPECT_NE(alone.out().find("consumer    none; rows are stored and applied when one comes\n"),
+            std::string::npos)
+      << alone.out();
+  Process consumer = system.consumer();
+  ASSERT_TRUE(
+      system.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+  Process stand_by = system.consumer({}, "second");
+  ASSERT_TRUE(
+      system.wait_for_status([](const auto& s) { return s["consumer"]["standing_by"] == 1; }));
+  Process stream = system.produce({"csv", system.folder.file("nutrient.csv"), "--resume", "nightly",
+                                   "--interval", "1s..2s", "--limit", "15"});
+  ASSERT_TRUE(system.wait_for_status([](const auto& s) { return s["producers_connected"] == 1; }));
+  Process status(system.folder, "full", {"status", "--broker", system.endpoint});
+  EXPECT_EQ(status.wait(), 0) << status.err();
+  for (const char* part :
+       {"broker      ", "consumer    attached, ", "            1 standing by\n", "window      ",
+        "journal     ", "producers   1 connected\n", "            nightly "}) {
+    EXPECT_NE(status.out().find(part), std::string::npos) << part << " in\n" << status.out();
+  }
+}
+
+TEST(MainJob, OverTcpRowsArriveAsOverASocketFile) {
+  System system;
+  write_file(system.folder.file("nutrient.csv"), nutrients_csv(200));
+  system.endpoint = "tcp://127.0.0.1:" + std::to_string(free_port());
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process stream = system.produce({"csv", system.folder.file("nutrient.csv"), "--json"});
+  EXPECT_EQ(stream.wait(), 0) << stream.err();
+  EXPECT_EQ(stream.json()["rows_applied"], 200);
+  EXPECT_EQ(system.query("SELECT count(*) FROM nutrients"), 200);
+}
+
 TEST(MainJob, DirectPetsThatHoldTheDatabaseLosePetsAndQueuedOnesDoNot) {
   System direct;
   Process lost = direct.produce({"pets", "--direct", "--db", direct.folder.file("shared.db"),
