@@ -193,6 +193,52 @@ TEST_F(BadInput, ANameThatWasUsedWithAnotherFileIsRefusedBeforeARowIsSent) {
   EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 10);
 }
 
+TEST_F(BadInput, ALedgerThatCannotBeWrittenEndsBeforeARowIsSent) {
+  start();
+  const std::string ledger = system_.folder.file("missing/ledger");
+  for (const auto& what : {std::vector<std::string>{"pets", "--as", "P1", "--ledger", ledger},
+                           {"csv", csv(nutrients_csv(10)), "--ledger", ledger}}) {
+    Process process = system_.produce(what);
+    EXPECT_EQ(process.wait(), 3) << said(process);
+    EXPECT_NE(process.err().find("missing/ledger"), std::string::npos) << process.err();
+  }
+  EXPECT_EQ(system_.status()["consumer"]["rows_applied"], 0);
+}
+
+TEST_F(BadInput, OfManyBadRowsAllAreCountedAndTheFirstAreListed) {
+  constexpr int kBad = 150;
+  start();
+  std::string text = nutrients_csv(10);
+  for (int i = 0; i < kBad; ++i) {
+    text += "too,few\n";
+  }
+  Process process = system_.produce({"csv", csv(text), "--bad-rows", "skip", "--json"});
+  EXPECT_EQ(process.wait(), 1) << said(process);
+  EXPECT_EQ(process.json()["bad_row_count"], kBad);
+  EXPECT_LT(process.json()["bad_rows"].size(), kBad);
+  EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 10);
+}
+
+TEST_F(BadInput, MoreColumnsThanATableMayHaveAreNamedBeforeARowIsSent) {
+  start();
+  std::string header = "c0";
+  for (int i = 1; i < 5000; ++i) {
+    header += ",c" + std::to_string(i);
+  }
+  Process process = system_.produce({"csv", csv(header + "\n1\n"), "--create", "--table", "wide"});
+  EXPECT_EQ(process.wait(), 1) << said(process);
+  EXPECT_NE(process.err().find("5000"), std::string::npos) << process.err();
+}
+
+TEST_F(BadInput, AnEmptyFieldBecomesNullWhereThatIsAskedForAndALimitHolds) {
+  start();
+  Process process = system_.produce({"csv", csv("id,name\n1,\n2,b\n3,c\n"), "--empty", "null",
+                                     "--limit", "2", "--interval", "1ms..2ms", "--seed", "7"});
+  EXPECT_EQ(process.wait(), 0) << said(process);
+  EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 2);
+  EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients WHERE name IS NULL"), 1);
+}
+
 TEST_F(BadInput, WrongUsageGivesExit2) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{},
@@ -200,8 +246,13 @@ TEST_F(BadInput, WrongUsageGivesExit2) {
         {"produce", "csv"},
         {"produce", "csv", "x", "--interval", "3"},
         {"produce", "csv", "x", "--resume", "a", "--direct"},
+        {"produce", "csv", "x", "--resume", "no name!"},
+        {"produce", "csv", "x", "--spool", "s"},
+        {"produce", "csv", "-"},
+        {"produce", "csv", "-", "--table", "t", "--resume", "a", "--spool", "s", "--create"},
         {"produce", "pets", "--as", "P9"},
         {"broker", "--broker", "http://x"},
+        {"broker", "--memory", "much"},
         {"consumer", "--nonsense"}}) {
     Process process(system_.folder, "usage", arguments);
     EXPECT_EQ(process.wait(), 2) << said(process);
