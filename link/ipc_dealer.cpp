@@ -138,6 +138,11 @@ void IpcDealer::write_out() {
       continue;
     }
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      // A stream may never be all sent: what has gone must not pile up.
+      if (out_sent_ > out_.size() / 2) {
+        out_.erase(0, out_sent_);
+        out_sent_ = 0;
+      }
       return;
     }
     if (sent < 0) {

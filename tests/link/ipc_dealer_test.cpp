@@ -1,6 +1,7 @@
 #include "link/ipc_dealer.h"
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@
 
 #include "link/frames.h"
 #include "tests/support/folder.h"
+#include "tests/support/sanitized.h"
 
 namespace turnstile {
 namespace {
@@ -242,6 +244,35 @@ TEST_F(IpcDealerTest, HoweverTheStreamIsSplitTheSameMessagesCome) {
   EXPECT_EQ(stored, 20U);
   EXPECT_EQ(refusals, 20U);
   EXPECT_EQ(link_->dropped(), 0U);
+}
+
+long peak_resident_kib() {
+  rusage used{};
+  EXPECT_EQ(::getrusage(RUSAGE_SELF, &used), 0);
+  return used.ru_maxrss;
+}
+
+TEST_F(IpcDealerTest, AStreamThatIsNeverAllSentTakesNoMoreMemoryThanWhatIsStillToGo) {
+  constexpr std::size_t kBytes = std::size_t{1} << 20U;
+  constexpr long kMostKib = 32 * 1024;
+  shake_hands();
+  Refusal large;
+  large.text.assign(kBytes, 'x');
+  const std::size_t on_the_wire = message(large).size();
+  ASSERT_TRUE(link_->send(large));
+  const long before = peak_resident_kib();
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(link_->send(large));
+    for (std::size_t left = on_the_wire; left > 0;) {
+      const std::size_t piece = std::min(left, kBytes / 16);
+      peer_.read(piece);
+      left -= piece;
+      ASSERT_FALSE(link_->receive(milliseconds(0)));
+    }
+  }
+  if (!kSanitized) {
+    EXPECT_LT(peak_resident_kib() - before, kMostKib);
+  }
 }
 
 TEST(IpcDealerEndpointTest, WhatIsNoPathIsBadInput) {
