@@ -177,7 +177,7 @@ void expect_fresh_start(HonestProducer& honest, HonestProducer& honest_beside,
   const auto until = Clock::now() + kPatienceOfHonest;
   while (attacker != nullptr && attacker->sent() == 0) {
     ASSERT_LT(Clock::now(), until) << "the attack does not begin";
-    std::this_thread::sleep_for(1ms);
+    ASSERT_TRUE(honest_beside.send(1, kPatienceOfHonest));
   }
 }
 
