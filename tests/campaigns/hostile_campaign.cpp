@@ -3,7 +3,6 @@
 // delays.
 #include <algorithm>
 #include <iostream>
-#include <thread>
 #include <vector>
 
 #include <fmt/format.h>
