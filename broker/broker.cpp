@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "broker/process_limits.h"
 #include "link/endpoint.h"
 #include "link/frames.h"
 
@@ -25,13 +26,11 @@ constexpr std::size_t kTurnMessages = 1000;
 constexpr std::size_t kTurnBytes = std::size_t{8} * 1024 * 1024;
 // ... of messages that bring no row further: whoever sends many waits, and others' rows do not.
 constexpr std::uint64_t kTurnTalk = 16;
-// Of each connection, in ZeroMQ's own queues.
-constexpr int kReceiveQueue = 64;
-constexpr int kSendQueue = 8192;
 constexpr auto kRejectedLogInterval = 10s;
+constexpr auto kLingerAtEnd = 200ms;
 
-// What ZeroMQ holds for connections (Connections says why that has no bound of its own) is looked
-// after as a whole: twice the window's memory, since as much may be on its way in, each
+// What is held for connections, each of which may have begun a message of the greatest size, is
+// looked after as a whole: twice the window's memory, since as much may be on its way in, each
 // connection's least credit twice over, and the program with its journal's cache. Beyond it
 // connections are closed: those first that said nothing while it grew.
 constexpr auto kGuardInterval = 100ms;
@@ -158,67 +157,41 @@ Result<void> Broker::listen() {
     if (auto ready = prepare_directory(path.has_parent_path() ? path.parent_path() : "."); !ready) {
       return ready;
     }
-    // ZeroMQ takes a socket's path over from whoever listens there, without a word.
+    // A socket's path is taken over from whoever listens there, without a word.
     auto lock = FileLock::take(path.string() + ".lock", "the socket " + path.string());
     if (!lock) {
       return tl::make_unexpected(lock.error());
     }
     socket_lock_.push_back(std::move(*lock));
   }
-  if (!options_.context) {
-    options_.context = std::make_shared<zmq::context_t>(1);
-  }
   allow_all_descriptors();
-  router_ = zmq::socket_t(*options_.context, zmq::socket_type::router);
-  router_.set(zmq::sockopt::router_mandatory, true);  // a lost answer is known, not dropped
-  router_.set(zmq::sockopt::linger, 200);
-  router_.set(zmq::sockopt::rcvhwm, kReceiveQueue);
-  router_.set(zmq::sockopt::sndhwm, kSendQueue);
-  router_.set(zmq::sockopt::maxmsgsize, largest_message_bytes());
-  if (endpoint.starts_with("tcp://")) {
-    router_.set(zmq::sockopt::heartbeat_ivl, 2000);
-    router_.set(zmq::sockopt::heartbeat_timeout, 10000);
+  auto connections = Connections::make();
+  if (!connections) {
+    return tl::make_unexpected(connections.error());
   }
-  const mode_t mask = ::umask(0077);
-  try {
-    router_.bind(endpoint);
-    options_.endpoint = router_.get(zmq::sockopt::last_endpoint);
-    connections_.listening(options_.endpoint);
-    if (!options_.inner_endpoint.empty()) {
-      router_.bind(options_.inner_endpoint);
-    }
-  } catch (const zmq::error_t& e) {
-    ::umask(mask);
-    return fail(Errc::unreachable, "cannot listen on " + endpoint + ": " + e.what(),
-                "Is another program listening there? Give --broker another endpoint.");
-  }
-  ::umask(mask);
-  return {};
+  connections_ = std::move(*connections);
+  auto listening = connections_->listen(endpoint);
+  options_.endpoint = connections_->endpoint();
+  return listening;
 }
 
 Result<void> Broker::run(int stop_fd) {
-  std::array<zmq::pollitem_t, 2> items{zmq::pollitem_t{router_, 0, ZMQ_POLLIN, 0},
-                                       zmq::pollitem_t{nullptr, stop_fd, ZMQ_POLLIN, 0}};
   while (true) {
     const auto before = std::chrono::steady_clock::now();
     const auto until = std::min(core_->deadline(before), next_guard_);
     // Rounded up, so that a deadline has passed when the wait ends.
-    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(
-        std::max(until - before, std::chrono::steady_clock::duration::zero()));
-    try {
-      zmq::poll(items, wait);
-    } catch (const zmq::error_t& e) {
-      if (e.num() != EINTR) {
-        return fail(Errc::io, std::string("waiting for messages failed: ") + e.what());
-      }
+    const auto stops = connections_->wait(
+        stop_fd, std::chrono::ceil<std::chrono::milliseconds>(
+                     std::max(until - before, std::chrono::steady_clock::duration::zero())));
+    if (!stops) {
+      return tl::make_unexpected(stops.error());
     }
-    if ((items[1].revents & ZMQ_POLLIN) != 0) {
+    if (*stops) {
       break;
     }
     const auto now = std::chrono::steady_clock::now();
     receive_what_is_there(now);
     core_->advance(now);
-    connections_.exempt(core_->consumer());
     send_outbox();  // before a sync: cut-through waits for no disk
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
@@ -226,55 +199,46 @@ Result<void> Broker::run(int stop_fd) {
   }
   core_->finish(std::chrono::steady_clock::now());
   send_outbox();
+  connections_->linger(kLingerAtEnd);
   return {};
 }
 
-std::size_t Broker::receive_what_is_there(TimePoint now) {
+void Broker::receive_what_is_there(TimePoint now) {
   std::size_t bytes = 0;
   std::size_t messages = 0;
   std::uint64_t talk = 0;
   const std::uint64_t fruitless = core_->fruitless();
   while (messages < kTurnMessages && bytes < kTurnBytes &&
          talk + core_->fruitless() - fruitless < kTurnTalk) {
-    zmq::message_t part;
-    if (!router_.recv(part, zmq::recv_flags::dontwait)) {
+    auto received = connections_->receive();
+    if (!received) {
       break;
     }
+    auto& [route, incoming] = *received;
     ++messages;
-    const Route route(part.to_string());
-    const bool is_known = connections_.heard(route);
-    std::size_t parts = 0;  // behind the route; ours have one
-    zmq::message_t body;
-    while (router_.get(zmq::sockopt::rcvmore) && router_.recv(part)) {
-      bytes += part.size();
-      if (++parts == 1) {
-        // Of the route's own frame ZeroMQ does not tell it, when it was polled for.
-        if (!is_known) {
-          connections_.add(route, zmq_msg_get(part.handle(), ZMQ_SRCFD));
-        }
-        body = std::move(part);
-      }
-      part = zmq::message_t();
-    }
-    if (parts == 1 && body.empty()) {
+    bytes += incoming.body.size();
+    if (!incoming.has_parts && incoming.body.empty()) {
       ++talk;
       core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
       continue;
     }
-    auto message = parts == 1
-                       ? unpacked(std::move(body)).and_then(decode)
-                       : Result<Message>(fail(Errc::corrupt, "message has more than one part"));
+    auto message = incoming.has_parts
+                       ? Result<Message>(fail(Errc::corrupt, "message has more than one part"))
+                       : unpacked(std::move(incoming.body)).and_then(decode);
     talk += message ? weight(*message) : 0;
     take_in(route, std::move(message), now);
   }
-  return messages;
 }
 
 void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint now) {
+  Allowance* const allowance = connections_->allowance(route);
+  if (allowance == nullptr) {
+    return;  // cut meanwhile
+  }
   const std::uint64_t errors = core_->client_errors();
-  const auto asking = message && asks_target(*message) ? connections_.may_ask(route, now)
-                                                       : Connections::Asking::now;
-  if (asking != Connections::Asking::now) {
+  const auto asking =
+      message && asks_target(*message) ? allowance->may_ask(now) : Allowance::Asking::now;
+  if (asking != Allowance::Asking::now) {
     core_->put_off(route, *message, now);
   } else if (message) {
     core_->receive(route, std::move(*message), now);
@@ -282,10 +246,10 @@ void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint no
     log_rejected(message.error(), now);
     core_->reject(route, message.error(), now);
   }
-  const bool errs = core_->client_errors() > errors && !connections_.may_err(route);
-  if (errs || asking == Connections::Asking::too_often) {
+  const bool errs = core_->client_errors() > errors && !allowance->may_err();
+  if (errs || asking == Allowance::Asking::too_often) {
     core_->unreachable(route);
-    connections_.cut(route);
+    connections_->cut(route);
   }
 }
 
@@ -301,28 +265,13 @@ void Broker::log_rejected(const Error& why, TimePoint now) {
 
 void Broker::send_outbox() {
   for (const Outgoing& outgoing : core_->take_outbox()) {
-    if (!send(outgoing)) {
+    // What a consumer may have unread is bounded by its credit.
+    if (!connections_->send(outgoing.route, encode(outgoing.message),
+                            core_->consumer() != outgoing.route)) {
       core_->unreachable(outgoing.route);
     }
   }
-}
-
-// False: nobody is there, or it reads nothing and starts over when it does.
-bool Broker::send(const Outgoing& outgoing) {
-  try {
-    zmq::message_t route(outgoing.route.data(), outgoing.route.size());
-    zmq::message_t message = packed(encode(outgoing.message));
-    // What a consumer may have unread is bounded by its credit.
-    if (core_->consumer() != outgoing.route &&
-        !connections_.takes(outgoing.route, message.size())) {
-      connections_.cut(outgoing.route);
-      return false;
-    }
-    return router_.send(route, zmq::send_flags::sndmore | zmq::send_flags::dontwait).has_value() &&
-           router_.send(message, zmq::send_flags::dontwait).has_value();
-  } catch (const zmq::error_t&) {
-    return false;
-  }
+  connections_->flush();
 }
 
 void Broker::guard(TimePoint now) {
@@ -331,7 +280,8 @@ void Broker::guard(TimePoint now) {
   }
   next_guard_ = now + kGuardInterval;
   guard_memory(now);
-  if (now >= next_descriptor_log_ && !has_free_descriptor()) {
+  connections_->tick(now);
+  if (now >= next_descriptor_log_ && connections_->lacks_descriptors()) {
     spdlog::error(
         "no file descriptor is free, so nobody can connect until one is: raise the limit "
         "(ulimit -n, LimitNOFILE=) and start anew, or close connections");
@@ -355,7 +305,7 @@ void Broker::guard_memory(TimePoint now) {
     return !heard || now - *heard > kSilence;
   };
   const int look = ++looks_above_limit_;
-  const std::size_t closed = connections_.cut_where([&](const Route* route) {
+  const std::size_t closed = connections_->cut_where([&](const Route* route) {
     const bool consumer = route != nullptr && core_->consumer() == *route;
     return look > 2 || (is_silent(route) && (look > 1 || !consumer));
   });

@@ -1,4 +1,4 @@
-// The broker: one ROUTER socket, one loop, one journal.
+// The broker: all connections, one loop, one journal.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include <zmq.hpp>
-
 #include "broker/connections.h"
 #include "broker/core.h"
 #include "broker/journal.h"
@@ -18,11 +16,9 @@
 namespace turnstile::broker {
 
 struct BrokerOptions {
-  std::string endpoint;        // ipc://PATH or tcp://HOST:PORT
-  std::string inner_endpoint;  // inproc://NAME, for whoever shares `context`; empty: none
+  std::string endpoint;  // ipc://PATH or tcp://HOST:PORT
   JournalOptions journal;
   CoreOptions core;
-  std::shared_ptr<zmq::context_t> context;  // null: one of its own
 };
 
 class Broker {
@@ -35,12 +31,14 @@ class Broker {
   Result<void> run(int stop_fd);
 
   [[nodiscard]] const std::string& endpoint() const { return options_.endpoint; }
+  // Before run(): another endpoint, for this process alone. Errors: unreachable.
+  Result<std::string> listen_inside() { return connections_->listen_inside(); }
   [[nodiscard]] const Journal& journal() const { return *journal_; }
 
  private:
   explicit Broker(BrokerOptions options) : options_(std::move(options)) {}
   Result<void> listen();
-  std::size_t receive_what_is_there(TimePoint now);
+  void receive_what_is_there(TimePoint now);
   void send_outbox();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
   bool send(const Outgoing& outgoing);
@@ -52,8 +50,7 @@ class Broker {
   std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Core> core_;
-  zmq::socket_t router_;
-  Connections connections_;
+  std::unique_ptr<Connections> connections_;
   TimePoint next_guard_{};
   int looks_above_limit_ = 0;  // one after the other
   TimePoint next_guard_log_{};

@@ -1,330 +1,478 @@
 #include "broker/connections.h"
 
 #include <fcntl.h>
-#include <linux/sockios.h>
-#include <malloc.h>
+#include <netdb.h>
 #include <netinet/in.h>
-#include <sys/ioctl.h>
-#include <sys/resource.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <cstdint>
-#include <cstdlib>
+#include <cstddef>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "link/endpoint.h"
 #include "link/frames.h"
-
-namespace {
-
-// What came through a descriptor since a message of it was heard(). A descriptor's number may be
-// another file's later, which the inode tells. Those beyond the table are not counted.
-struct Counter {
-  std::atomic<std::size_t> bytes{0};
-  std::atomic<ino_t> inode{0};
-};
-constexpr std::size_t kCounted = std::size_t{64} * 1024;
-constexpr std::size_t kNotCounted = 0;
-constexpr std::size_t kNothing = 1;
-constexpr std::size_t kDoor = SIZE_MAX;  // what it accepts is counted
-constexpr std::size_t kMayWait = std::size_t{16} * 1024 * 1024;
-std::array<Counter, kCounted> counters;
-
-Counter* counter_of(int fd) {
-  const auto index = static_cast<std::size_t>(fd);
-  return fd >= 0 && index < kCounted ? &counters[index] : nullptr;
-}
-
-ino_t inode_of(int fd) {
-  struct stat info {};
-  return ::fstat(fd, &info) == 0 ? info.st_ino : 0;
-}
-
-bool is_counted(std::size_t bytes) {
-  return bytes != kNotCounted && bytes != kDoor;
-}
-
-// It goes on without a message, or whoever it was is gone.
-bool is_endless(int fd, Counter& counter) {
-  static const std::size_t most =
-      static_cast<std::size_t>(turnstile::largest_message_bytes()) + kMayWait;
-  const std::size_t bytes = counter.bytes;
-  if (!is_counted(bytes) || bytes <= most) {
-    return false;
-  }
-  if (counter.inode == inode_of(fd)) {
-    return true;
-  }
-  counter.bytes = kNotCounted;
-  return false;
-}
-
-}  // namespace
-
-// In place of the C library's, for ZeroMQ: connections.h says why.
-// Its declaration names parameters as only the C library may.
-// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
-extern "C" int accept4(int fd, sockaddr* address, socklen_t* size, int flags) {
-  const auto accepted = static_cast<int>(::syscall(SYS_accept4, fd, address, size, flags));
-  if (accepted < 0 && errno == EMFILE) {
-    errno = ENFILE;
-  }
-  const Counter* door = counter_of(fd);
-  if (Counter* counter = counter_of(accepted); counter != nullptr) {
-    counter->inode = inode_of(accepted);
-    counter->bytes = door != nullptr && door->bytes == kDoor ? kNothing : kNotCounted;
-  }
-  return accepted;
-}
-
-// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name)
-extern "C" ssize_t recv(int fd, void* into, size_t size, int flags) {
-  Counter* const counter = counter_of(fd);
-  if (counter != nullptr && is_endless(fd, *counter)) {
-    return 0;
-  }
-  const auto got =
-      static_cast<ssize_t>(::syscall(SYS_recvfrom, fd, into, size, flags, nullptr, nullptr));
-  if (counter != nullptr && got > 0 && is_counted(counter->bytes)) {
-    counter->bytes += static_cast<std::size_t>(got);
-  }
-  return got;
-}
+#include "link/timing.h"
 
 namespace turnstile::broker {
 namespace {
 
-constexpr std::size_t kUnreadBytes = std::size_t{1024} * 1024;
-constexpr std::size_t kLookBytes = std::size_t{64} * 1024;
-constexpr std::size_t kMessageOverhead = 128;  // in ZeroMQ's queue
-constexpr std::size_t kMostErrors = 1000;
-// Of a connection at once, and then one in a while.
-constexpr int kQuestions = 16;
-constexpr auto kQuestionEvery = std::chrono::milliseconds(50);
+using namespace std::chrono_literals;
 
-std::vector<int> open_descriptors() {
-  std::vector<int> out;
-  std::error_code code;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", code)) {
-    out.push_back(std::atoi(entry.path().filename().c_str()));
+constexpr std::size_t kUnreadBytes = std::size_t{1024} * 1024;
+constexpr std::size_t kMessageOverhead = 128;
+constexpr std::size_t kEventsAtOnce = 256;
+constexpr int kAcceptedAtOnce = 64;
+constexpr int kReadsAtOnce = 256;
+constexpr auto kPingAfter = 2s;
+constexpr auto kSilentAtMost = 10s;
+
+Error cannot_listen(const std::string& endpoint, const std::string& why) {
+  return {Errc::unreachable, "cannot listen on " + endpoint + ": " + why,
+          "Is another program listening there? Give --broker another endpoint."};
+}
+
+int stream_socket(int family) {
+  return ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
+// A socket that a broker left, which whoever calls this has locked. What else is there is
+// somebody's, unless it is empty.
+bool remove_left_socket(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    return errno == ENOENT;
+  }
+  const bool is_ours = S_ISSOCK(info.st_mode) || (S_ISREG(info.st_mode) && info.st_size == 0);
+  return is_ours && ::unlink(path.c_str()) == 0;
+}
+
+struct HostPort {
+  std::string host;
+  std::string port;
+};
+
+std::optional<HostPort> split(std::string_view address) {
+  const auto colon = address.rfind(':');
+  if (colon == std::string_view::npos || colon == 0 || colon + 1 == address.size()) {
+    return std::nullopt;
+  }
+  HostPort out{std::string(address.substr(0, colon)), std::string(address.substr(colon + 1))};
+  if (out.host.front() == '[' && out.host.back() == ']') {
+    out.host = out.host.substr(1, out.host.size() - 2);
+  }
+  if (out.port == "*") {
+    out.port = "0";
   }
   return out;
 }
 
-std::optional<sockaddr_storage> name_of(int fd) {
+// As numbers.
+std::string tcp_endpoint_of(int fd) {
+  constexpr std::size_t kPortBytes = 16;
   sockaddr_storage name{};
   socklen_t size = sizeof(name);
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) {
-    return std::nullopt;
+  std::array<char, NI_MAXHOST> host{};
+  std::array<char, kPortBytes> port{};
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0 ||
+      ::getnameinfo(reinterpret_cast<const sockaddr*>(&name), size, host.data(), host.size(),
+                    port.data(), port.size(), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+    return {};
   }
-  return name;
+  const std::string text = host.data();
+  return std::string(kTcp) + (name.ss_family == AF_INET6 ? "[" + text + "]" : text) + ":" +
+         port.data();
 }
 
-void count_anew(int fd) {
-  if (Counter* counter = counter_of(fd); counter != nullptr && is_counted(counter->bytes)) {
-    counter->bytes = kNothing;
-  }
-}
-
-bool is_listening(int fd) {
-  int listens = 0;
-  socklen_t size = sizeof(listens);
-  return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && listens != 0;
-}
-
-bool is_of(const sockaddr_storage& name, const std::string& endpoint) {
-  if (name.ss_family == AF_UNIX) {
-    return endpoint == std::string(kIpc) + reinterpret_cast<const sockaddr_un*>(&name)->sun_path;
-  }
-  const auto port = ntohs(reinterpret_cast<const sockaddr_in*>(&name)->sin_port);
-  return endpoint.starts_with("tcp://") && endpoint.ends_with(":" + std::to_string(port));
-}
-
-// An accepted socket has its listener's path, or port.
-bool same_door(const sockaddr_storage& a, const sockaddr_storage& b) {
-  if (a.ss_family != b.ss_family) {
-    return false;
-  }
-  if (a.ss_family == AF_UNIX) {
-    const auto* left = reinterpret_cast<const sockaddr_un*>(&a);
-    const auto* right = reinterpret_cast<const sockaddr_un*>(&b);
-    return std::strncmp(left->sun_path, right->sun_path, sizeof(left->sun_path)) == 0;
-  }
-  // The port is at the same place for IPv4 and IPv6.
-  return reinterpret_cast<const sockaddr_in*>(&a)->sin_port ==
-         reinterpret_cast<const sockaddr_in*>(&b)->sin_port;
+bool is_this_process(int fd) {
+  ucred who{};
+  socklen_t size = sizeof(who);
+  return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.pid == ::getpid();
 }
 
 }  // namespace
 
-void Connections::listening(const std::string& endpoint) {
-  for (const int fd : open_descriptors()) {
-    const auto name = name_of(fd);
-    if (name && is_listening(fd) && is_of(*name, endpoint)) {
-      name_ = name;
-      if (Counter* door = counter_of(fd); door != nullptr) {
-        door->bytes = kDoor;
+Result<std::unique_ptr<Connections>> Connections::make() {
+  const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) {
+    return fail(Errc::unreachable, std::string("cannot wait for clients: ") + std::strerror(errno));
+  }
+  return std::unique_ptr<Connections>(new Connections(epoll));
+}
+
+Connections::~Connections() {
+  peers_.clear();
+  for (const Door& door : doors_) {
+    ::close(door.fd);
+  }
+  if (!path_.empty()) {
+    ::unlink(path_.c_str());
+  }
+  ::close(epoll_);
+}
+
+// ---- doors
+
+bool Connections::watch(int fd, Id id, std::uint32_t events, int how) const {
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = id;
+  return ::epoll_ctl(epoll_, how, fd, &event) == 0;
+}
+
+// Takes the bound socket over, whatever comes of it.
+Result<void> Connections::add_door(Door door) {
+  doors_.push_back(door);
+  if (::listen(door.fd, SOMAXCONN) != 0 ||
+      !watch(door.fd, kFirstDoor + doors_.size() - 1, EPOLLIN, EPOLL_CTL_ADD)) {
+    return fail(Errc::unreachable, std::string("cannot listen: ") + std::strerror(errno));
+  }
+  return {};
+}
+
+Result<void> Connections::listen(const std::string& endpoint) {
+  endpoint_ = endpoint;
+  if (endpoint.starts_with(kIpc)) {
+    return listen_at_path(endpoint.substr(kIpc.size()));
+  }
+  if (endpoint.starts_with(kTcp)) {
+    return listen_at_port(endpoint.substr(kTcp.size()));
+  }
+  return fail(Errc::bad_input, "cannot listen on '" + endpoint + "'", kEndpointHint);
+}
+
+Result<void> Connections::listen_at_path(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(ENAMETOOLONG)));
+  }
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  if (!remove_left_socket(path)) {
+    return tl::make_unexpected(cannot_listen(endpoint_, "there is a file of that name"));
+  }
+  const int fd = stream_socket(AF_UNIX);
+  const mode_t mask = ::umask(0077);  // promise 10
+  const bool is_bound =
+      fd >= 0 && ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  const int problem = errno;
+  ::umask(mask);
+  if (!is_bound) {
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(problem)));
+  }
+  path_ = path;
+  return add_door({fd, false, false});
+}
+
+Result<void> Connections::listen_at_port(const std::string& address) {
+  const auto parts = split(address);
+  if (!parts) {
+    return fail(Errc::bad_input, "cannot listen on '" + endpoint_ + "'", kEndpointHint);
+  }
+  addrinfo hints{};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_family = parts->host == "*" ? AF_INET : AF_UNSPEC;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const int code = ::getaddrinfo(parts->host == "*" ? nullptr : parts->host.c_str(),
+                                 parts->port.c_str(), &hints, &found);
+  if (code != 0) {
+    return tl::make_unexpected(cannot_listen(endpoint_, ::gai_strerror(code)));
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, ::freeaddrinfo);
+  const int fd = stream_socket(found->ai_family);
+  const int yes = 1;
+  if (fd < 0 || ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
+      ::bind(fd, found->ai_addr, found->ai_addrlen) != 0) {
+    const int problem = errno;
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(problem)));
+  }
+  endpoint_ = tcp_endpoint_of(fd);
+  return add_door({fd, true, false});
+}
+
+// The system chooses a name in the abstract namespace, where everybody could connect.
+Result<std::string> Connections::listen_inside() {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socklen_t size = sizeof(address);
+  const int fd = stream_socket(AF_UNIX);
+  if (fd < 0 ||
+      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address.sun_family)) != 0 ||
+      ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    const int problem = errno;
+    if (fd >= 0) {
+      ::close(fd);
+    }
+    return fail(Errc::unreachable,
+                std::string("cannot listen within the process: ") + std::strerror(problem));
+  }
+  const std::string name(&address.sun_path[1], size - offsetof(sockaddr_un, sun_path) - 1);
+  return add_door({fd, false, true}).map([&] { return std::string(kIpc) + "@" + name; });
+}
+
+void Connections::accept_all(const Door& door, TimePoint now) {
+  for (int i = 0; i < kAcceptedAtOnce; ++i) {
+    const int fd = ::accept4(door.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        // The door would call without end: it is asked again with the next tick().
+        lacks_descriptors_ = true;
+        ::epoll_ctl(epoll_, EPOLL_CTL_DEL, door.fd, nullptr);
+      }
+      if (errno == EINTR || errno == ECONNABORTED) {
+        continue;
+      }
+      return;
+    }
+    if (door.is_inside && !is_this_process(fd)) {
+      ::close(fd);
+      continue;
+    }
+    if (door.is_tcp) {
+      const int yes = 1;
+      // Without it answers wait for each other, no more.
+      static_cast<void>(::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)));
+    }
+    const Id id = next_id_++;
+    if (!watch(fd, id, EPOLLIN, EPOLL_CTL_ADD)) {
+      ::close(fd);
+      return;
+    }
+    peers_.try_emplace(id, fd, door.is_tcp, now);
+    handshakes_.emplace_back(now + kHandshake, id);
+  }
+}
+
+// ---- messages
+
+Result<bool> Connections::wait(int stop_fd, std::chrono::milliseconds most) {
+  if (stop_fd_ != stop_fd) {
+    if (!watch(stop_fd, kStop, EPOLLIN, EPOLL_CTL_ADD)) {
+      return fail(Errc::io, std::string("cannot wait for the stop: ") + std::strerror(errno));
+    }
+    stop_fd_ = stop_fd;
+  }
+  std::array<epoll_event, kEventsAtOnce> events;
+  const int wait_ms = ready_.empty() ? static_cast<int>(most.count()) : 0;
+  const int count = ::epoll_wait(epoll_, events.data(), events.size(), wait_ms);
+  if (count < 0 && errno != EINTR) {
+    return fail(Errc::io, std::string("waiting for messages failed: ") + std::strerror(errno));
+  }
+  const auto now = std::chrono::steady_clock::now();
+  for (int i = 0; i < count; ++i) {
+    const auto& event = events[static_cast<std::size_t>(i)];
+    if (event.data.u64 == kStop) {
+      return true;
+    }
+    on_event(event.data.u64, event.events, now);
+  }
+  return false;
+}
+
+void Connections::on_event(Id id, std::uint32_t events, TimePoint now) {
+  if (id < kFirstPeer) {
+    accept_all(doors_[id - kFirstDoor], now);
+    return;
+  }
+  const auto found = peers_.find(id);
+  if (found == peers_.end()) {
+    return;
+  }
+  Peer& peer = found->second;
+  if ((events & EPOLLOUT) != 0) {
+    flush(id, peer);
+  }
+  if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) {
+    peer.is_readable = true;
+    peer.heard = now;
+    enqueue(id, peer);
+  }
+}
+
+void Connections::enqueue(Id id, Peer& peer) {
+  if (!peer.is_queued) {
+    peer.is_queued = true;
+    ready_.push_back(id);
+  }
+}
+
+std::optional<Connections::Received> Connections::receive() {
+  for (int reads = 0; reads < kReadsAtOnce && !ready_.empty();) {
+    const Id id = ready_.front();
+    ready_.pop_front();
+    const auto found = peers_.find(id);
+    if (found == peers_.end()) {
+      continue;
+    }
+    Peer& peer = found->second;
+    peer.is_queued = false;
+    auto message = peer.connection.next();
+    if (!message && peer.is_readable) {
+      // Once for each event, unless more is surely there: the next wait tells of the rest.
+      peer.is_readable = peer.connection.read() == ZmtpConnection::Read::as_much_as_fits;
+      message = peer.connection.next();
+      ++reads;
+    }
+    if (message || peer.is_readable) {
+      enqueue(id, peer);
+    } else {
+      flush(id, peer);  // a handshake's, or an answer to a ping
+    }
+    if (message) {
+      peer.has_spoken = true;
+      return Received{route_of(id), std::move(*message)};
+    }
+  }
+  return std::nullopt;
+}
+
+bool Connections::send(const Route& route, const Frames& frames, bool is_bounded) {
+  Peer* const peer = peer_of(route);
+  if (peer == nullptr || peer->connection.is_closed()) {
+    return false;
+  }
+  if (peer->sent_before != peer->connection.bytes_sent()) {
+    peer->sent_before = peer->connection.bytes_sent();
+    peer->unread = 0;
+  }
+  if (is_bounded && peer->unread > kUnreadBytes) {
+    cut(route);
+    return false;
+  }
+  if (peer->connection.bytes_to_send() == 0) {
+    to_flush_.push_back(*id_of(route));
+  }
+  const std::size_t before = peer->connection.bytes_to_send();
+  peer->connection.put(frames);
+  peer->unread += peer->connection.bytes_to_send() - before + kMessageOverhead;
+  return true;
+}
+
+void Connections::flush() {
+  for (const Id id : std::exchange(to_flush_, {})) {
+    if (const auto found = peers_.find(id); found != peers_.end()) {
+      flush(id, found->second);
+    }
+  }
+}
+
+void Connections::flush(Id id, Peer& peer) {
+  peer.connection.flush();
+  if (peer.connection.is_closed()) {
+    peers_.erase(id);
+    return;
+  }
+  const bool waits = peer.connection.bytes_to_send() > 0;
+  if (waits != peer.waits_to_write) {
+    const auto events = static_cast<std::uint32_t>(waits ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    peer.waits_to_write = watch(peer.connection.fd(), id, events, EPOLL_CTL_MOD) ? waits : !waits;
+  }
+}
+
+void Connections::linger(std::chrono::milliseconds most) {
+  const auto until = std::chrono::steady_clock::now() + most;
+  const auto waits = [this] {
+    return std::any_of(peers_.begin(), peers_.end(),
+                       [](const auto& each) { return each.second.waits_to_write; });
+  };
+  while (waits() && std::chrono::steady_clock::now() < until) {
+    std::array<epoll_event, kEventsAtOnce> events;
+    const int count = ::epoll_wait(epoll_, events.data(), events.size(), 10);
+    for (int i = 0; i < count; ++i) {
+      const auto& event = events[static_cast<std::size_t>(i)];
+      const auto found = peers_.find(event.data.u64);
+      if (found != peers_.end() && (event.events & EPOLLOUT) != 0) {
+        flush(found->first, found->second);
       }
     }
   }
 }
 
-void Connections::add(const Route& route, int fd) {
-  if (fd < 0) {
-    return;  // of this process
-  }
-  if (const auto before = routes_.find(fd); before != routes_.end()) {
-    connections_.erase(before->second);
-  }
-  routes_[fd] = route;
-  Connection connection;
-  connection.fd = fd;
-  connection.next_look = kLookBytes;
-  connection.questions_left = kQuestions;
-  connections_[route] = connection;
+// ---- each
+
+Connections::Route Connections::route_of(Id id) {
+  Route route(sizeof(id), '\0');
+  std::memcpy(route.data(), &id, sizeof(id));
+  return route;
 }
 
-bool Connections::heard(const Route& route) {
-  const auto found = connections_.find(route);
-  if (found == connections_.end()) {
-    return false;
+std::optional<Connections::Id> Connections::id_of(const Route& route) {
+  Id id = 0;
+  if (route.size() != sizeof(id)) {
+    return std::nullopt;
   }
-  count_anew(found->second.fd);
-  return true;
+  std::memcpy(&id, route.data(), sizeof(id));
+  return id;
 }
 
-void Connections::exempt(const std::optional<Route>& route) {
-  if (route == exempt_) {
+Connections::Peer* Connections::peer_of(const Route& route) {
+  const auto id = id_of(route);
+  const auto found = id ? peers_.find(*id) : peers_.end();
+  return found == peers_.end() ? nullptr : &found->second;
+}
+
+Allowance* Connections::allowance(const Route& route) {
+  Peer* const peer = peer_of(route);
+  return peer == nullptr ? nullptr : &peer->allowance;
+}
+
+void Connections::cut(const Route& route) {
+  if (const auto id = id_of(route)) {
+    peers_.erase(*id);
+  }
+}
+
+std::size_t Connections::cut_where(const std::function<bool(const Route*)>& wanted) {
+  return std::erase_if(peers_, [&](const auto& each) {
+    const Route route = route_of(each.first);
+    return wanted(each.second.has_spoken ? &route : nullptr);
+  });
+}
+
+void Connections::tick(TimePoint now) {
+  while (!handshakes_.empty() && handshakes_.front().first <= now) {
+    const auto found = peers_.find(handshakes_.front().second);
+    if (found != peers_.end() && !found->second.connection.is_ready()) {
+      peers_.erase(found);
+    }
+    handshakes_.pop_front();
+  }
+  if (std::exchange(lacks_descriptors_, false)) {
+    for (std::size_t i = 0; i < doors_.size(); ++i) {
+      // One that still is among them stays.
+      static_cast<void>(watch(doors_[i].fd, kFirstDoor + i, EPOLLIN, EPOLL_CTL_ADD));
+      accept_all(doors_[i], now);
+    }
+  }
+  if (now < next_signs_of_life_) {
     return;
   }
-  const auto count_from = [this](std::size_t bytes) {
-    const auto found = exempt_ ? connections_.find(*exempt_) : connections_.end();
-    Counter* counter = found == connections_.end() ? nullptr : counter_of(found->second.fd);
-    if (counter != nullptr && counter->inode == inode_of(found->second.fd)) {
-      counter->bytes = bytes;
-    }
-  };
-  count_from(kNothing);
-  exempt_ = route;
-  count_from(kNotCounted);
-}
-
-bool Connections::takes(const Route& route, std::size_t bytes) {
-  const auto found = connections_.find(route);
-  if (found == connections_.end()) {
-    return true;
-  }
-  Connection& connection = found->second;
-  connection.unread += bytes + kMessageOverhead;
-  if (connection.unread < connection.next_look) {
-    return true;
-  }
-  // Who reads leaves another number each time, or none.
-  int queued = 0;
-  if (::ioctl(connection.fd, SIOCOUTQ, &queued) != 0 || queued != connection.queued ||
-      queued == 0) {
-    connection.queued = queued;
-    connection.unread = 0;
-    connection.next_look = kLookBytes;
-    return true;
-  }
-  connection.next_look = connection.unread + kLookBytes;
-  return connection.unread < kUnreadBytes;
-}
-
-bool Connections::may_err(const Route& route) {
-  const auto found = connections_.find(route);
-  return found == connections_.end() || ++found->second.errors < kMostErrors;
-}
-
-Connections::Asking Connections::may_ask(const Route& route,
-                                         std::chrono::steady_clock::time_point now) {
-  const auto found = connections_.find(route);
-  if (found == connections_.end()) {
-    return Asking::now;
-  }
-  Connection& connection = found->second;
-  if (connection.questions_left == kQuestions) {
-    connection.asked = now;
-  }
-  const auto more = (now - connection.asked) / kQuestionEvery;
-  connection.asked += more * kQuestionEvery;
-  connection.questions_left =
-      static_cast<int>(std::min<std::int64_t>(kQuestions, connection.questions_left + more));
-  if (connection.questions_left == 0) {
-    return ++connection.put_off < kMostErrors ? Asking::later : Asking::too_often;
-  }
-  --connection.questions_left;
-  connection.put_off = 0;
-  return Asking::now;
-}
-
-// ZeroMQ's thread sees the end of the stream and closes the descriptor itself.
-void Connections::cut(const Route& route) {
-  if (const auto found = connections_.find(route); found != connections_.end()) {
-    ::shutdown(found->second.fd, SHUT_RDWR);
-  }
-}
-
-std::size_t Connections::cut_where(const std::function<bool(const Route*)>& wanted) const {
-  std::size_t count = 0;
-  for (const int fd : open_descriptors()) {
-    const auto name = name_of(fd);
-    if (!name_ || !name || is_listening(fd) || !same_door(*name, *name_)) {
-      continue;
-    }
-    const auto route = routes_.find(fd);
-    if (wanted(route == routes_.end() ? nullptr : &route->second)) {
-      ::shutdown(fd, SHUT_RDWR);
-      ++count;
+  next_signs_of_life_ = now + kPingAfter;
+  std::erase_if(peers_, [&](const auto& each) {
+    return each.second.is_tcp && now - each.second.heard > kSilentAtMost;
+  });
+  for (auto& [id, peer] : peers_) {
+    if (peer.is_tcp && peer.connection.is_ready() && now - peer.heard >= kPingAfter) {
+      peer.connection.ping();
+      to_flush_.push_back(id);
     }
   }
-  return count;
-}
-
-void allow_all_descriptors() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    // Where it is not allowed the limit stays, and has_free_descriptor() tells when it is reached.
-    static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
-  }
-}
-
-bool has_free_descriptor() {
-  const int fd = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
-  if (fd >= 0) {
-    ::close(fd);
-  }
-  return fd >= 0 || errno != EMFILE;
-}
-
-std::size_t heap_bytes() {
-  const struct mallinfo2 info = ::mallinfo2();
-  return info.uordblks + info.hblkhd;
-}
-
-std::size_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t all = 0;
-  std::size_t resident = 0;
-  statm >> all >> resident;
-  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-}
-
-void release_free_memory() {
-  ::malloc_trim(0);
+  flush();
 }
 
 }  // namespace turnstile::broker

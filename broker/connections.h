@@ -1,89 +1,137 @@
-// The sockets behind the broker's ROUTER, which ZeroMQ does not show: who of them reads nothing,
-// and which to close when memory goes where nobody can see it.
+// The broker's end of all connections: a ROUTER that speaks ZMTP (link/zmtp.h) in the thread that
+// uses it. ZeroMQ's own would do so in another, which for one row and its answer costs two
+// wake-ups in each direction, and it bounds what it holds of a connection in messages, not in
+// bytes.
 //
-// ZeroMQ bounds a connection's queues in messages, not in bytes, and the parts of a message whose
-// last part never comes not at all. What a connection holds is by design sent again after a
-// reconnect, so closing one costs its client time and nothing else.
+// What a connection holds is by design sent again after a reconnect, so closing one costs its
+// client time and nothing else.
 //
-// A process that includes this has two functions of the C library in place of the library's own,
-// for ZeroMQ. accept4() answers "no descriptor is free" as if the whole system had none: of an ipc
-// connection ZeroMQ expects only that, and aborts at the other. recv() counts, and reports the end
-// of the stream to a connection through which more came than a message may have, and than may wait,
-// while no message of it was heard(): what ZeroMQ would hold of it otherwise has no bound.
-//
-// Belongs to one thread; recv() is ZeroMQ's.
+// Belongs to one thread.
 #pragma once
-
-#include <sys/socket.h>
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
+
+#include "broker/allowance.h"
+#include "link/zmtp.h"
+#include "proto/messages.h"
+#include "proto/result.h"
 
 namespace turnstile::broker {
 
 class Connections {
  public:
   using Route = std::string;  // as in core.h
+  using TimePoint = std::chrono::steady_clock::time_point;
 
-  // To call once the socket listens: its name is how its connections are told from other files.
-  void listening(const std::string& endpoint);
+  // Errors: unreachable, when the system gives no descriptor.
+  static Result<std::unique_ptr<Connections>> make();
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+  // Removes the socket's path.
+  ~Connections();
 
-  // The first message of a route came through this descriptor.
-  void add(const Route& route, int fd);
+  // ipc://PATH or tcp://HOST:PORT; HOST may be *, PORT 0 or * for any that is free. A socket that
+  // nobody listens at any more is replaced. Errors: unreachable, bad_input.
+  Result<void> listen(const std::string& endpoint);
+  // Where it listens, with the port that it got.
+  [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
+  // For this process alone: the endpoint. Errors: unreachable.
+  Result<std::string> listen_inside();
 
-  // A message came of it, so that it may send as much again. False: add() it.
-  bool heard(const Route& route);
-  // This one sends as much as it likes: it answers what it is handed.
-  void exempt(const std::optional<Route>& route);
+  // Waits until a message may be there, `stop_fd` is readable (true), or the time is over. The
+  // descriptor is the same each time. Errors: io.
+  Result<bool> wait(int stop_fd, std::chrono::milliseconds most);
 
-  // Before an answer of that size. False: of the last kUnreadBytes it has read nothing.
-  bool takes(const Route& route, std::size_t bytes);
-  // A message of this connection could not be read, or was not its to send. False: it was one too
-  // many.
-  bool may_err(const Route& route);
+  struct Received {
+    Route route;
+    ZmtpConnection::Incoming message;
+  };
+  // The next message that is there, one of each connection in turn. Nothing: none is, or wait() has
+  // its turn after much that was none.
+  std::optional<Received> receive();
 
-  enum class Asking { now, later, too_often };
-  // Something that the target is to be asked for this connection. Too often: it was told so, and
-  // goes on.
-  Asking may_ask(const Route& route, std::chrono::steady_clock::time_point now);
+  // Kept until flush(). False: nobody is there, or, if `is_bounded`, it has read nothing of the
+  // last kUnreadBytes and was cut.
+  bool send(const Route& route, const Frames& frames, bool is_bounded);
+  void flush();
+  // Before the end: waits for what is to be sent yet.
+  void linger(std::chrono::milliseconds most);
 
+  // Null: nobody is there.
+  Allowance* allowance(const Route& route);
   void cut(const Route& route);
   // Closes every connection for which `wanted` is true; nullptr stands for one that never said
   // anything. How many.
-  std::size_t cut_where(const std::function<bool(const Route*)>& wanted) const;
+  std::size_t cut_where(const std::function<bool(const Route*)>& wanted);
+
+  // To call several times a second: ends handshakes that take too long, asks the silent for a sign
+  // of life over TCP, accepts again after the descriptors ran out.
+  void tick(TimePoint now);
+  // The latest who came could not be accepted.
+  [[nodiscard]] bool lacks_descriptors() const { return lacks_descriptors_; }
 
  private:
-  struct Connection {
-    int fd = -1;
-    std::size_t unread = 0;  // bytes sent since it was seen to read
-    std::size_t next_look = 0;
-    int queued = 0;  // bytes in the system's buffer at the last look
-    std::size_t errors = 0;
-    int questions_left = 0;  // at `asked`
-    std::chrono::steady_clock::time_point asked{};
-    std::size_t put_off = 0;  // questions since one was asked
+  using Id = std::uint64_t;
+  // What an event is about: the stop, one of the doors, or a peer.
+  static constexpr Id kStop = 0;
+  static constexpr Id kFirstDoor = 1;
+  static constexpr Id kFirstPeer = 16;
+
+  struct Peer {
+    Peer(int fd, bool over_tcp, TimePoint now)
+        : connection(fd, ZmtpConnection::End::router), is_tcp(over_tcp), heard(now) {}
+
+    ZmtpConnection connection;
+    Allowance allowance;
+    bool is_tcp;
+    bool has_spoken = false;
+    bool is_queued = false;    // among ready_
+    bool is_readable = false;  // as was last heard
+    bool waits_to_write = false;
+    TimePoint heard;         // over TCP: the last byte
+    std::size_t unread = 0;  // bytes put since it was seen to read
+    std::uint64_t sent_before = 0;
+  };
+  struct Door {
+    int fd;
+    bool is_tcp;
+    bool is_inside;
   };
 
-  std::unordered_map<Route, Connection> connections_;
-  std::unordered_map<int, Route> routes_;  // the latest route of a descriptor
-  std::optional<sockaddr_storage> name_;   // of the listening socket
-  std::optional<Route> exempt_;
+  explicit Connections(int epoll) : epoll_(epoll) {}
+  bool watch(int fd, Id id, std::uint32_t events, int how) const;
+  Result<void> add_door(Door door);
+  Result<void> listen_at_path(const std::string& path);
+  Result<void> listen_at_port(const std::string& address);
+  void accept_all(const Door& door, TimePoint now);
+  void on_event(Id id, std::uint32_t events, TimePoint now);
+  void enqueue(Id id, Peer& peer);
+  void flush(Id id, Peer& peer);
+  Peer* peer_of(const Route& route);
+  static Route route_of(Id id);
+  static std::optional<Id> id_of(const Route& route);
+
+  int epoll_;
+  int stop_fd_ = -1;
+  std::vector<Door> doors_;
+  std::string endpoint_;
+  std::string path_;  // of the socket that is to be removed
+  std::unordered_map<Id, Peer> peers_;
+  Id next_id_ = kFirstPeer;
+  std::deque<Id> ready_;  // may have a message
+  std::vector<Id> to_flush_;
+  std::deque<std::pair<TimePoint, Id>> handshakes_;  // until when they are over, the eldest first
+  TimePoint next_signs_of_life_{};
+  bool lacks_descriptors_ = false;
 };
-
-// As many descriptors as this process may have: each connection needs one.
-void allow_all_descriptors();
-// While there is none, nobody can connect.
-bool has_free_descriptor();
-
-// What this process has in its heap, and what of it is in memory, cheap enough for ten times a
-// second. 0: cannot be told (under a sanitizer).
-std::size_t heap_bytes();
-std::size_t resident_bytes();
-// Gives what was freed back to the system.
-void release_free_memory();
 
 }  // namespace turnstile::broker

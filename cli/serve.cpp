@@ -19,12 +19,10 @@
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "consumer/command.h"
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 
 namespace turnstile {
 namespace {
-
-constexpr const char* kInnerEndpoint = "inproc://consumer";
 
 struct ServeCommand {
   BrokerFlags broker;
@@ -59,8 +57,7 @@ class Bell {
 // that what it applied last is still settled by the broker.
 class ConsumerThread {
  public:
-  ConsumerThread(std::unique_ptr<ZmqDealer> link, const ConsumerFlags& flags,
-                 const StopSignal& stop)
+  ConsumerThread(std::unique_ptr<Link> link, const ConsumerFlags& flags, const StopSignal& stop)
       : link_(std::move(link)), stop_(stop), thread_([this, flags] { run(flags); }) {}
   ConsumerThread(const ConsumerThread&) = delete;
   ConsumerThread& operator=(const ConsumerThread&) = delete;
@@ -100,7 +97,7 @@ class ConsumerThread {
     }
   }
 
-  std::unique_ptr<ZmqDealer> link_;
+  std::unique_ptr<Link> link_;
   const StopSignal& stop_;
   std::atomic<bool> unwanted_ = false;
   Bell ended_;
@@ -111,16 +108,12 @@ class ConsumerThread {
 int serve_both(const ServeCommand& command) {
   set_up_logging(command.log);
   const StopSignal stop;
-  auto options = broker_options(command.broker);
-  options.context = std::make_shared<zmq::context_t>(1);
-  options.inner_endpoint = kInnerEndpoint;
-  auto context = options.context;
-  auto broker = broker::Broker::start(std::move(options));
+  auto broker = broker::Broker::start(broker_options(command.broker));
   if (!broker) {
     print_error(broker.error());
     return exit_code_for(broker.error());
   }
-  auto link = ZmqDealer::connect(kInnerEndpoint, context);
+  auto link = (*broker)->listen_inside().and_then(connect_to_broker);
   if (!link) {
     print_error(link.error());
     return exit_code_for(link.error());

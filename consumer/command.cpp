@@ -9,7 +9,7 @@
 #include "cli/banner.h"
 #include "cli/options.h"
 #include "cli/signals.h"
-#include "link/zmq_dealer.h"
+#include "link/endpoint.h"
 
 namespace turnstile {
 namespace {
@@ -23,7 +23,7 @@ struct ConsumerCommand {
 int consume(const ConsumerCommand& command) {
   set_up_logging(command.log);
   const StopSignal stop;
-  auto link = ZmqDealer::connect(command.endpoint);
+  auto link = connect_to_broker(command.endpoint);
   if (!link) {
     print_error(link.error());
     return exit_code_for(link.error());

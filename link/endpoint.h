@@ -17,9 +17,7 @@ inline constexpr const char* kEndpointHint = "write it as ipc://PATH or tcp://HO
 // Errors: bad_input, a socket path that is too long for the kernel.
 Result<void> check_socket_path(std::string_view endpoint);
 
-// The link of a producer or a tool, which waits for answers: IpcDealer for ipc://, else ZmqDealer.
-// (A consumer's is always ZmqDealer: its thread receives while the consumer is in a transaction.)
-// Errors: those of their connect().
+// IpcDealer for ipc://, else ZmqDealer. Errors: those of their connect().
 Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint);
 
 }  // namespace turnstile

@@ -32,13 +32,18 @@ constexpr std::size_t kMostFrames = 3;
 // long as its frames.
 constexpr std::size_t kCopiedBytes = 4096;
 
+std::array<char, kWrap> wrap_of(std::size_t frame_bytes) {
+  std::array<char, kWrap> wrap{static_cast<char>(kBin32)};
+  for (std::size_t i = 1; i < kWrap; ++i) {
+    wrap[i] = static_cast<char>(frame_bytes >> (8 * (kWrap - 1 - i)));
+  }
+  return wrap;
+}
+
 template <typename Put>
 void pack(const Frames& frames, const Put& put) {
   for (const Bytes& frame : frames) {
-    std::array<char, kWrap> wrap{static_cast<char>(kBin32)};
-    for (std::size_t i = 1; i < kWrap; ++i) {
-      wrap[i] = static_cast<char>(frame.size() >> (8 * (kWrap - 1 - i)));
-    }
+    const auto wrap = wrap_of(frame.size());
     put(std::string_view(wrap.data(), wrap.size()));
     put(frame.view());
   }
@@ -85,6 +90,11 @@ std::size_t packed_bytes(const Frames& frames) {
 
 void append_packed(const Frames& frames, std::string& out) {
   pack(frames, [&](std::string_view piece) { out.append(piece); });
+}
+
+void append_wrap(std::size_t frame_bytes, std::string& out) {
+  const auto wrap = wrap_of(frame_bytes);
+  out.append(wrap.data(), wrap.size());
 }
 
 zmq::message_t packed(const Frames& frames) {

@@ -1,7 +1,6 @@
-// The link over an ipc:// endpoint, without ZeroMQ's thread: a DEALER that speaks ZMTP 3.0
-// (rfc.zeromq.org/spec/23, NULL mechanism) over a Unix stream socket in the thread that uses it.
-// For one row and its answer that is two wake-ups of another thread less, and most of what such a
-// row costs many processes.
+// The link over an ipc:// endpoint, without ZeroMQ's thread: a DEALER that speaks ZMTP (zmtp.h)
+// over a Unix stream socket in the thread that uses it. For one row and its answer that is two
+// wake-ups of another thread less, and most of what such a row costs many processes.
 //
 // Connects and connects again by itself, whenever its thread sends or receives, and then says so as
 // ZmqDealer does, with an empty message.
@@ -14,21 +13,23 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <random>
 #include <string>
-#include <string_view>
 
 #include "link/link.h"
+#include "link/zmtp.h"
 #include "proto/result.h"
 
 namespace turnstile {
 
 class IpcDealer final : public Link {
  public:
-  // Returns at once, whether or not a broker is there. Errors: bad_input (no ipc:// endpoint, or a
-  // socket path that is too long).
+  // `ipc://PATH`, or `ipc://@NAME` for a socket in Linux's abstract namespace. Returns at once,
+  // whether or not a broker is there. Errors: bad_input (no ipc:// endpoint, or a socket path that
+  // is too long).
   static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint);
 
   // For what is on its way it waits a moment.
@@ -38,6 +39,7 @@ class IpcDealer final : public Link {
   // credit bounds how much that can be.
   bool send(const Message& message) override;
   std::optional<Message> receive(std::chrono::milliseconds wait) override;
+  void prefetch() override;
   void reconnect() override;
 
   // Messages that came in and could not be decoded.
@@ -46,25 +48,11 @@ class IpcDealer final : public Link {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // greeting --take_greeting--> handshake --take_command--> ready; all of them --close--> closed
-  // --open--> greeting.
-  enum class State { closed, greeting, handshake, ready };
-
-  struct Frame {
-    unsigned char flags;
-    std::string_view body;
-  };
-
   IpcDealer(const sockaddr_un& address, socklen_t address_size);
 
   void advance();
   void open(TimePoint now);
   void close();
-  void write_out();
-  bool read_in();
-  bool take_greeting();
-  std::optional<Frame> take_frame();
-  void take_command(std::string_view body);
   std::optional<Message> next_message();
   [[nodiscard]] bool wait_for(short events, TimePoint until) const;
 
@@ -72,15 +60,12 @@ class IpcDealer final : public Link {
   socklen_t address_size_;
   std::minstd_rand jitter_{std::random_device{}()};
 
-  State state_ = State::closed;
-  int fd_ = -1;
-  TimePoint handshake_until_{};  // of greeting and handshake
-  TimePoint open_at_{};          // of closed: not before
+  std::optional<ZmtpConnection> connection_;
+  TimePoint handshake_until_{};  // of a connection that is not ready
+  TimePoint open_at_{};          // without a connection: not before
   std::chrono::milliseconds pause_;
-  std::string out_;  // from out_sent_ on to be sent
-  std::size_t out_sent_ = 0;
-  std::string in_;  // from in_taken_ on to be taken
-  std::size_t in_taken_ = 0;
+  std::deque<std::string> fetched_;  // messages
+  std::size_t fetched_bytes_ = 0;
   std::uint64_t dropped_ = 0;
 };
 

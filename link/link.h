@@ -24,6 +24,10 @@ class Link {
   // decoded are dropped and counted. Returns early, with nothing, when a signal came.
   virtual std::optional<Message> receive(std::chrono::milliseconds wait) = 0;
 
+  // Takes in what has come, up to a bound, for the next receive(): for a thread that is long
+  // between two, so that the other end can go on sending.
+  virtual void prefetch() {}
+
   // Gives up the present connection, which seems dead, and begins a new one. What was on its way in
   // either direction may be lost.
   virtual void reconnect() {}

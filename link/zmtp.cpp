@@ -1,0 +1,366 @@
+#include "link/zmtp.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "link/frames.h"
+
+namespace turnstile {
+namespace {
+
+using namespace std::string_view_literals;
+
+// A greeting: signature, version, mechanism, who is the server, filler.
+constexpr std::size_t kGreetingBytes = 64;
+constexpr auto kGreeting =
+    "\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"sv;
+static_assert(kGreeting.size() == kGreetingBytes);
+constexpr std::size_t kVersionAt = 10;
+constexpr std::size_t kMechanismAt = 12;
+constexpr std::size_t kMechanismBytes = 20;
+
+// The command that ends the handshake: no routing id, so that a new connection is a new session.
+constexpr auto kReadyDealer = "\5READY\13Socket-Type\0\0\0\6DEALER\10Identity\0\0\0\0"sv;
+constexpr auto kReadyRouter = "\5READY\13Socket-Type\0\0\0\6ROUTER\10Identity\0\0\0\0"sv;
+constexpr auto kReady = "\5READY"sv;
+constexpr auto kPing = "\4PING"sv;
+constexpr auto kPong = "\4PONG"sv;
+constexpr std::size_t kPingTtlBytes = 2;
+constexpr std::size_t kPingContextMost = 16;
+// Who reads that little has no use for more.
+constexpr std::size_t kPongsMost = std::size_t{64} * 1024;
+
+constexpr unsigned char kMore = 1;  // flags of a frame
+constexpr unsigned char kLong = 2;
+constexpr unsigned char kCommand = 4;
+constexpr std::size_t kShortHead = 2;
+constexpr std::size_t kLongHead = 9;
+constexpr std::size_t kShortMost = 255;
+
+constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
+// A larger frame is read into its own memory, of which it gets more as it comes.
+constexpr std::size_t kSmallFrame = std::size_t{8} * 1024;
+constexpr std::size_t kFrameStep = std::size_t{256} * 1024;
+// A smaller piece of a message to be sent is copied behind others.
+constexpr std::size_t kSmallPiece = std::size_t{4} * 1024;
+constexpr std::size_t kPiecesAtOnce = 64;
+// Parts of one message, which nobody reads: beyond this it is without end.
+constexpr std::size_t kPartBytes = std::size_t{16} * 1024 * 1024;
+
+std::uint64_t read_size(std::string_view head) {
+  std::uint64_t size = 0;
+  for (const char c : head) {
+    size = size << 8U | static_cast<unsigned char>(c);
+  }
+  return size;
+}
+
+bool must_wait() {
+  return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
+}  // namespace
+
+// ---- ZmtpReader
+
+ZmtpReader::Room ZmtpReader::room() {
+  if (!large_) {
+    return {};
+  }
+  const std::size_t left = large_->bytes - body_end_;
+  const std::size_t step = std::min(left, kFrameStep);
+  body_.resize(body_end_ + step);
+  return {std::span(body_).subspan(body_end_), step == left};
+}
+
+void ZmtpReader::take_in(std::size_t into_room, std::string_view behind) {
+  body_end_ += into_room;
+  if (in_taken_ == in_.size() && in_.capacity() > kSmallFrame) {
+    in_ = std::string();  // of many connections most are silent
+  } else {
+    in_.erase(0, in_taken_);
+  }
+  in_taken_ = 0;
+  in_ += behind;
+}
+
+std::optional<std::string_view> ZmtpReader::take(std::size_t bytes) {
+  if (in_.size() - in_taken_ < bytes) {
+    return std::nullopt;
+  }
+  const auto taken = std::string_view(in_).substr(in_taken_, bytes);
+  in_taken_ += bytes;
+  return taken;
+}
+
+std::optional<ZmtpReader::Head> ZmtpReader::take_head() {
+  const auto rest = std::string_view(in_).substr(in_taken_);
+  if (rest.size() < kShortHead) {
+    return std::nullopt;
+  }
+  const auto flags = static_cast<unsigned char>(rest[0]);
+  const std::size_t head = (flags & kLong) != 0 ? kLongHead : kShortHead;
+  if (rest.size() < head) {
+    return std::nullopt;
+  }
+  const std::uint64_t bytes = read_size(rest.substr(1, head - 1));
+  if (bytes > static_cast<std::uint64_t>(largest_message_bytes())) {
+    is_too_large_ = true;
+    return std::nullopt;
+  }
+  const bool is_whole = rest.size() - head >= bytes;
+  if (!is_whole && bytes <= kSmallFrame) {
+    return std::nullopt;
+  }
+  in_taken_ += head;
+  return Head{flags, bytes};
+}
+
+std::optional<ZmtpReader::Frame> ZmtpReader::next() {
+  if (is_too_large_) {
+    return std::nullopt;
+  }
+  std::optional<Head> head = large_;
+  if (!head) {
+    head = take_head();
+    if (!head) {
+      return std::nullopt;
+    }
+    const std::size_t there = std::min(head->bytes, in_.size() - in_taken_);
+    body_.assign(in_, in_taken_, there);
+    body_end_ = there;
+    in_taken_ += there;
+  }
+  if (body_end_ < head->bytes) {
+    large_ = head;
+    return std::nullopt;
+  }
+  large_.reset();
+  return Frame{(head->flags & kCommand) != 0, (head->flags & kMore) != 0,
+               std::exchange(body_, std::string())};
+}
+
+// ---- ZmtpConnection
+
+ZmtpConnection::ZmtpConnection(int fd, End end) : fd_(fd), end_(end) {
+  tail_ = kGreeting;
+  to_send_ = tail_.size();
+  flush();
+}
+
+ZmtpConnection::~ZmtpConnection() {
+  close();
+}
+
+void ZmtpConnection::close() {
+  if (fd_ >= 0) {
+    ::close(std::exchange(fd_, -1));
+  }
+  state_ = State::closed;
+  out_.clear();
+  tail_.clear();
+  front_sent_ = 0;
+  to_send_ = 0;
+}
+
+void ZmtpConnection::put_head(unsigned char flags, std::size_t bytes) {
+  const std::size_t before = tail_.size();
+  if (bytes <= kShortMost) {
+    tail_ += static_cast<char>(flags);
+    tail_ += static_cast<char>(bytes);
+  } else {
+    tail_ += static_cast<char>(flags | kLong);
+    for (int shift = 56; shift >= 0; shift -= 8) {
+      tail_ += static_cast<char>(bytes >> shift);
+    }
+  }
+  to_send_ += tail_.size() - before;
+}
+
+void ZmtpConnection::put_command(std::string_view body) {
+  put_head(kCommand, body.size());
+  tail_ += body;
+  to_send_ += body.size();
+}
+
+void ZmtpConnection::put(const Frames& frames) {
+  if (state_ == State::closed) {
+    return;
+  }
+  put_head(0, packed_bytes(frames));
+  to_send_ += packed_bytes(frames);
+  for (const Bytes& frame : frames) {
+    append_wrap(frame.size(), tail_);
+    if (frame.size() <= kSmallPiece) {
+      tail_ += frame.view();
+    } else {
+      seal_tail();
+      out_.push_back(frame);
+    }
+  }
+}
+
+void ZmtpConnection::ping() {
+  put_command(std::string(kPing).append(kPingTtlBytes, '\0'));
+}
+
+void ZmtpConnection::seal_tail() {
+  if (!tail_.empty()) {
+    out_.emplace_back(std::exchange(tail_, std::string()));
+  }
+}
+
+void ZmtpConnection::flush() {
+  while (to_send_ > 0) {
+    std::array<iovec, kPiecesAtOnce> pieces{};
+    std::size_t count = 0;
+    const auto add = [&](std::string_view piece) {
+      // sendmsg() only reads.
+      pieces[count++] = {const_cast<char*>(piece.data()), piece.size()};
+    };
+    for (std::size_t i = 0; i < out_.size() && count < pieces.size() - 1; ++i) {
+      add(out_[i].view().substr(i == 0 ? front_sent_ : 0));
+    }
+    if (count == out_.size() && !tail_.empty()) {
+      add(tail_);
+    }
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = count;
+    const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) {
+      drop_sent(static_cast<std::size_t>(sent));
+    } else if (must_wait()) {
+      return;
+    } else if (errno != EINTR) {
+      close();
+    }
+  }
+}
+
+void ZmtpConnection::drop_sent(std::size_t bytes) {
+  sent_ += bytes;
+  to_send_ -= bytes;
+  while (!out_.empty() && bytes >= out_.front().size() - front_sent_) {
+    bytes -= out_.front().size() - front_sent_;
+    front_sent_ = 0;
+    out_.pop_front();
+  }
+  if (!out_.empty()) {
+    front_sent_ += bytes;
+  } else if (bytes == tail_.size()) {
+    tail_.clear();
+  } else if (bytes > 0) {
+    seal_tail();
+    front_sent_ = bytes;
+  }
+}
+
+ZmtpConnection::Read ZmtpConnection::read() {
+  if (fd_ < 0) {
+    return Read::nothing;
+  }
+  const auto room = reader_.room();
+  std::array<char, kReadBytes> behind;
+  std::array<iovec, 2> places{iovec{room.bytes.data(), room.bytes.size()},
+                              iovec{behind.data(), room.is_all ? behind.size() : 0}};
+  msghdr message{};
+  message.msg_iov = places.data();
+  message.msg_iovlen = places.size();
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(fd_, &message, MSG_DONTWAIT);
+  } while (got < 0 && errno == EINTR);
+  if (got > 0) {
+    const auto bytes = static_cast<std::size_t>(got);
+    const std::size_t into_room = std::min(bytes, room.bytes.size());
+    reader_.take_in(into_room, {behind.data(), bytes - into_room});
+    return bytes == places[0].iov_len + places[1].iov_len ? Read::as_much_as_fits : Read::some;
+  }
+  if (got == 0 || !must_wait()) {
+    close();
+  }
+  return Read::nothing;
+}
+
+bool ZmtpConnection::take_greeting() {
+  const auto greeting = reader_.take(kGreetingBytes);
+  if (!greeting) {
+    return false;
+  }
+  const bool is_understood = (*greeting)[0] == kGreeting[0] &&
+                             (*greeting)[kVersionAt] >= kGreeting[kVersionAt] &&
+                             greeting->substr(kMechanismAt, kMechanismBytes) ==
+                                 kGreeting.substr(kMechanismAt, kMechanismBytes);
+  if (!is_understood) {
+    close();
+    return false;
+  }
+  state_ = State::handshake;
+  put_command(end_ == End::dealer ? kReadyDealer : kReadyRouter);
+  flush();
+  return true;
+}
+
+void ZmtpConnection::take_command(const std::string& body) {
+  if (state_ == State::handshake) {
+    if (!body.starts_with(kReady)) {
+      close();
+      return;
+    }
+    state_ = State::ready;
+    if (end_ == End::dealer) {
+      put({});  // what announces it: ZMQ_PROBE_ROUTER
+      flush();
+    }
+  } else if (body.starts_with(kPing) && body.size() >= kPing.size() + kPingTtlBytes &&
+             to_send_ < kPongsMost) {
+    put_command(std::string(kPong).append(body, kPing.size() + kPingTtlBytes, kPingContextMost));
+    flush();
+  }
+}
+
+std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
+  if (state_ == State::greeting && !take_greeting()) {
+    return std::nullopt;
+  }
+  while (state_ != State::closed) {
+    auto frame = reader_.next();
+    if (!frame) {
+      if (reader_.is_too_large()) {
+        close();
+      }
+      return std::nullopt;
+    }
+    if (frame->is_command) {
+      take_command(frame->body);
+      continue;
+    }
+    part_bytes_ += frame->body.size();
+    if (state_ != State::ready ||
+        (frame->has_more &&
+         part_bytes_ > static_cast<std::size_t>(largest_message_bytes()) + kPartBytes)) {
+      close();
+      return std::nullopt;
+    }
+    ++parts_;
+    if (frame->has_more) {
+      continue;
+    }
+    part_bytes_ = 0;
+    if (std::exchange(parts_, 0) > 1) {
+      return Incoming{true, {}};
+    }
+    return Incoming{false, std::move(frame->body)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace turnstile
