@@ -370,7 +370,9 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
       return tl::make_unexpected(applied.error());
     }
     rows += applied->rows_applied;
-    link_.prefetch();  // the broker goes on handing over
+    if (i + 1 < batches) {
+      link_.prefetch();  // the broker goes on handing over
+    }
     results.push_back({pending.ticket, applied->outcome, applied->through, applied->dead_count,
                        std::move(applied->dead)});
   }

@@ -162,18 +162,19 @@ std::optional<Message> IpcDealer::receive(milliseconds wait) {
       return message;
     }
     advance();
-    if (connection_ && connection_->read() != ZmtpConnection::Read::nothing) {
-      continue;
+    const bool is_over = steady_clock::now() >= deadline;
+    if (!is_over) {
+      const bool waits_to_send = connection_ && connection_->bytes_to_send() > 0;
+      if (!wait_for(static_cast<short>(waits_to_send ? POLLIN | POLLOUT : POLLIN),
+                    connection_ ? deadline : std::min(deadline, open_at_))) {
+        return std::nullopt;
+      }
     }
+    const auto read = connection_ ? connection_->read() : ZmtpConnection::Read::nothing;
     if (connection_ && connection_->is_closed()) {
       close();
     }
-    if (steady_clock::now() >= deadline) {
-      return std::nullopt;
-    }
-    const bool waits_to_send = connection_ && connection_->bytes_to_send() > 0;
-    if (!wait_for(static_cast<short>(waits_to_send ? POLLIN | POLLOUT : POLLIN),
-                  connection_ ? deadline : std::min(deadline, open_at_))) {
+    if (is_over && read == ZmtpConnection::Read::nothing) {
       return std::nullopt;
     }
   }

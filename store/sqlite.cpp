@@ -218,6 +218,38 @@ Result<void> Connection::execute(const std::string& sql, std::string_view doing)
   return {};
 }
 
+Result<void> Connection::run(Statement& statement, std::string_view doing) {
+  const ResetAtEnd reset(statement);
+  const int code = statement.step();
+  if (code != SQLITE_DONE) {
+    return tl::make_unexpected(error(code, doing));
+  }
+  return {};
+}
+
+Result<std::int64_t> Connection::grow_log(std::int64_t bytes) const {
+  // SQLite's own files take less than 128 KiB at once.
+  constexpr std::size_t kPieceBytes = std::size_t{64} * 1024;
+  static const std::string zeros(kPieceBytes, '\0');
+  sqlite3_file* log = nullptr;
+  sqlite3_int64 at = 0;
+  int code = sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (code == SQLITE_OK) {
+    code = log->pMethods->xFileSize(log, &at);
+  }
+  const sqlite3_int64 end = at + bytes;
+  while (code == SQLITE_OK && at < end) {
+    const auto piece = static_cast<int>(std::min<std::int64_t>(end - at, kPieceBytes));
+    code = log->pMethods->xWrite(log, zeros.data(), piece, at);
+    at += piece;
+  }
+  if (code != SQLITE_OK) {
+    return tl::make_unexpected(
+        describe(code, "making the write-ahead log longer", path_, 0, sqlite3_errstr(code)));
+  }
+  return end;
+}
+
 Result<Statement> Connection::prepare(std::string_view sql) {
   Statement statement;
   sqlite3_stmt* handle = nullptr;

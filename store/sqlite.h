@@ -79,9 +79,17 @@ class Connection {
   Result<void> execute(const std::string& sql, std::string_view doing = {});
   // For statements that are kept and run many times.
   Result<Statement> prepare(std::string_view sql);
+  // Runs one that gives no rows, and resets it.
+  Result<void> run(Statement& statement, std::string_view doing);
   // The single integer (or text) that `sql` gives; 0 (or empty) when it gives no row.
   Result<std::int64_t> query_integer(const std::string& sql, std::string_view doing = {});
   Result<std::string> query_text(const std::string& sql, std::string_view doing = {});
+
+  // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
+  // by so many bytes of zeros, which nobody reads. What is overwritten syncs at twice the speed of
+  // a file that grows. How long it is then. Errors: full, io. (Asking for its length is not free:
+  // the next sync writes its inode, with the time of change.)
+  Result<std::int64_t> grow_log(std::int64_t bytes) const;
 
   // Called while another process holds the file, with the time waited so far; returning false gives
   // up with SQLITE_BUSY. Between calls it waits 1 ms to 50 ms, rising. Replaces any earlier one.

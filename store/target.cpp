@@ -22,6 +22,12 @@ constexpr const char* kSettings =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY";
 
 constexpr std::int64_t kPageBytes = std::int64_t{16} * 1024;
+// Transactions of a few rows wait for little but their sync: a log of at least so many pages gets
+// as many again when fewer are left than a transaction may need.
+constexpr std::size_t kFewRowsBytes = std::size_t{16} * 1024;
+constexpr std::int64_t kLogPagesAhead = 8;
+constexpr std::int64_t kLogPagesAtOnce = 64;
+constexpr std::int64_t kLogPageHeader = 24;
 
 bool same_outcome(const BatchOutcome& a, const BatchOutcome& b) {
   const auto same_row = [](const DeadRow& x, const DeadRow& y) { return x.sequence == y.sequence; };
@@ -84,8 +90,21 @@ Result<void> Target::prepare() {
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
+  auto page_bytes = connection_.query_integer("PRAGMA page_size", kDoing);
+  if (!page_bytes) {
+    return tl::make_unexpected(std::move(page_bytes.error()));
+  }
+  wal_page_bytes_ = *page_bytes + kLogPageHeader;
   if (auto made = Books::create(connection_); !made) {
     return made;
+  }
+  for (auto& [statement, sql] :
+       {std::pair(&begin_, "BEGIN IMMEDIATE"), std::pair(&commit_, "COMMIT")}) {
+    auto prepared = connection_.prepare(sql);
+    if (!prepared) {
+      return tl::make_unexpected(std::move(prepared.error()));
+    }
+    *statement = std::move(*prepared);
   }
   auto books = Books::open(connection_);
   if (!books) {
@@ -142,10 +161,9 @@ Result<Generation> Target::take_over() {
     return tl::make_unexpected(std::move(ready.error()));
   }
   rollback();
-  auto generation =
-      connection_.execute("BEGIN IMMEDIATE", "becoming the target's writer").and_then([&] {
-        return books_->next_generation();
-      });
+  auto generation = connection_.run(begin_, "becoming the target's writer").and_then([&] {
+    return books_->next_generation();
+  });
   auto taken = generation.map([](Generation) {}).and_then([&]() -> Result<void> {
     return text_log_ == nullptr ? Result<void>() : text_log_->load();
   });
@@ -169,7 +187,7 @@ Result<void> Target::start() {
   if (!generation_) {
     return fail(Errc::fenced, "this consumer has not taken over " + options_.path.string());
   }
-  auto current = connection_.execute("BEGIN IMMEDIATE", "beginning a transaction").and_then([&] {
+  auto current = connection_.run(begin_, "beginning a transaction").and_then([&] {
     return books_->generation();
   });
   if (current && *current != *generation_) {
@@ -253,7 +271,10 @@ Result<void> Target::finish() {
       return lines;
     }
   }
-  if (auto committed = connection_.execute("COMMIT", "committing"); !committed) {
+  if (auto grown = grow_log(); !grown) {
+    return grown;
+  }
+  if (auto committed = connection_.run(commit_, "committing"); !committed) {
     return committed;
   }
   batches_.clear();
@@ -293,6 +314,28 @@ void Target::rollback() {
   if (text_log_ != nullptr) {
     text_log_->begin();
   }
+}
+
+Result<void> Target::grow_log() {
+  std::size_t bytes = 0;
+  for (const auto& batch : batches_) {
+    bytes += batch.rows_frame.size();
+  }
+  // The first pages of a log are not worth it, and behind the last it is begun anew.
+  const bool is_worth_it = bytes <= kFewRowsBytes && wal_pages_ >= kLogPagesAtOnce &&
+                           wal_pages_ < options_.checkpoint_pages;
+  if (!may_grow_log_ || !is_worth_it || wal_room_ >= wal_pages_ + kLogPagesAhead) {
+    return {};
+  }
+  auto grown = connection_.grow_log(kLogPagesAtOnce * wal_page_bytes_);
+  if (grown) {
+    wal_room_ = *grown / wal_page_bytes_;
+  } else if (grown.error().code == Errc::full) {
+    may_grow_log_ = false;  // the row itself may have room yet
+  } else {
+    return tl::make_unexpected(std::move(grown.error()));
+  }
+  return {};
 }
 
 void Target::checkpoint() {

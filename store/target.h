@@ -93,6 +93,7 @@ class Target final : public WritableTarget {
   Result<void> start();
   Result<void> finish();
   Error abandon(Error error);
+  Result<void> grow_log();
   void checkpoint();
   void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);
@@ -100,6 +101,8 @@ class Target final : public WritableTarget {
 
   const TargetOptions options_;
   sqlite::Connection connection_;
+  sqlite::Statement begin_;
+  sqlite::Statement commit_;
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<Books> books_;
   std::unique_ptr<TextLog> text_log_;  // null: none was asked for
@@ -109,7 +112,10 @@ class Target final : public WritableTarget {
   std::optional<Generation> generation_;  // from take_over() on
   std::optional<Error> broken_;           // promise 8
   std::uint64_t dead_letters_ = 0;
-  int wal_pages_ = 0;   // in the write-ahead log after the last commit
+  int wal_pages_ = 0;  // in the write-ahead log after the last commit
+  std::int64_t wal_page_bytes_ = 0;
+  std::int64_t wal_room_ = 0;  // pages that the log's file has at least
+  bool may_grow_log_ = true;
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point last_asked_;

@@ -88,6 +88,74 @@ TEST_F(FailureTest, WriteErrorEndsTheTargetToo) {
   EXPECT_EQ(target_->begin().error().code, Errc::io);
 }
 
+// A transaction of one row makes a log of 1 MiB longer before it is written over.
+class GrowingLogTest : public FailureTest {
+ protected:
+  std::uintmax_t log_bytes() const { return std::filesystem::file_size(db().string() + "-wal"); }
+  // Commits single rows until the log was made longer, or the commit failed.
+  Result<void> write_until_it_grows() {
+    for (; sequence_ < 500; ++sequence_) {
+      const auto before = log_bytes();
+      auto written = target_->begin()
+                         .and_then([&] {
+                           return target_->apply(header_of("p", sequence_, 1, "pets", {"name"}),
+                                                 frame_of({{"Buddy"}}).view());
+                         })
+                         .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
+      if (!written || log_bytes() > before + kMiB) {
+        return written;
+      }
+    }
+    ADD_FAILURE() << "it never grew";
+    return {};
+  }
+
+  void write_until_the_next_grows() {
+    while (log_bytes() < kMiB) {
+      write(*target_, header_of("p", sequence_++, 1, "pets", {"name"}), {{"Dingo"}});
+    }
+  }
+
+  static constexpr std::uintmax_t kMiB = std::uintmax_t{1024} * 1024;
+  std::uint64_t sequence_ = 2;
+};
+
+TEST_F(GrowingLogTest, SingleRowsGoIntoSpaceThatIsThereAlreadyAndTheFileIsRead) {
+  ASSERT_TRUE(write_until_it_grows());
+  const auto grown = log_bytes();
+  for (int i = 0; i < 20; ++i) {
+    ++sequence_;
+    write(*target_, header_of("p", sequence_, 1, "pets", {"name"}), {{"Cooper"}});
+  }
+  EXPECT_EQ(log_bytes(), grown);
+  const auto copy = folder_ / "copy.db";
+  std::filesystem::copy_file(db(), copy);
+  std::filesystem::copy_file(db().string() + "-wal", copy.string() + "-wal");
+  auto other = sqlite::Connection::open(copy, sqlite::Access::read_write);
+  ASSERT_TRUE(other);
+  EXPECT_EQ(other->query_integer("SELECT count(*) FROM pets"),
+            static_cast<std::int64_t>(sequence_));
+  EXPECT_EQ(other->query_text("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(GrowingLogTest, ADiskWithoutRoomForThatTakesTheRowAllTheSame) {
+  write_until_the_next_grows();
+  vfs_.fail(Operation::write, File::wal, 1, SQLITE_FULL);
+  write(*target_, header_of("p", sequence_, 1, "pets", {"name"}), {{"Emma"}});
+  EXPECT_EQ(vfs_.failures(), 1);
+  EXPECT_EQ(number("SELECT count(*) FROM pets WHERE name = 'Emma'"), 1);
+}
+
+TEST_F(GrowingLogTest, AWriteErrorThereEndsTheTargetAsAnyOther) {
+  write_until_the_next_grows();
+  vfs_.fail(Operation::write, File::wal, 1, SQLITE_IOERR_WRITE);
+  const auto written = write_until_it_grows();
+  EXPECT_EQ(vfs_.failures(), 1);
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, Errc::io);
+  EXPECT_EQ(target_->begin().error().code, Errc::io);
+}
+
 TEST_F(FailureTest, FailedSyncOfTheTargetItselfIsNotHiddenByTheCommitBeforeIt) {
   // Enough pages for a checkpoint, which syncs the database file after the commit.
   const std::string big(std::size_t{1024} * 1024, 'x');
