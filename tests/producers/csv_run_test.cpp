@@ -1,3 +1,9 @@
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,6 +24,64 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+// Standard error is a terminal of so many columns while it lives.
+class Terminal {
+ public:
+  explicit Terminal(unsigned short columns)
+      : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK)), before_(::dup(STDERR_FILENO)) {
+    EXPECT_EQ(::grantpt(master_) + ::unlockpt(master_), 0);
+    std::array<char, 128> name{};
+    EXPECT_EQ(::ptsname_r(master_, name.data(), name.size()), 0);
+    const int slave = ::open(name.data(), O_RDWR | O_NOCTTY);
+    const winsize size{24, columns, 0, 0};
+    EXPECT_EQ(::ioctl(slave, TIOCSWINSZ, &size), 0);
+    ::dup2(slave, STDERR_FILENO);
+    ::close(slave);
+  }
+  Terminal(const Terminal&) = delete;
+  Terminal& operator=(const Terminal&) = delete;
+  ~Terminal() {
+    ::dup2(before_, STDERR_FILENO);
+    ::close(before_);
+    ::close(master_);
+  }
+  std::string read() const {
+    std::string text;
+    std::array<char, 4096> bytes{};
+    for (ssize_t got = 0; (got = ::read(master_, bytes.data(), bytes.size())) > 0;) {
+      text.append(bytes.data(), static_cast<std::size_t>(got));
+    }
+    return text;
+  }
+
+ private:
+  int master_;
+  int before_;
+};
+
+// Gives two rows and then fails, as a disk may.
+class FailingSource final : public csv::RowSource {
+ public:
+  FailingSource() {
+    facts_.name = "rows.csv";
+    facts_.columns = {"a"};
+  }
+  Result<std::optional<csv::Item>> next() override {
+    if (++given_ > 2) {
+      return fail(Errc::io, "reading rows.csv failed");
+    }
+    return csv::Item(csv::Record{value_, 1, 0, 1});
+  }
+  Result<csv::Skipped> skip(std::uint64_t /*rows*/) override {
+    return fail(Errc::io, "reading rows.csv failed");
+  }
+  csv::Progress progress() const override { return {}; }
+
+ private:
+  int given_ = 0;
+  std::array<std::string_view, 1> value_{"1"};
+};
 
 class CsvRunTest : public ::testing::Test {
  protected:
@@ -42,7 +106,7 @@ class CsvRunTest : public ::testing::Test {
     options.interrupted = [this] { return stopping_.now(); };
     options.batch_rows = batch_rows_;
     Producer producer(broker_, std::move(options));
-    ProgressBar bar(false);
+    ProgressBar bar(wants_bar_);
     CsvRun run(producer, *source_, job_, stopping_, bar,
                [this](const std::string& line) { log_.push_back(line); });
     return run.run();
@@ -70,6 +134,7 @@ class CsvRunTest : public ::testing::Test {
   FakeBroker broker_;
   CsvJob job_;
   std::uint32_t batch_rows_ = 1000;
+  bool wants_bar_ = false;
   std::unique_ptr<csv::RowSource> source_;
   int stops_ = 0;
   Stopping stopping_{[this] { return stops_; }};
@@ -265,6 +330,83 @@ TEST_F(CsvRunTest, InterruptSendsAndAwaitsWhatWasReadAndNoMore) {
   EXPECT_EQ(report.summary.applied, 1U);
   EXPECT_TRUE(report.interrupted);
   EXPECT_EQ(exit_code_of(report), 130);
+}
+
+class CsvBarTest : public CsvRunTest {
+ protected:
+  // What a terminal of so many columns got while four rows were sent.
+  std::string shown(csv::Order order, unsigned short columns) {
+    wants_bar_ = true;
+    job_.interval = {seconds(1), seconds(1)};
+    open("a\n1\n2\n3\n4\n", order);
+    const Terminal terminal(columns);
+    // The bar is due ten times a second of the real clock.
+    broker_.on_wait = [until = std::chrono::steady_clock::now()]() mutable {
+      until += milliseconds(2);
+      while (std::chrono::steady_clock::now() < until) {
+      }
+    };
+    EXPECT_EQ(exit_code_of(run()), 0);
+    return terminal.read();
+  }
+};
+
+TEST_F(CsvBarTest, OnATerminalItShowsHowFarTheFileIsReadAndGoesWhenItEnds) {
+  const std::string text = shown(csv::Order::file, 60);
+  EXPECT_THAT(text, HasSubstr("[####"));
+  EXPECT_THAT(text, HasSubstr(" rows"));
+  EXPECT_TRUE(text.ends_with("\r\x1b[K")) << text;
+}
+
+TEST_F(CsvBarTest, OnATerminalThatDoesNotTellItsWidthItTakes80Columns) {
+  const std::string text = shown(csv::Order::reverse, 0);
+  EXPECT_THAT(text, HasSubstr("[####"));
+}
+
+TEST_F(CsvBarTest, WithALimitItShowsHowMuchOfThatIsDone) {
+  job_.limit = 4;
+  EXPECT_THAT(shown(csv::Order::file, 60), HasSubstr(" %  "));
+}
+
+TEST_F(CsvRunTest, WhatWasReadBeforeTheInputFailedIsAppliedAndTheFailureTold) {
+  source_ = std::make_unique<FailingSource>();
+  const Report report = run();
+  EXPECT_THAT(rows(), ElementsAre("1;", "1;"));
+  EXPECT_EQ(report.summary.applied, 2U);
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("reading rows.csv failed"));
+  EXPECT_EQ(exit_code_of(report), 3);
+}
+
+TEST_F(CsvRunTest, InputThatFailsBeforeTheFirstNewRowSendsNothing) {
+  job_.resume_name = "n";
+  broker_.welcome.through = {2};
+  source_ = std::make_unique<FailingSource>();
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("reading rows.csv failed"));
+}
+
+TEST_F(CsvRunTest, TableThatCannotBeUsedIsAnErrorBeforeARowIsSent) {
+  broker_.table_state = TableState::unusable;
+  open("a\n1\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("cannot be used"));
+}
+
+TEST_F(CsvRunTest, BrokerThatRefusesTheProducerEndsItBeforeARowIsSent) {
+  broker_.answers = false;
+  broker_.on_wait = [this] {
+    broker_.to_producer.push_back(Refusal{RefusalCode::malformed, {}, "what is this"});
+  };
+  open("a\n1\n");
+  const Report report = run();
+  EXPECT_THAT(rows(), IsEmpty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("what is this"));
 }
 
 TEST_F(CsvRunTest, SourceDependsOnRowsTableOrderAndCreate) {

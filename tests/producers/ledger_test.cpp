@@ -131,6 +131,15 @@ TEST_F(LedgerTest, ALedgerInAMissingFolderIsRefusedAtOnce) {
   EXPECT_THAT(ledger.error().what, HasSubstr("No such file"));
 }
 
+TEST_F(LedgerTest, OneThatIsNoFileIsWrittenToAndNothingIsCutOff) {
+  Ledger ledger = must_open("/dev/null");
+  Producer producer(broker_, options(ledger));
+  ASSERT_TRUE(producer.start());
+  send_pets(producer, 2);
+  EXPECT_TRUE(producer.finish());
+  EXPECT_EQ(producer.summary().applied, 2U);
+}
+
 TEST_F(LedgerTest, ALineThatACrashCutOffIsRemovedAndThoseBeforeItStay) {
   const std::string whole =
       "{\"producer\":\"q\",\"first\":1,\"last\":9,\"level\":\"stored\",\"at_ms\":1}\n";

@@ -140,6 +140,49 @@ TEST_F(PetsTest, SecondInterruptWaitsForNothing) {
   EXPECT_EQ(exit_code_of(report), 130);
 }
 
+TEST_F(PetsTest, InterruptBeforeTheFirstPetTriesNone) {
+  stops_ = 1;
+  const Report report = insert("P1");
+  EXPECT_TRUE(broker_.all<Batch>().empty());
+  EXPECT_EQ(exit_code_of(report), 130);
+}
+
+TEST_F(PetsTest, BrokerThatRefusesTheProducerEndsTheJobBeforeAPet) {
+  broker_.answers = false;
+  broker_.on_wait = [this] {
+    broker_.to_producer.push_back(Refusal{RefusalCode::malformed, {}, "what is this"});
+  };
+  const Report report = insert("P1");
+  EXPECT_TRUE(broker_.all<Batch>().empty());
+  ASSERT_TRUE(report.failure);
+  EXPECT_THAT(report.failure->what, HasSubstr("what is this"));
+}
+
+TEST_F(PetsTest, PetThatIsLargerThanARowMayBeEndsTheJob) {
+  ProducerOptions options;
+  options.id = {"p"};
+  options.clock = broker_.clock();
+  Producer producer(broker_, std::move(options));
+  const PetsLog log{[](const std::string&) {}, [](const std::string&) {}};
+  const Report report =
+      insert_pets(producer, "P1", {{std::string(8'000'000, 'A'), "Dog"}}, stopping_, log);
+  ASSERT_TRUE(report.failure);
+  EXPECT_EQ(report.failure->code, Errc::bad_input);
+  EXPECT_TRUE(broker_.all<Batch>().empty());
+}
+
+TEST_F(PetsTest, AMissingFileOrColumnIsNamed) {
+  const Folder folder;
+  const auto missing = read_pets((folder.path() / "no.csv").string());
+  ASSERT_FALSE(missing);
+  EXPECT_THAT(missing.error().what, HasSubstr("no.csv"));
+  for (const char* has : {"name,age\nRex,3\n", "age,breed\n3,Dog\n"}) {
+    const auto lacks = read_pets(folder.file("pets.csv", has));
+    ASSERT_FALSE(lacks) << has;
+    EXPECT_THAT(lacks.error().what, HasSubstr(has[0] == 'n' ? "breed" : "name"));
+  }
+}
+
 TEST_F(PetsTest, BrokerThatRefusesEndsTheJob) {
   broker_.rows = FakeBroker::Rows::ignored;
   broker_.on_wait = [this] {

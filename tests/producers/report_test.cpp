@@ -146,5 +146,13 @@ TEST(ReportTest, SumOverProcessesAddsRowsAndTakesTheLongestWait) {
   EXPECT_EQ(sum["processes"].size(), 2U);
 }
 
+TEST(ReportTest, SumIsTrueWhereOneIsAndTakesTheFirstValueThatIsNotNull) {
+  const auto sum = sum_of(
+      {{{"interrupted", false}, {"error", nullptr}}, {{"interrupted", true}, {"error", "e"}}});
+  EXPECT_EQ(sum["interrupted"], true);
+  EXPECT_EQ(sum["error"], "e");
+  EXPECT_EQ(sum["rows_per_second"], 0);
+}
+
 }  // namespace
 }  // namespace turnstile
