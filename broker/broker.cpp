@@ -165,7 +165,7 @@ Result<void> Broker::listen() {
     socket_lock_.push_back(std::move(*lock));
   }
   allow_all_descriptors();
-  auto connections = Connections::make();
+  auto connections = Connections::make(2 * options_.core.window.memory_bytes);
   if (!connections) {
     return tl::make_unexpected(connections.error());
   }

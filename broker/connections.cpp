@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -31,7 +32,8 @@ constexpr std::size_t kUnreadBytes = std::size_t{1024} * 1024;
 constexpr std::size_t kMessageOverhead = 128;
 constexpr std::size_t kEventsAtOnce = 256;
 constexpr int kAcceptedAtOnce = 64;
-constexpr int kReadsAtOnce = 256;
+// Looks at a connection that bring no message and yet have more, such as a piece of a large one.
+constexpr int kFruitlessAtOnce = 1;
 constexpr auto kPingAfter = 2s;
 constexpr auto kSilentAtMost = 10s;
 
@@ -100,12 +102,12 @@ bool is_this_process(int fd) {
 
 }  // namespace
 
-Result<std::unique_ptr<Connections>> Connections::make() {
+Result<std::unique_ptr<Connections>> Connections::make(std::size_t begun_bytes) {
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
   if (epoll < 0) {
     return fail(Errc::unreachable, std::string("cannot wait for clients: ") + std::strerror(errno));
   }
-  return std::unique_ptr<Connections>(new Connections(epoll));
+  return std::unique_ptr<Connections>(new Connections(epoll, begun_bytes));
 }
 
 Connections::~Connections() {
@@ -253,7 +255,7 @@ void Connections::accept_all(const Door& door, TimePoint now) {
       ::close(fd);
       return;
     }
-    peers_.try_emplace(id, fd, door.is_tcp, now);
+    peers_.try_emplace(id, fd, door.is_tcp, now, begun_);
     handshakes_.emplace_back(now + kHandshake, id);
   }
 }
@@ -312,7 +314,7 @@ void Connections::enqueue(Id id, Peer& peer) {
 }
 
 std::optional<Connections::Received> Connections::receive() {
-  for (int reads = 0; reads < kReadsAtOnce && !ready_.empty();) {
+  for (int fruitless = 0; fruitless < kFruitlessAtOnce && !ready_.empty();) {
     const Id id = ready_.front();
     ready_.pop_front();
     const auto found = peers_.find(id);
@@ -322,23 +324,47 @@ std::optional<Connections::Received> Connections::receive() {
     Peer& peer = found->second;
     peer.is_queued = false;
     auto message = peer.connection.next();
-    if (!message && peer.is_readable) {
+    if (!message && peer.is_readable && !peer.connection.is_paused()) {
       // Once for each event, unless more is surely there: the next wait tells of the rest.
       peer.is_readable = peer.connection.read() == ZmtpConnection::Read::as_much_as_fits;
       message = peer.connection.next();
-      ++reads;
     }
-    if (message || peer.is_readable) {
+    const bool goes_on = peer.is_readable || peer.connection.is_paused();
+    fruitless += !message && goes_on ? 1 : 0;
+    peer.has_spoken = peer.has_spoken || message;
+    count_begun(peer);
+    if (message || goes_on) {
       enqueue(id, peer);
     } else {
       flush(id, peer);  // a handshake's, or an answer to a ping
     }
+    give_up_the_eldest();
     if (message) {
-      peer.has_spoken = true;
       return Received{route_of(id), std::move(*message)};
     }
   }
   return std::nullopt;
+}
+
+void Connections::count_begun(Peer& peer) {
+  const std::size_t now = peer.connection.bytes_begun();
+  if (peer.begun == 0 && now > 0) {
+    peer.begun_order = next_begun_++;
+  }
+  begun_ = begun_ - peer.begun + now;
+  peer.begun = now;
+}
+
+void Connections::give_up_the_eldest() {
+  while (begun_ > most_begun_) {
+    const auto eldest = std::min_element(peers_.begin(), peers_.end(), [](auto& a, auto& b) {
+      const auto order = [](const Peer& peer) {
+        return peer.begun > 0 ? peer.begun_order : std::numeric_limits<std::uint64_t>::max();
+      };
+      return order(a.second) < order(b.second);
+    });
+    peers_.erase(eldest);
+  }
 }
 
 bool Connections::send(const Route& route, const Frames& frames, bool is_bounded) {

@@ -32,8 +32,10 @@ class Connections {
   using Route = std::string;  // as in core.h
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // Errors: unreachable, when the system gives no descriptor.
-  static Result<std::unique_ptr<Connections>> make();
+  // Of messages that are not all there they hold `begun_bytes` together at most: beyond it the one
+  // that was begun first is given up, and its connection closed. Errors: unreachable, when the
+  // system gives no descriptor.
+  static Result<std::unique_ptr<Connections>> make(std::size_t begun_bytes);
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
   // Removes the socket's path.
@@ -87,11 +89,20 @@ class Connections {
   static constexpr Id kFirstPeer = 16;
 
   struct Peer {
-    Peer(int fd, bool over_tcp, TimePoint now)
-        : connection(fd, ZmtpConnection::End::router), is_tcp(over_tcp), heard(now) {}
+    Peer(int fd, bool over_tcp, TimePoint now, std::size_t& begun_of_all)
+        : connection(fd, ZmtpConnection::End::router),
+          all_begun(begun_of_all),
+          is_tcp(over_tcp),
+          heard(now) {}
+    Peer(const Peer&) = delete;
+    Peer& operator=(const Peer&) = delete;
+    ~Peer() { all_begun -= begun; }
 
     ZmtpConnection connection;
     Allowance allowance;
+    std::size_t& all_begun;
+    std::size_t begun = 0;          // of that, its own
+    std::uint64_t begun_order = 0;  // the first has the least; valid while it has begun one
     bool is_tcp;
     bool has_spoken = false;
     bool is_queued = false;    // among ready_
@@ -107,7 +118,7 @@ class Connections {
     bool is_inside;
   };
 
-  explicit Connections(int epoll) : epoll_(epoll) {}
+  Connections(int epoll, std::size_t begun_bytes) : epoll_(epoll), most_begun_(begun_bytes) {}
   bool watch(int fd, Id id, std::uint32_t events, int how) const;
   Result<void> add_door(Door door);
   Result<void> listen_at_path(const std::string& path);
@@ -115,6 +126,8 @@ class Connections {
   void accept_all(const Door& door, TimePoint now);
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
+  void count_begun(Peer& peer);
+  void give_up_the_eldest();
   void flush(Id id, Peer& peer);
   Peer* peer_of(const Route& route);
   static Route route_of(Id id);
@@ -125,6 +138,9 @@ class Connections {
   std::vector<Door> doors_;
   std::string endpoint_;
   std::string path_;  // of the socket that is to be removed
+  std::size_t most_begun_;
+  std::size_t begun_ = 0;  // of all peers, and outlives them
+  std::uint64_t next_begun_ = 1;
   std::unordered_map<Id, Peer> peers_;
   Id next_id_ = kFirstPeer;
   std::deque<Id> ready_;  // may have a message

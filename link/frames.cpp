@@ -9,21 +9,8 @@
 
 #include "proto/limits.h"
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#include <sanitizer/tsan_interface.h>
-#define TURNSTILE_TELL_TSAN(what, where) __tsan_##what(where)
-#endif
-#endif
-#ifndef TURNSTILE_TELL_TSAN
-#define TURNSTILE_TELL_TSAN(what, where) static_cast<void>(where)
-#endif
-
 namespace turnstile {
 namespace {
-
-// libzmq hands messages from thread to thread (inproc) where TSan does not see it: it is told.
-char handed_over;
 
 constexpr unsigned char kBin32 = 0xC6;
 constexpr std::size_t kWrap = 5;  // the marker and four bytes of length, most significant first
@@ -101,12 +88,10 @@ zmq::message_t packed(const Frames& frames) {
   zmq::message_t message(packed_bytes(frames));
   auto* out = message.data<char>();
   pack(frames, [&](std::string_view piece) { out = std::copy(piece.begin(), piece.end(), out); });
-  TURNSTILE_TELL_TSAN(release, &handed_over);
   return message;
 }
 
 Result<Frames> unpacked(zmq::message_t&& message) {
-  TURNSTILE_TELL_TSAN(acquire, &handed_over);
   if (message.size() <= kCopiedBytes) {
     return unpacked(message.to_string());
   }

@@ -47,10 +47,11 @@ constexpr std::size_t kShortMost = 255;
 constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
 // A larger frame is read into its own memory, of which it gets more as it comes.
 constexpr std::size_t kSmallFrame = std::size_t{8} * 1024;
-constexpr std::size_t kFrameStep = std::size_t{256} * 1024;
+constexpr std::size_t kFrameStep = std::size_t{128} * 1024;
 // A smaller piece of a message to be sent is copied behind others.
 constexpr std::size_t kSmallPiece = std::size_t{4} * 1024;
 constexpr std::size_t kPiecesAtOnce = 64;
+constexpr int kCommandsAtOnce = 16;
 // Parts of one message, which nobody reads: beyond this it is without end.
 constexpr std::size_t kPartBytes = std::size_t{16} * 1024 * 1024;
 
@@ -134,6 +135,7 @@ std::optional<ZmtpReader::Frame> ZmtpReader::next() {
       return std::nullopt;
     }
     const std::size_t there = std::min(head->bytes, in_.size() - in_taken_);
+    body_.reserve(head->bytes);  // its memory is taken as it is written
     body_.assign(in_, in_taken_, there);
     body_end_ = there;
     in_taken_ += there;
@@ -331,7 +333,8 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
   if (state_ == State::greeting && !take_greeting()) {
     return std::nullopt;
   }
-  while (state_ != State::closed) {
+  is_paused_ = false;
+  for (int commands = 0; state_ != State::closed;) {
     auto frame = reader_.next();
     if (!frame) {
       if (reader_.is_too_large()) {
@@ -341,6 +344,10 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
     }
     if (frame->is_command) {
       take_command(frame->body);
+      if (end_ == End::router && ++commands == kCommandsAtOnce) {
+        is_paused_ = true;
+        return std::nullopt;
+      }
       continue;
     }
     part_bytes_ += frame->body.size();

@@ -41,6 +41,8 @@ class ZmtpReader {
   std::optional<std::string_view> take(std::size_t bytes);
   // Nothing: it is not all there, or is_too_large().
   std::optional<Frame> next();
+  // Of a large frame that is not all there.
+  [[nodiscard]] std::size_t bytes_begun() const { return large_ ? body_end_ : 0; }
   // A frame is larger than any message may be: nothing behind it can be read.
   [[nodiscard]] bool is_too_large() const { return is_too_large_; }
 
@@ -89,11 +91,17 @@ class ZmtpConnection {
   // Asks for a sign of life.
   void ping();
 
+  // Held of a message that is not all there, beyond a few KiB.
+  [[nodiscard]] std::size_t bytes_begun() const { return reader_.bytes_begun(); }
+
   enum class Read { nothing, some, as_much_as_fits };
   // Once.
   Read read();
   // Of what has been read: nothing when no message is whole, or the connection is closed.
   std::optional<Incoming> next();
+  // The router's end only: next() gave nothing because others have their turn after so many
+  // commands (pings); there may be a message behind them.
+  [[nodiscard]] bool is_paused() const { return is_paused_; }
 
  private:
   // greeting --take_greeting--> handshake --take_command--> ready; all of them --close--> closed.
@@ -111,6 +119,7 @@ class ZmtpConnection {
   End end_;
   State state_ = State::greeting;
   ZmtpReader reader_;
+  bool is_paused_ = false;
   std::size_t parts_ = 0;  // of the message that is not whole yet
   std::size_t part_bytes_ = 0;
 

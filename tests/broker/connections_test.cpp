@@ -14,10 +14,12 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -38,6 +40,7 @@ using namespace std::string_view_literals;
 using std::chrono::steady_clock;
 using testing::HasSubstr;
 
+constexpr std::size_t kBegunBytes = 10'000'000;
 constexpr auto kServedWithin = 10s;
 
 std::string greeting(char version = 3, std::string_view mechanism = "NULL") {
@@ -137,7 +140,7 @@ class ConnectionsTest : public testing::Test {
   Folder folder_;
   std::string path_ = (folder_ / "s").string();
   int stop_ = ::eventfd(0, EFD_CLOEXEC);
-  std::unique_ptr<Connections> connections_ = std::move(*Connections::make());
+  std::unique_ptr<Connections> connections_ = std::move(*Connections::make(kBegunBytes));
   std::vector<Connections::Received> received_;
 };
 
@@ -358,6 +361,107 @@ TEST_F(ConnectionsTest, WhatWasSentBeforeTheEndArrives) {
   EXPECT_FALSE(std::filesystem::exists(path_)) << "the socket's path stays";
 }
 
+TEST_F(ConnectionsTest, WhatIsStillToBeSentAtTheEndArrivesIfItIsRead) {
+  listen();
+  const Client client(path_);
+  shake_hands(client);
+  const std::string large(4'000'000, 'l');
+  ASSERT_TRUE(connections_->send(received_[0].route, {Bytes(large)}, false));
+  connections_->flush();
+  std::size_t got = 0;
+  std::thread reader([&] {
+    const auto deadline = steady_clock::now() + kServedWithin;
+    while (got < large.size() && steady_clock::now() < deadline) {
+      got += client.read_what_is_there().size();
+    }
+  });
+  connections_->linger(kServedWithin);
+  connections_.reset();
+  reader.join();
+  EXPECT_GT(got, large.size());
+}
+
+TEST_F(ConnectionsTest, WhoReadsNothingAtTheEndIsNotWaitedForWithoutEnd) {
+  listen();
+  const Client deaf(path_);
+  shake_hands(deaf);
+  ASSERT_TRUE(connections_->send(received_[0].route, {Bytes(std::string(4'000'000, 'l'))}, false));
+  connections_->flush();
+  const auto begun = steady_clock::now();
+  connections_->linger(20ms);
+  EXPECT_GE(steady_clock::now() - begun, 20ms);
+  EXPECT_LT(steady_clock::now() - begun, kServedWithin);
+}
+
+TEST_F(ConnectionsTest, OverIpv6TheEndpointSaysSo) {
+  const auto listening = connections_->listen("tcp://[::1]:*");
+  if (!listening) {
+    EXPECT_EQ(listening.error().code, Errc::unreachable);
+    GTEST_SKIP() << listening.error().what;
+  }
+  EXPECT_TRUE(connections_->endpoint().starts_with("tcp://[::1]:")) << connections_->endpoint();
+}
+
+// Promise 6.
+TEST_F(ConnectionsTest, OfTooManyMessagesThatAreBegunTheOneBegunFirstIsGivenUp) {
+  listen();
+  const std::string head("\2\0\0\0\0\0\x4C\x4B\x40", 9);  // 5,000,000 bytes
+  // In pieces that the socket takes, each of which is read before the next.
+  const auto send_piecemeal = [&](const Client& client, std::size_t bytes) {
+    const std::string piece(50'000, 'm');
+    for (std::size_t at = 0; at < bytes; at += piece.size()) {
+      client.send(piece);
+      ASSERT_TRUE(connections_->wait(stop_, 5ms));
+      while (auto received = connections_->receive()) {
+        received_.push_back(std::move(*received));
+      }
+    }
+  };
+  std::deque<Client> clients;
+  for (int i = 0; i < 5; ++i) {
+    const Client& client = clients.emplace_back(path_);
+    shake_hands(client);
+    client.send(head);
+    send_piecemeal(client, 4'000'000);
+  }
+  EXPECT_TRUE(
+      until([&] { return clients[0].is_left() && clients[1].is_left() && clients[2].is_left(); }));
+  EXPECT_FALSE(clients[3].is_left() || clients[4].is_left());
+  send_piecemeal(clients[4], 1'000'000);
+  ASSERT_EQ(received_.size(), 6U);
+  EXPECT_EQ(received_.back().message.body.size(), 5'000'000U);
+}
+
+TEST_F(ConnectionsTest, OneWhoLeavesIsForgotten) {
+  listen();
+  {
+    const Client client(path_);
+    shake_hands(client);
+  }
+  const auto route = received_[0].route;
+  EXPECT_TRUE(until([&] { return connections_->allowance(route) == nullptr; }));
+  EXPECT_FALSE(connections_->send(route, {Bytes("late"s)}, true));
+  EXPECT_FALSE(connections_->send("no route", {Bytes("late"s)}, true));
+  EXPECT_FALSE(connections_->send("no route of this kind", {Bytes("late"s)}, true));
+  connections_->cut(route);
+}
+
+TEST_F(ConnectionsTest, ThoseThatAreWantedAreCutAndOnlyThoseWithoutAMessageHaveNoRoute) {
+  listen();
+  const Client silent(path_);
+  const Client heard(path_);
+  shake_hands(heard);
+  std::size_t without_route = 0;
+  EXPECT_EQ(connections_->cut_where([&](const Connections::Route* route) {
+    without_route += route == nullptr ? 1U : 0U;
+    return route != nullptr;
+  }),
+            1U);
+  EXPECT_EQ(without_route, 1U);
+  EXPECT_TRUE(heard.is_left());
+  EXPECT_FALSE(silent.is_left());
+}
+
 TEST_F(ConnectionsTest, AFileOfTheSocketsNameIsLeftAloneUnlessItIsEmptyOrASocket) {
   std::ofstream(path_) << "somebody's notes";
   const auto refused = connections_->listen("ipc://" + path_);
@@ -370,11 +474,17 @@ TEST_F(ConnectionsTest, AFileOfTheSocketsNameIsLeftAloneUnlessItIsEmptyOrASocket
 
 TEST_F(ConnectionsTest, APortThatIsTakenOrAHostThatIsNotThereIsNamed) {
   const auto port = listen_at_port();
-  const auto other = std::move(*Connections::make());
+  const auto other = std::move(*Connections::make(kBegunBytes));
   const auto taken = other->listen("tcp://127.0.0.1:" + std::to_string(port));
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.error().code, Errc::unreachable);
   EXPECT_THAT(taken.error().what, HasSubstr(std::to_string(port)));
+  const auto no_path = other->listen("ipc://");
+  ASSERT_FALSE(no_path);
+  EXPECT_EQ(no_path.error().code, Errc::unreachable);
+  const auto no_host = other->listen("tcp://no.such.host.invalid:0");
+  ASSERT_FALSE(no_host);
+  EXPECT_EQ(no_host.error().code, Errc::unreachable);
   const auto no_address = other->listen("tcp://192.0.2.1:0");
   ASSERT_FALSE(no_address);
   EXPECT_EQ(no_address.error().code, Errc::unreachable);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <random>
@@ -296,6 +297,38 @@ struct Attacker::State {
     }
   }
 
+  void half_frames() {
+    constexpr std::size_t kAtOnce = 100;
+    const std::string body(static_cast<std::size_t>(largest_message_bytes()) - 1, 'h');
+    std::string head("\x02\0\0\0\0\0\0\0\0", 9);
+    for (std::size_t i = 0; i < 8; ++i) {
+      head[8 - i] = static_cast<char>((body.size() + 1) >> (8 * i));
+    }
+    std::deque<test::RawPeer> peers;
+    while (goes_on()) {
+      test::RawPeer& peer = peers.emplace_back(endpoint);
+      peer.send(head);
+      peer.send(body);
+      count(body.size());
+      if (peers.size() > kAtOnce) {
+        peers.pop_front();
+      }
+    }
+  }
+
+  void pings() {
+    std::string many;
+    for (int i = 0; i < 7'000; ++i) {
+      many += std::string("\4\7\4PING\0\0", 9);
+    }
+    while (goes_on()) {
+      test::RawPeer peer(endpoint);
+      while (goes_on() && peer.send(many)) {
+        count(many.size());
+      }
+    }
+  }
+
   void run(Attack attack) {
     switch (attack) {
       case Attack::wrong_counts:
@@ -324,15 +357,21 @@ struct Attacker::State {
         return huge_frames();
       case Attack::garbage:
         return garbage();
+      case Attack::half_frames:
+        return half_frames();
+      case Attack::pings:
+        return pings();
     }
   }
 };
 
 const char* name_of(Attack attack) {
   constexpr std::array<const char*, kAttacks> kNames{
-      "wrong_counts",        "sequence_jumps",  "others_batches",   "false_consumer",
-      "many_names",          "many_ids",        "many_connections", "never_reads",
-      "never_reads_answers", "endless_message", "huge_frames",      "garbage"};
+      "wrong_counts",     "sequence_jumps", "others_batches",
+      "false_consumer",   "many_names",     "many_ids",
+      "many_connections", "never_reads",    "never_reads_answers",
+      "endless_message",  "huge_frames",    "garbage",
+      "half_frames",      "pings"};
   return kNames.at(static_cast<std::size_t>(attack));
 }
 
