@@ -165,6 +165,7 @@ Result<void> Broker::listen() {
     socket_lock_.push_back(std::move(*lock));
   }
   allow_all_descriptors();
+  static_cast<void>(resident_bytes());  // opens what it reads
   auto connections = Connections::make(2 * options_.core.window.memory_bytes);
   if (!connections) {
     return tl::make_unexpected(connections.error());
@@ -186,11 +187,11 @@ Result<void> Broker::run(int stop_fd) {
     if (!stops) {
       return tl::make_unexpected(stops.error());
     }
+    const auto now = std::chrono::steady_clock::now();
+    receive_what_is_there(now);  // at the stop too: what a consumer did last is settled
     if (*stops) {
       break;
     }
-    const auto now = std::chrono::steady_clock::now();
-    receive_what_is_there(now);
     core_->advance(now);
     send_outbox();  // before a sync: cut-through waits for no disk
     core_->store(std::chrono::steady_clock::now());

@@ -41,7 +41,6 @@ class Broker {
   void receive_what_is_there(TimePoint now);
   void send_outbox();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
-  bool send(const Outgoing& outgoing);
   void log_rejected(const Error& why, TimePoint now);
   void guard(TimePoint now);
   void guard_memory(TimePoint now);

@@ -29,6 +29,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t kUnreadBytes = std::size_t{1024} * 1024;
+// Whoever reads, but less than it asks for, is no better.
+constexpr std::size_t kWaitingBytes = 8 * kUnreadBytes;
 constexpr std::size_t kMessageOverhead = 128;
 constexpr std::size_t kEventsAtOnce = 256;
 constexpr int kAcceptedAtOnce = 64;
@@ -60,6 +62,7 @@ bool remove_left_socket(const std::string& path) {
 struct HostPort {
   std::string host;
   std::string port;
+  bool is_ipv6;
 };
 
 std::optional<HostPort> split(std::string_view address) {
@@ -67,8 +70,9 @@ std::optional<HostPort> split(std::string_view address) {
   if (colon == std::string_view::npos || colon == 0 || colon + 1 == address.size()) {
     return std::nullopt;
   }
-  HostPort out{std::string(address.substr(0, colon)), std::string(address.substr(colon + 1))};
-  if (out.host.front() == '[' && out.host.back() == ']') {
+  HostPort out{std::string(address.substr(0, colon)), std::string(address.substr(colon + 1)),
+               address.front() == '['};
+  if (out.is_ipv6 && out.host.back() == ']') {
     out.host = out.host.substr(1, out.host.size() - 2);
   }
   if (out.port == "*") {
@@ -184,7 +188,7 @@ Result<void> Connections::listen_at_port(const std::string& address) {
   }
   addrinfo hints{};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  hints.ai_family = parts->host == "*" ? AF_INET : AF_UNSPEC;
+  hints.ai_family = parts->is_ipv6 ? AF_INET6 : AF_INET;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
   const int code = ::getaddrinfo(parts->host == "*" ? nullptr : parts->host.c_str(),
@@ -296,13 +300,13 @@ void Connections::on_event(Id id, std::uint32_t events, TimePoint now) {
     return;
   }
   Peer& peer = found->second;
-  if ((events & EPOLLOUT) != 0) {
-    flush(id, peer);
-  }
   if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) {
     peer.is_readable = true;
     peer.heard = now;
     enqueue(id, peer);
+  }
+  if ((events & EPOLLOUT) != 0) {
+    flush(id, peer);  // last: it may be the end of the peer
   }
 }
 
@@ -376,7 +380,8 @@ bool Connections::send(const Route& route, const Frames& frames, bool is_bounded
     peer->sent_before = peer->connection.bytes_sent();
     peer->unread = 0;
   }
-  if (is_bounded && peer->unread > kUnreadBytes) {
+  if (is_bounded &&
+      (peer->unread > kUnreadBytes || peer->connection.bytes_to_send() > kWaitingBytes)) {
     cut(route);
     return false;
   }
@@ -421,9 +426,10 @@ void Connections::linger(std::chrono::milliseconds most) {
     const int count = ::epoll_wait(epoll_, events.data(), events.size(), 10);
     for (int i = 0; i < count; ++i) {
       const auto& event = events[static_cast<std::size_t>(i)];
-      const auto found = peers_.find(event.data.u64);
+      const Id id = event.data.u64;  // the event is packed: no reference to it
+      const auto found = peers_.find(id);
       if (found != peers_.end() && (event.events & EPOLLOUT) != 0) {
-        flush(found->first, found->second);
+        flush(id, found->second);
       }
     }
   }
@@ -480,20 +486,25 @@ void Connections::tick(TimePoint now) {
   }
   if (std::exchange(lacks_descriptors_, false)) {
     for (std::size_t i = 0; i < doors_.size(); ++i) {
-      // One that still is among them stays.
-      static_cast<void>(watch(doors_[i].fd, kFirstDoor + i, EPOLLIN, EPOLL_CTL_ADD));
+      const bool is_watched =
+          watch(doors_[i].fd, kFirstDoor + i, EPOLLIN, EPOLL_CTL_ADD) || errno == EEXIST;
       accept_all(doors_[i], now);
+      lacks_descriptors_ = lacks_descriptors_ || !is_watched;
     }
   }
   if (now < next_signs_of_life_) {
     return;
   }
   next_signs_of_life_ = now + kPingAfter;
+  // Nobody is left who was not asked: the silence may have been this process's own.
   std::erase_if(peers_, [&](const auto& each) {
-    return each.second.is_tcp && now - each.second.heard > kSilentAtMost;
+    const Peer& peer = each.second;
+    return peer.asked && peer.heard < *peer.asked && now - *peer.asked > kSilentAtMost - kPingAfter;
   });
   for (auto& [id, peer] : peers_) {
-    if (peer.is_tcp && peer.connection.is_ready() && now - peer.heard >= kPingAfter) {
+    const bool is_asked = peer.asked && peer.heard < *peer.asked;
+    if (peer.is_tcp && peer.connection.is_ready() && now - peer.heard >= kPingAfter && !is_asked) {
+      peer.asked = now;
       peer.connection.ping();
       to_flush_.push_back(id);
     }

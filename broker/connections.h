@@ -108,8 +108,9 @@ class Connections {
     bool is_queued = false;    // among ready_
     bool is_readable = false;  // as was last heard
     bool waits_to_write = false;
-    TimePoint heard;         // over TCP: the last byte
-    std::size_t unread = 0;  // bytes put since it was seen to read
+    TimePoint heard;                 // over TCP: the last byte
+    std::optional<TimePoint> asked;  // over TCP: for a sign of life, for which it has a while
+    std::size_t unread = 0;          // bytes put since it was seen to read
     std::uint64_t sent_before = 0;
   };
   struct Door {

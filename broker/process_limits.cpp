@@ -1,10 +1,12 @@
 #include "broker/process_limits.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <fstream>
+#include <array>
+#include <cstdlib>
 
 namespace turnstile::broker {
 
@@ -23,11 +25,15 @@ std::size_t heap_bytes() {
 }
 
 std::size_t resident_bytes() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t all = 0;
-  std::size_t resident = 0;
-  statm >> all >> resident;
-  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  // Kept open, for the time when no descriptor is free.
+  static const int statm = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+  std::array<char, 128> text{};
+  if (::pread(statm, text.data(), text.size() - 1, 0) <= 0) {
+    return 0;
+  }
+  char* end = nullptr;
+  std::strtoull(text.data(), &end, 10);  // all of it
+  return std::strtoull(end, nullptr, 10) * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
 void release_free_memory() {

@@ -81,6 +81,7 @@ class ConsumerThread {
     } catch (const std::exception& problem) {
       outcome_ = fail(Errc::io, std::string("the consumer failed: ") + problem.what());
     }
+    link_.reset();  // its last results are on their way before the broker is told to stop
     ended_.ring();
   }
 

@@ -75,10 +75,6 @@ std::size_t packed_bytes(const Frames& frames) {
   return bytes;
 }
 
-void append_packed(const Frames& frames, std::string& out) {
-  pack(frames, [&](std::string_view piece) { out.append(piece); });
-}
-
 void append_wrap(std::size_t frame_bytes, std::string& out) {
   const auto wrap = wrap_of(frame_bytes);
   out.append(wrap.data(), wrap.size());

@@ -16,7 +16,6 @@
 namespace turnstile {
 
 zmq::message_t packed(const Frames& frames);
-void append_packed(const Frames& frames, std::string& out);
 std::size_t packed_bytes(const Frames& frames);
 // What stands before a frame of so many bytes.
 void append_wrap(std::size_t frame_bytes, std::string& out);

@@ -64,6 +64,7 @@ void ZmqDealer::open() {
   socket_.set(zmq::sockopt::handshake_ivl, as_option(kHandshake));
   socket_.set(zmq::sockopt::maxmsgsize, largest_message_bytes());
   if (endpoint_.starts_with(kTcp)) {
+    socket_.set(zmq::sockopt::ipv6, endpoint_[kTcp.size()] == '[');
     socket_.set(zmq::sockopt::heartbeat_ivl, as_option(kHeartbeat));
     socket_.set(zmq::sockopt::heartbeat_timeout, as_option(kHeartbeatTimeout));
   }

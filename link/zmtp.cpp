@@ -350,7 +350,7 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
       }
       continue;
     }
-    part_bytes_ += frame->body.size();
+    part_bytes_ += frame->body.size() + kShortHead;
     if (state_ != State::ready ||
         (frame->has_more &&
          part_bytes_ > static_cast<std::size_t>(largest_message_bytes()) + kPartBytes)) {

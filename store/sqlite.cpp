@@ -244,8 +244,13 @@ Result<std::int64_t> Connection::grow_log(std::int64_t bytes) const {
     at += piece;
   }
   if (code != SQLITE_OK) {
+    int cause = 0;
+    if (log != nullptr &&
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &cause) != SQLITE_OK) {
+      cause = 0;
+    }
     return tl::make_unexpected(
-        describe(code, "making the write-ahead log longer", path_, 0, sqlite3_errstr(code)));
+        describe(code, "making the write-ahead log longer", path_, cause, sqlite3_errstr(code)));
   }
   return end;
 }

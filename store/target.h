@@ -114,7 +114,7 @@ class Target final : public WritableTarget {
   std::uint64_t dead_letters_ = 0;
   int wal_pages_ = 0;  // in the write-ahead log after the last commit
   std::int64_t wal_page_bytes_ = 0;
-  std::int64_t wal_room_ = 0;  // pages that the log's file has at least
+  std::int64_t wal_room_ = 0;  // pages that the log's file had when it was last made longer
   bool may_grow_log_ = true;
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;

@@ -349,6 +349,38 @@ TEST_F(ConnectionsTest, WhoReadsNothingIsCutWhenAMebibyteWaitsAndAConsumerIsNot)
   EXPECT_EQ(connections_->allowance(route), nullptr);
 }
 
+TEST_F(ConnectionsTest, WhoReadsLittleOfMuchIsCutBeforeItFillsMemory) {
+  listen();
+  const Client slow(path_);
+  shake_hands(slow);
+  const auto route = received_[0].route;
+  const Frames answer{Bytes(std::string(100'000, 'a'))};
+  int sent = 0;
+  while (sent < 1000 && connections_->send(route, answer, true)) {
+    connections_->flush();
+    static_cast<void>(slow.read_what_is_there());
+    ++sent;
+  }
+  EXPECT_LT(sent, 200) << "of 100 MB, most of which nobody read";
+  EXPECT_EQ(connections_->allowance(route), nullptr);
+}
+
+TEST_F(ConnectionsTest, WhoDiesWhileAnswersWaitIsForgottenAndOthersAreServed) {
+  listen();
+  {
+    const Client dying(path_);
+    shake_hands(dying);
+    ASSERT_TRUE(
+        connections_->send(received_[0].route, {Bytes(std::string(2'000'000, 'a'))}, false));
+    connections_->flush();
+    ASSERT_TRUE(connections_->wait(stop_, 0ms));
+    dying.send("\0\1m"sv);
+  }
+  EXPECT_TRUE(until([&] { return connections_->allowance(received_[0].route) == nullptr; }));
+  const Client other(path_);
+  shake_hands(other);
+}
+
 TEST_F(ConnectionsTest, WhatWasSentBeforeTheEndArrives) {
   listen();
   const Client client(path_);

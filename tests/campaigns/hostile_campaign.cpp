@@ -22,10 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto kPatienceOfHonest = 60s;
 // The broker's own bound (broker.cpp): twice --memory, 96 MiB, and half a MiB for each session.
-// What comes in within a tenth of a second, before it looks and until connections are gone, is the
-// machine's to bound; it is counted for the attack that does nothing else.
 constexpr std::uint64_t kBound = 2 * 8 * kMiB + 96 * kMiB + 20 * kMiB / 2;
-constexpr std::uint64_t kInATenthOfASecond = 400 * kMiB;
 
 struct Served {
   System system;
@@ -81,10 +78,6 @@ std::uint64_t amount(Attack attack) {
   return 20'000;
 }
 
-bool holds_frames(Attack attack) {
-  return attack == Attack::huge_frames || attack == Attack::half_frames;
-}
-
 class Hostile : public ::testing::TestWithParam<int> {
  protected:
   Attack attack() const { return static_cast<Attack>(GetParam()); }
@@ -121,13 +114,12 @@ TEST_P(Hostile, TheBrokerLivesWithinItsBoundAndHonestRowsArriveOnce) {
   ASSERT_TRUE(served.broker.running()) << served.broker.err();
   EXPECT_TRUE(served.consumer.running()) << served.consumer.err();
   const auto peak = served.broker.peak_resident_kib() * 1024;
-  const auto bound = kBound + (holds_frames(attack()) ? kInATenthOfASecond : 0);
   fmt::print(
       "{:<20} {:>8} messages, {:>5} MiB in {:>5.1f} s: broker {:>4} MiB at most (bound {})\n",
       name_of(attack()), sent, bytes / kMiB,
-      std::chrono::duration<double>(Clock::now() - begun).count(), peak / kMiB, bound / kMiB);
+      std::chrono::duration<double>(Clock::now() - begun).count(), peak / kMiB, kBound / kMiB);
   if (!kSanitized) {
-    EXPECT_LE(peak, bound);
+    EXPECT_LE(peak, kBound);
   }
   EXPECT_GE(honest.rows(), 101U);
   served.expect_honest_rows_once(honest, (seed % 1000 + 1) * 1'000'000);

@@ -61,7 +61,7 @@ std::string ready() {
 
 std::string message(const Message& message) {
   std::string body;
-  append_packed(encode(message), body);
+  body = packed(encode(message)).to_string();
   return frame(0, body);
 }
 
