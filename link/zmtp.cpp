@@ -47,7 +47,7 @@ constexpr std::size_t kShortMost = 255;
 constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
 // A larger frame is read into its own memory, of which it gets more as it comes.
 constexpr std::size_t kSmallFrame = std::size_t{8} * 1024;
-constexpr std::size_t kFrameStep = std::size_t{128} * 1024;
+constexpr std::size_t kFrameStep = std::size_t{64} * 1024;
 // A smaller piece of a message to be sent is copied behind others.
 constexpr std::size_t kSmallPiece = std::size_t{4} * 1024;
 constexpr std::size_t kPiecesAtOnce = 64;

@@ -366,12 +366,20 @@ struct Attacker::State {
 };
 
 const char* name_of(Attack attack) {
-  constexpr std::array<const char*, kAttacks> kNames{
-      "wrong_counts",     "sequence_jumps", "others_batches",
-      "false_consumer",   "many_names",     "many_ids",
-      "many_connections", "never_reads",    "never_reads_answers",
-      "endless_message",  "huge_frames",    "garbage",
-      "half_frames",      "pings"};
+  constexpr std::array<const char*, kAttacks> kNames{"wrong_counts",
+                                                     "sequence_jumps",
+                                                     "others_batches",
+                                                     "false_consumer",
+                                                     "many_names",
+                                                     "many_ids",
+                                                     "many_connections",
+                                                     "never_reads",
+                                                     "never_reads_answers",
+                                                     "endless_message",
+                                                     "huge_frames",
+                                                     "garbage",
+                                                     "pings",
+                                                     "half_frames"};
   return kNames.at(static_cast<std::size_t>(attack));
 }
 

@@ -29,8 +29,8 @@ enum class Attack {
   endless_message,      // parts of one message that never ends
   huge_frames,          // frames above the limit, and garbage up to it
   garbage,              // bursts of messages that cannot be read
-  half_frames,          // many connections, each with most of the largest message, and no end
   pings,                // asks ZMTP itself for answers, without end, and reads none
+  half_frames,          // many connections, each with most of the largest message, and no end
 };
 inline constexpr std::size_t kAttacks = 14;
 
