@@ -5,12 +5,14 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "broker/connections.h"
 #include "broker/core.h"
 #include "broker/journal.h"
+#include "link/inside_link.h"
 #include "proto/result.h"
 
 namespace turnstile::broker {
@@ -27,19 +29,30 @@ class Broker {
   // unreachable (cannot listen there), and those of Journal::open.
   static Result<std::unique_ptr<Broker>> start(BrokerOptions options);
 
+  // A consumer in this process, which has a thread of its own.
+  struct Inside {
+    InsideLink* link;
+    // Called in the broker's thread when a few rows were given and nothing else: true when the
+    // consumer has applied them already and its answer is there.
+    std::function<bool()> apply_at_once;
+  };
+
   // Serves until `stop_fd` is readable; then stores what is in hand. Errors: those of the socket.
-  Result<void> run(int stop_fd);
+  Result<void> run(int stop_fd, std::optional<Inside> inside = std::nullopt);
 
   [[nodiscard]] const std::string& endpoint() const { return options_.endpoint; }
-  // Before run(): another endpoint, for this process alone. Errors: unreachable.
-  Result<std::string> listen_inside() { return connections_->listen_inside(); }
   [[nodiscard]] const Journal& journal() const { return *journal_; }
 
  private:
   explicit Broker(BrokerOptions options) : options_(std::move(options)) {}
   Result<void> listen();
   void receive_what_is_there(TimePoint now);
+  void receive_from_inside(TimePoint now);
+  [[nodiscard]] Route inside_route() const;
   void send_outbox();
+  bool give_inside(Outgoing&& outgoing);
+  bool apply_inside_at_once();
+  void wake_inside();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
   void log_rejected(const Error& why, TimePoint now);
   void guard(TimePoint now);
@@ -50,6 +63,14 @@ class Broker {
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Core> core_;
   std::unique_ptr<Connections> connections_;
+  std::optional<Inside> inside_;
+  std::uint64_t inside_connection_ = 0;
+  // Given to the inside since its consumer was last told.
+  struct {
+    std::size_t deliveries = 0;
+    std::size_t others = 0;
+    std::size_t bytes = 0;
+  } given_;
   TimePoint next_guard_{};
   int looks_above_limit_ = 0;  // one after the other
   TimePoint next_guard_log_{};

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -36,6 +37,13 @@ constexpr std::size_t kEventsAtOnce = 256;
 constexpr int kAcceptedAtOnce = 64;
 // Looks at a connection that bring no message and yet have more, such as a piece of a large one.
 constexpr int kFruitlessAtOnce = 1;
+// A message of which more than this is missing is read in pieces, of all such messages one in a
+// while: 300 MB/s, and the processor is left to whole messages. A loop that is never idle also
+// loses its place with the system's scheduler.
+constexpr std::size_t kMuch = std::size_t{256} * 1024;
+constexpr auto kPieceEvery = 200us;
+// A journal and, in `serve`, a target with its text log: files, write-ahead logs, shared memory.
+constexpr rlim_t kDescriptorsKept = 16;
 constexpr auto kPingAfter = 2s;
 constexpr auto kSilentAtMost = 10s;
 
@@ -98,12 +106,6 @@ std::string tcp_endpoint_of(int fd) {
          port.data();
 }
 
-bool is_this_process(int fd) {
-  ucred who{};
-  socklen_t size = sizeof(who);
-  return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && who.pid == ::getpid();
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Connections>> Connections::make(std::size_t begun_bytes) {
@@ -116,8 +118,8 @@ Result<std::unique_ptr<Connections>> Connections::make(std::size_t begun_bytes) 
 
 Connections::~Connections() {
   peers_.clear();
-  for (const Door& door : doors_) {
-    ::close(door.fd);
+  if (door_ >= 0) {
+    ::close(door_);
   }
   if (!path_.empty()) {
     ::unlink(path_.c_str());
@@ -125,7 +127,7 @@ Connections::~Connections() {
   ::close(epoll_);
 }
 
-// ---- doors
+// ---- the door
 
 bool Connections::watch(int fd, Id id, std::uint32_t events, int how) const {
   epoll_event event{};
@@ -135,10 +137,9 @@ bool Connections::watch(int fd, Id id, std::uint32_t events, int how) const {
 }
 
 // Takes the bound socket over, whatever comes of it.
-Result<void> Connections::add_door(Door door) {
-  doors_.push_back(door);
-  if (::listen(door.fd, SOMAXCONN) != 0 ||
-      !watch(door.fd, kFirstDoor + doors_.size() - 1, EPOLLIN, EPOLL_CTL_ADD)) {
+Result<void> Connections::open_door(int fd) {
+  door_ = fd;
+  if (::listen(door_, SOMAXCONN) != 0 || !watch(door_, kDoor, EPOLLIN, EPOLL_CTL_ADD)) {
     return fail(Errc::unreachable, std::string("cannot listen: ") + std::strerror(errno));
   }
   return {};
@@ -178,7 +179,7 @@ Result<void> Connections::listen_at_path(const std::string& path) {
     return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(problem)));
   }
   path_ = path;
-  return add_door({fd, false, false});
+  return open_door(fd);
 }
 
 Result<void> Connections::listen_at_port(const std::string& address) {
@@ -208,48 +209,46 @@ Result<void> Connections::listen_at_port(const std::string& address) {
     return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(problem)));
   }
   endpoint_ = tcp_endpoint_of(fd);
-  return add_door({fd, true, false});
+  is_tcp_ = true;
+  return open_door(fd);
 }
 
-// The system chooses a name in the abstract namespace, where everybody could connect.
-Result<std::string> Connections::listen_inside() {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  socklen_t size = sizeof(address);
-  const int fd = stream_socket(AF_UNIX);
-  if (fd < 0 ||
-      ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address.sun_family)) != 0 ||
-      ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    const int problem = errno;
-    if (fd >= 0) {
-      ::close(fd);
-    }
-    return fail(Errc::unreachable,
-                std::string("cannot listen within the process: ") + std::strerror(problem));
+// For one more, beside those that the journal may need to be opened anew.
+bool Connections::has_descriptor() const {
+  rlimit limit{};
+  const int next = ::fcntl(epoll_, F_DUPFD_CLOEXEC, 0);
+  if (next < 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return false;
   }
-  const std::string name(&address.sun_path[1], size - offsetof(sockaddr_un, sun_path) - 1);
-  return add_door({fd, false, true}).map([&] { return std::string(kIpc) + "@" + name; });
+  ::close(next);
+  const rlim_t kept = std::min(kDescriptorsKept, limit.rlim_cur / 4);
+  return static_cast<rlim_t>(next) < limit.rlim_cur - kept;
 }
 
-void Connections::accept_all(const Door& door, TimePoint now) {
+// Whoever is not let in waits: the door would call without end, and is asked again with the next
+// tick().
+void Connections::close_door() {
+  lacks_descriptors_ = true;
+  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, door_, nullptr);
+}
+
+void Connections::accept_all(TimePoint now) {
   for (int i = 0; i < kAcceptedAtOnce; ++i) {
-    const int fd = ::accept4(door.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (!has_descriptor()) {
+      close_door();
+      return;
+    }
+    const int fd = ::accept4(door_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-        // The door would call without end: it is asked again with the next tick().
-        lacks_descriptors_ = true;
-        ::epoll_ctl(epoll_, EPOLL_CTL_DEL, door.fd, nullptr);
+        close_door();
       }
       if (errno == EINTR || errno == ECONNABORTED) {
         continue;
       }
       return;
     }
-    if (door.is_inside && !is_this_process(fd)) {
-      ::close(fd);
-      continue;
-    }
-    if (door.is_tcp) {
+    if (is_tcp_) {
       const int yes = 1;
       // Without it answers wait for each other, no more.
       static_cast<void>(::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes)));
@@ -259,12 +258,19 @@ void Connections::accept_all(const Door& door, TimePoint now) {
       ::close(fd);
       return;
     }
-    peers_.try_emplace(id, fd, door.is_tcp, now, begun_);
+    peers_.try_emplace(id, fd, now, begun_);
     handshakes_.emplace_back(now + kHandshake, id);
   }
 }
 
 // ---- messages
+
+Result<void> Connections::watch_also(int fd) {
+  if (!watch(fd, kElse, EPOLLIN, EPOLL_CTL_ADD)) {
+    return fail(Errc::io, std::string("cannot wait for the consumer: ") + std::strerror(errno));
+  }
+  return {};
+}
 
 Result<bool> Connections::wait(int stop_fd, std::chrono::milliseconds most) {
   if (stop_fd_ != stop_fd) {
@@ -273,9 +279,16 @@ Result<bool> Connections::wait(int stop_fd, std::chrono::milliseconds most) {
     }
     stop_fd_ = stop_fd;
   }
+  std::chrono::nanoseconds left = ready_.empty() ? most : 0ms;
+  if (!resting_.empty()) {
+    const auto now = std::chrono::steady_clock::now();
+    wake_the_next(now);
+    left = std::clamp<std::chrono::nanoseconds>(next_waking_ - now, 0ns, left);
+  }
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
+  const timespec patience{seconds.count(), (left - seconds).count()};
   std::array<epoll_event, kEventsAtOnce> events;
-  const int wait_ms = ready_.empty() ? static_cast<int>(most.count()) : 0;
-  const int count = ::epoll_wait(epoll_, events.data(), events.size(), wait_ms);
+  const int count = ::epoll_pwait2(epoll_, events.data(), events.size(), &patience, nullptr);
   if (count < 0 && errno != EINTR) {
     return fail(Errc::io, std::string("waiting for messages failed: ") + std::strerror(errno));
   }
@@ -291,8 +304,8 @@ Result<bool> Connections::wait(int stop_fd, std::chrono::milliseconds most) {
 }
 
 void Connections::on_event(Id id, std::uint32_t events, TimePoint now) {
-  if (id < kFirstPeer) {
-    accept_all(doors_[id - kFirstDoor], now);
+  if (id == kDoor) {
+    accept_all(now);
     return;
   }
   const auto found = peers_.find(id);
@@ -337,7 +350,9 @@ std::optional<Connections::Received> Connections::receive() {
     fruitless += !message && goes_on ? 1 : 0;
     peer.has_spoken = peer.has_spoken || message;
     count_begun(peer);
-    if (message || goes_on) {
+    if (!message && peer.connection.bytes_missing() > kMuch) {
+      rest(id, peer);
+    } else if (message || goes_on) {
       enqueue(id, peer);
     } else {
       flush(id, peer);  // a handshake's, or an answer to a ping
@@ -348,6 +363,37 @@ std::optional<Connections::Received> Connections::receive() {
     }
   }
   return std::nullopt;
+}
+
+bool Connections::watch_again(Id id, const Peer& peer) const {
+  std::uint32_t events = 0;
+  if (!peer.is_resting) {
+    events |= EPOLLIN;
+  }
+  if (peer.waits_to_write) {
+    events |= EPOLLOUT;
+  }
+  return watch(peer.connection.fd(), id, events, EPOLL_CTL_MOD);
+}
+
+void Connections::rest(Id id, Peer& peer) {
+  if (!peer.is_resting) {
+    peer.is_resting = true;
+    resting_.push_back(id);
+    watch_again(id, peer);
+  }
+}
+
+void Connections::wake_the_next(TimePoint now) {
+  while (now >= next_waking_ && !resting_.empty()) {
+    const Id id = resting_.front();
+    resting_.pop_front();
+    if (const auto found = peers_.find(id); found != peers_.end()) {
+      found->second.is_resting = false;
+      watch_again(id, found->second);
+      next_waking_ = now + kPieceEvery;
+    }
+  }
 }
 
 void Connections::count_begun(Peer& peer) {
@@ -410,8 +456,8 @@ void Connections::flush(Id id, Peer& peer) {
   }
   const bool waits = peer.connection.bytes_to_send() > 0;
   if (waits != peer.waits_to_write) {
-    const auto events = static_cast<std::uint32_t>(waits ? EPOLLIN | EPOLLOUT : EPOLLIN);
-    peer.waits_to_write = watch(peer.connection.fd(), id, events, EPOLL_CTL_MOD) ? waits : !waits;
+    peer.waits_to_write = waits;
+    peer.waits_to_write = watch_again(id, peer) ? waits : !waits;
   }
 }
 
@@ -485,12 +531,8 @@ void Connections::tick(TimePoint now) {
     handshakes_.pop_front();
   }
   if (std::exchange(lacks_descriptors_, false)) {
-    for (std::size_t i = 0; i < doors_.size(); ++i) {
-      const bool is_watched =
-          watch(doors_[i].fd, kFirstDoor + i, EPOLLIN, EPOLL_CTL_ADD) || errno == EEXIST;
-      accept_all(doors_[i], now);
-      lacks_descriptors_ = lacks_descriptors_ || !is_watched;
-    }
+    lacks_descriptors_ = !watch(door_, kDoor, EPOLLIN, EPOLL_CTL_ADD) && errno != EEXIST;
+    accept_all(now);
   }
   if (now < next_signs_of_life_) {
     return;
@@ -503,7 +545,7 @@ void Connections::tick(TimePoint now) {
   });
   for (auto& [id, peer] : peers_) {
     const bool is_asked = peer.asked && peer.heard < *peer.asked;
-    if (peer.is_tcp && peer.connection.is_ready() && now - peer.heard >= kPingAfter && !is_asked) {
+    if (is_tcp_ && peer.connection.is_ready() && now - peer.heard >= kPingAfter && !is_asked) {
       peer.asked = now;
       peer.connection.ping();
       to_flush_.push_back(id);

@@ -46,8 +46,8 @@ class Connections {
   Result<void> listen(const std::string& endpoint);
   // Where it listens, with the port that it got.
   [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-  // For this process alone: the endpoint. Errors: unreachable.
-  Result<std::string> listen_inside();
+  // wait() ends when this is readable too. Errors: io.
+  Result<void> watch_also(int fd);
 
   // Waits until a message may be there, `stop_fd` is readable (true), or the time is over. The
   // descriptor is the same each time. Errors: io.
@@ -83,17 +83,15 @@ class Connections {
 
  private:
   using Id = std::uint64_t;
-  // What an event is about: the stop, one of the doors, or a peer.
+  // What an event is about: the stop, somebody else's matter, the door, or a peer.
   static constexpr Id kStop = 0;
-  static constexpr Id kFirstDoor = 1;
+  static constexpr Id kElse = 1;
+  static constexpr Id kDoor = 2;
   static constexpr Id kFirstPeer = 16;
 
   struct Peer {
-    Peer(int fd, bool over_tcp, TimePoint now, std::size_t& begun_of_all)
-        : connection(fd, ZmtpConnection::End::router),
-          all_begun(begun_of_all),
-          is_tcp(over_tcp),
-          heard(now) {}
+    Peer(int fd, TimePoint now, std::size_t& begun_of_all)
+        : connection(fd, ZmtpConnection::End::router), all_begun(begun_of_all), heard(now) {}
     Peer(const Peer&) = delete;
     Peer& operator=(const Peer&) = delete;
     ~Peer() { all_begun -= begun; }
@@ -103,30 +101,30 @@ class Connections {
     std::size_t& all_begun;
     std::size_t begun = 0;          // of that, its own
     std::uint64_t begun_order = 0;  // the first has the least; valid while it has begun one
-    bool is_tcp;
     bool has_spoken = false;
     bool is_queued = false;    // among ready_
     bool is_readable = false;  // as was last heard
+    bool is_resting = false;   // among resting_: not watched for what comes
     bool waits_to_write = false;
     TimePoint heard;                 // over TCP: the last byte
     std::optional<TimePoint> asked;  // over TCP: for a sign of life, for which it has a while
     std::size_t unread = 0;          // bytes put since it was seen to read
     std::uint64_t sent_before = 0;
   };
-  struct Door {
-    int fd;
-    bool is_tcp;
-    bool is_inside;
-  };
 
   Connections(int epoll, std::size_t begun_bytes) : epoll_(epoll), most_begun_(begun_bytes) {}
   bool watch(int fd, Id id, std::uint32_t events, int how) const;
-  Result<void> add_door(Door door);
+  Result<void> open_door(int fd);
   Result<void> listen_at_path(const std::string& path);
   Result<void> listen_at_port(const std::string& address);
-  void accept_all(const Door& door, TimePoint now);
+  [[nodiscard]] bool has_descriptor() const;
+  void close_door();
+  void accept_all(TimePoint now);
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
+  bool watch_again(Id id, const Peer& peer) const;
+  void rest(Id id, Peer& peer);
+  void wake_the_next(TimePoint now);
   void count_begun(Peer& peer);
   void give_up_the_eldest();
   void flush(Id id, Peer& peer);
@@ -136,7 +134,8 @@ class Connections {
 
   int epoll_;
   int stop_fd_ = -1;
-  std::vector<Door> doors_;
+  int door_ = -1;
+  bool is_tcp_ = false;
   std::string endpoint_;
   std::string path_;  // of the socket that is to be removed
   std::size_t most_begun_;
@@ -146,6 +145,8 @@ class Connections {
   Id next_id_ = kFirstPeer;
   std::deque<Id> ready_;  // may have a message
   std::vector<Id> to_flush_;
+  std::deque<Id> resting_;  // with much of a message missing; one is read at next_waking_
+  TimePoint next_waking_{};
   std::deque<std::pair<TimePoint, Id>> handshakes_;  // until when they are over, the eldest first
   TimePoint next_signs_of_life_{};
   bool lacks_descriptors_ = false;

@@ -5,8 +5,11 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -19,10 +22,12 @@
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "consumer/command.h"
-#include "link/endpoint.h"
+#include "link/inside_link.h"
 
 namespace turnstile {
 namespace {
+
+using namespace std::chrono_literals;
 
 struct ServeCommand {
   BrokerFlags broker;
@@ -53,12 +58,14 @@ class Bell {
   int fd_;
 };
 
-// The consumer on a thread of its own, with its own connection to the target. It ends first, so
-// that what it applied last is still settled by the broker.
+// The consumer on a thread of its own, with its own connection to the target. A few rows are
+// applied in the broker's thread instead, which then need not wake this one: whoever has the turn
+// has the consumer and its target. It ends first, so that what it applied last is still settled by
+// the broker.
 class ConsumerThread {
  public:
-  ConsumerThread(std::unique_ptr<Link> link, const ConsumerFlags& flags, const StopSignal& stop)
-      : link_(std::move(link)), stop_(stop), thread_([this, flags] { run(flags); }) {}
+  ConsumerThread(InsideLink& link, const ConsumerFlags& flags, const StopSignal& stop)
+      : link_(link), stop_(stop), thread_([this, flags] { run(flags); }) {}
   ConsumerThread(const ConsumerThread&) = delete;
   ConsumerThread& operator=(const ConsumerThread&) = delete;
   ~ConsumerThread() { end(); }
@@ -68,10 +75,24 @@ class ConsumerThread {
   // Asks it to end, waits until it has, and says how it went.
   Result<void> end() {
     unwanted_ = true;
+    link_.wake();
     if (thread_.joinable()) {
       thread_.join();
     }
     return outcome_;
+  }
+
+  // For another thread: see Consumer::serve_at_once. False as well when the thread is at it.
+  bool apply_at_once() {
+    const std::unique_lock turn(turn_, std::try_to_lock);
+    if (!turn || consumer_ == nullptr || failed_at_once_) {
+      return false;
+    }
+    auto served = consumer_->serve_at_once();
+    if (!served) {
+      failed_at_once_ = std::move(served.error());
+    }
+    return served && *served;
   }
 
  private:
@@ -81,26 +102,50 @@ class ConsumerThread {
     } catch (const std::exception& problem) {
       outcome_ = fail(Errc::io, std::string("the consumer failed: ") + problem.what());
     }
-    link_.reset();  // its last results are on their way before the broker is told to stop
-    ended_.ring();
+    {
+      const std::lock_guard turn(turn_);
+      consumer_.reset();
+    }
+    ended_.ring();  // its last results are on their way
   }
+
+  [[nodiscard]] bool must_end() const { return unwanted_ || stop_.requested(); }
 
   Result<void> consume(const ConsumerFlags& flags) {
-    const auto unwanted = [this] { return unwanted_ || stop_.requested(); };
-    while (true) {
-      auto ran = consumer::Consumer(*link_, consumer_options(flags), unwanted).run();
-      if (ran || ran.error().code != Errc::fenced) {
-        return ran;
+    std::chrono::milliseconds patience{0};
+    while (!must_end()) {
+      link_.wait(patience);
+      const std::lock_guard turn(turn_);
+      if (consumer_ == nullptr) {
+        consumer_ = std::make_unique<consumer::Consumer>(link_, consumer_options(flags),
+                                                         [this] { return must_end(); });
+      }
+      auto served = failed_at_once_
+                        ? Result<void>(tl::make_unexpected(*std::exchange(failed_at_once_, {})))
+                        : consumer_->serve(0ms);
+      patience = consumer_->patience();
+      if (served) {
+        continue;
+      }
+      if (served.error().code != Errc::fenced) {
+        return served;
       }
       // This process was stopped for longer than its lease; now it stands by.
-      spdlog::warn("{}", ran.error().what);
-      link_->reconnect();
+      spdlog::warn("{}", served.error().what);
+      consumer_.reset();
+      link_.reconnect();
+      patience = 0ms;
     }
+    const std::lock_guard turn(turn_);
+    return consumer_ == nullptr ? Result<void>() : consumer_->finish();
   }
 
-  std::unique_ptr<Link> link_;
+  InsideLink& link_;
   const StopSignal& stop_;
   std::atomic<bool> unwanted_ = false;
+  std::mutex turn_;  // of the two below
+  std::unique_ptr<consumer::Consumer> consumer_;
+  std::optional<Error> failed_at_once_;
   Bell ended_;
   Result<void> outcome_;  // the thread's until it has ended
   std::thread thread_;    // last: it uses the members above
@@ -114,11 +159,6 @@ int serve_both(const ServeCommand& command) {
     print_error(broker.error());
     return exit_code_for(broker.error());
   }
-  auto link = (*broker)->listen_inside().and_then(connect_to_broker);
-  if (!link) {
-    print_error(link.error());
-    return exit_code_for(link.error());
-  }
   const ConsumerFlags& consumer_flags = command.consumer;
   log_banner("broker and consumer",
              {{"listens on", (*broker)->endpoint()},
@@ -127,8 +167,11 @@ int serve_both(const ServeCommand& command) {
               {"target", consumer_flags.db},
               {"text log", consumer_flags.text.empty() ? "none" : consumer_flags.text}});
   log_broker_notes(**broker);
-  ConsumerThread consumer(std::move(*link), consumer_flags, stop);
-  const auto served = (*broker)->run(consumer.ended_fd());
+  InsideLink link;
+  ConsumerThread consumer(link, consumer_flags, stop);
+  const auto served = (*broker)->run(
+      consumer.ended_fd(),
+      broker::Broker::Inside{&link, [&consumer] { return consumer.apply_at_once(); }});
   const auto consumed = consumer.end();
   for (const Result<void>* ended : {&served, &consumed}) {
     if (!*ended) {

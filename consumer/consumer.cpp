@@ -17,6 +17,10 @@ constexpr auto kBrokerSilence = 6s;
 constexpr auto kHelloPatience = 1s;
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
+// What is applied at once, and how long it may keep its caller before that is left to serve().
+constexpr std::size_t kFewBytes = std::size_t{16} * 1024;
+constexpr auto kAtOnceMost = 5ms;
+constexpr auto kAtOncePause = 1s;
 constexpr auto kFullLinkPause = 10ms;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
@@ -73,6 +77,42 @@ Result<void> Consumer::serve(std::chrono::milliseconds wait) {
     done = apply_group();
   }
   return done ? done : back_off(done.error());
+}
+
+std::chrono::milliseconds Consumer::patience() const {
+  return wait_at_most(kHeartbeat);
+}
+
+Result<bool> Consumer::serve_at_once() {
+  const auto begun_at = options_.clock();
+  const bool is_idle = target_ && !lost_touch_ && !paused_until_ && pending_.empty() &&
+                       unreported_.empty() && questions_.empty();
+  if (!is_idle || begun_at < at_once_from_) {
+    return false;
+  }
+  if (auto taken = take_in(0ms); !taken) {
+    return tl::make_unexpected(taken.error());
+  }
+  const std::size_t batches = pending_.size();
+  const bool is_few = batches > 0 && pending_bytes_ <= kFewBytes && group_size() == batches &&
+                      pending_.front().header && pending_.front().header->task_duration == 0ms;
+  if (!is_few || !questions_.empty() || !has_lease_ || !target_) {
+    return false;
+  }
+  auto begun = target_->begin_at_once();
+  if (begun && !*begun) {
+    return false;
+  }
+  tell_of_group(lab::EventKind::trying, batches);
+  auto results = begun ? apply_begun(batches) : tl::make_unexpected(std::move(begun.error()));
+  if (options_.clock() - begun_at > kAtOnceMost) {
+    at_once_from_ = options_.clock() + kAtOncePause;
+  }
+  if (!results) {
+    return back_off(results.error()).map([] { return false; });
+  }
+  settle(batches, std::move(*results));
+  return true;
 }
 
 std::chrono::milliseconds Consumer::wait_at_most(std::chrono::milliseconds wait) const {
@@ -326,16 +366,20 @@ Result<void> Consumer::apply_group() {
   if (!results) {
     return tl::make_unexpected(results.error());
   }
+  settle(batches, std::move(*results));
+  return {};
+}
+
+void Consumer::settle(std::size_t batches, std::vector<BatchResult>&& results) {
   for (std::size_t i = 0; i < batches; ++i) {
     pending_bytes_ -= pending_.front().rows_frame.size();
     pending_.pop_front();
   }
   works_again();
   // Promise 1: the commit came back synced; only now does anybody hear of it.
-  unreported_ = std::move(*results);
+  unreported_ = std::move(results);
   report();
   tell_notes();
-  return {};
 }
 
 void Consumer::tell_notes() {
@@ -349,6 +393,10 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
   if (auto begun = target_->begin(); !begun) {
     return tl::make_unexpected(begun.error());
   }
+  return apply_begun(batches);
+}
+
+Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   tell_of_group(lab::EventKind::lock, batches);
   std::vector<BatchResult> results;
   std::uint64_t rows = 0;

@@ -56,6 +56,13 @@ class Consumer {
   // One turn of run(): waits up to `wait` for the first message, and less when something else is to
   // be done. Errors as those of run().
   Result<void> serve(std::chrono::milliseconds wait);
+  // How long the next turn may wait for a message.
+  [[nodiscard]] std::chrono::milliseconds patience() const;
+
+  // A turn that waits for nobody: applies what few rows have come, if nothing else is to be done
+  // and no other program holds the target. False: nothing was applied, and the next serve() goes on
+  // with what came. Errors as those of run().
+  Result<bool> serve_at_once();
   // After the last turn: gives the lease back.
   Result<void> finish();
 
@@ -75,6 +82,8 @@ class Consumer {
   void tell_notes();
   Result<void> apply_group();
   Result<std::vector<BatchResult>> apply_in_one_transaction(std::size_t batches);
+  Result<std::vector<BatchResult>> apply_begun(std::size_t batches);
+  void settle(std::size_t batches, std::vector<BatchResult>&& results);
   [[nodiscard]] std::size_t group_size() const;
   void tell_of_group(lab::EventKind kind, std::size_t batches) const;
   void tell_of_each(lab::EventKind kind, std::size_t batches) const;
@@ -110,6 +119,7 @@ class Consumer {
   std::string problem_;      // what is being waited out
   std::chrono::milliseconds pause_{0};
   std::optional<TimePoint> paused_until_;
+  TimePoint at_once_from_{};  // not before: it took long
 };
 
 }  // namespace turnstile::consumer

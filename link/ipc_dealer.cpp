@@ -36,15 +36,10 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
-  if (path.front() == '@') {
-    address.sun_path[0] = '\0';
-  }
-  return std::unique_ptr<IpcDealer>(new IpcDealer(
-      address, static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())));
+  return std::unique_ptr<IpcDealer>(new IpcDealer(address));
 }
 
-IpcDealer::IpcDealer(const sockaddr_un& address, socklen_t address_size)
-    : address_(address), address_size_(address_size), pause_(kReconnect) {
+IpcDealer::IpcDealer(const sockaddr_un& address) : address_(address), pause_(kReconnect) {
   open(steady_clock::now());
 }
 
@@ -65,7 +60,7 @@ void IpcDealer::open(TimePoint now) {
   if (fd < 0) {
     return;
   }
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), address_size_) != 0) {
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) {
     ::close(fd);
     return;
   }

@@ -27,9 +27,8 @@ namespace turnstile {
 
 class IpcDealer final : public Link {
  public:
-  // `ipc://PATH`, or `ipc://@NAME` for a socket in Linux's abstract namespace. Returns at once,
-  // whether or not a broker is there. Errors: bad_input (no ipc:// endpoint, or a socket path that
-  // is too long).
+  // `ipc://PATH`. Returns at once, whether or not a broker is there. Errors: bad_input (no ipc://
+  // endpoint, or a socket path that is too long).
   static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint);
 
   // For what is on its way it waits a moment.
@@ -48,7 +47,7 @@ class IpcDealer final : public Link {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  IpcDealer(const sockaddr_un& address, socklen_t address_size);
+  explicit IpcDealer(const sockaddr_un& address);
 
   void advance();
   void open(TimePoint now);
@@ -57,7 +56,6 @@ class IpcDealer final : public Link {
   [[nodiscard]] bool wait_for(short events, TimePoint until) const;
 
   sockaddr_un address_;
-  socklen_t address_size_;
   std::minstd_rand jitter_{std::random_device{}()};
 
   std::optional<ZmtpConnection> connection_;

@@ -43,6 +43,7 @@ class ZmtpReader {
   std::optional<Frame> next();
   // Of a large frame that is not all there.
   [[nodiscard]] std::size_t bytes_begun() const { return large_ ? body_end_ : 0; }
+  [[nodiscard]] std::size_t bytes_missing() const { return large_ ? large_->bytes - body_end_ : 0; }
   // A frame is larger than any message may be: nothing behind it can be read.
   [[nodiscard]] bool is_too_large() const { return is_too_large_; }
 
@@ -93,6 +94,8 @@ class ZmtpConnection {
 
   // Held of a message that is not all there, beyond a few KiB.
   [[nodiscard]] std::size_t bytes_begun() const { return reader_.bytes_begun(); }
+  // Of such a message's present frame.
+  [[nodiscard]] std::size_t bytes_missing() const { return reader_.bytes_missing(); }
 
   enum class Read { nothing, some, as_much_as_fits };
   // Once.

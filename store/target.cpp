@@ -69,8 +69,9 @@ Result<void> Target::prepare() {
     return tl::make_unexpected(std::move(opened.error()));
   }
   connection_ = std::move(*opened);
-  connection_.on_busy(
-      [this](milliseconds waited) { return waited < options_.busy_timeout && still_wanted(); });
+  connection_.on_busy([this](milliseconds waited) {
+    return may_wait_ && waited < options_.busy_timeout && still_wanted();
+  });
   // The page size counts for a new file only.
   auto mode = connection_.execute("PRAGMA page_size=16384", kDoing).and_then([&] {
     return connection_.query_text("PRAGMA journal_mode=WAL", kDoing);
@@ -216,6 +217,24 @@ Result<void> Target::begin() {
     return written;
   }
   return start();
+}
+
+Result<bool> Target::begin_at_once() {
+  if (auto ready = usable(); !ready) {
+    return tl::make_unexpected(std::move(ready.error()));
+  }
+  rollback();
+  const bool is_checkpoint_near = wal_pages_ + kLogPagesAhead >= options_.checkpoint_pages;
+  if (text_log_is_behind() || is_checkpoint_near) {
+    return false;
+  }
+  may_wait_ = false;
+  auto begun = start();
+  may_wait_ = true;
+  if (!begun && begun.error().code == Errc::locked) {
+    return false;
+  }
+  return begun.map([] { return true; });
 }
 
 Result<BatchOutcome> Target::apply(const BatchHeader& header, std::string_view rows_frame) {

@@ -71,6 +71,7 @@ class Target final : public WritableTarget {
 
   Result<Generation> take_over() override;
   Result<void> begin() override;
+  Result<bool> begin_at_once() override;
   Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame) override;
   Result<void> commit() override;
   void rollback() override;
@@ -118,6 +119,7 @@ class Target final : public WritableTarget {
   bool may_grow_log_ = true;
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;
+  bool may_wait_ = true;  // for a lock
   std::chrono::steady_clock::time_point last_asked_;
   std::int64_t next_forget_ms_ = 0;
 

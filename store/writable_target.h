@@ -31,6 +31,9 @@ class WritableTarget {
   // 8). Errc::fenced: another writer has taken over. begin() first catches up with the text log,
   // and fails when that fails.
   virtual Result<void> begin() = 0;
+  // begin() for a caller who must not wait. False: another program holds the target, or there is
+  // more to be done than this transaction.
+  virtual Result<bool> begin_at_once() = 0;
   // Copies what it needs. Rows of a header with a task duration keep the transaction open so long.
   virtual Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame) = 0;
   virtual Result<void> commit() = 0;

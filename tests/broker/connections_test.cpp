@@ -58,11 +58,7 @@ class Client {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.data(), path.size());
-    if (path.front() == '@') {
-      address.sun_path[0] = '\0';
-    }
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-    connect(reinterpret_cast<const sockaddr*>(&address), size);
+    connect(reinterpret_cast<const sockaddr*>(&address), sizeof(address));
   }
   explicit Client(std::uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in address{};
@@ -78,6 +74,10 @@ class Client {
   void send(std::string_view bytes) const {
     EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(bytes.size()));
+  }
+  // Waits for room. How many.
+  [[nodiscard]] ssize_t send_some(std::string_view bytes) const {
+    return std::max<ssize_t>(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);
   }
   [[nodiscard]] std::string read_what_is_there() const {
     std::array<char, 4096> bytes{};
@@ -527,29 +527,6 @@ TEST_F(ConnectionsTest, APortThatIsTakenOrAHostThatIsNotThereIsNamed) {
   }
 }
 
-// Promise 10.
-TEST_F(ConnectionsTest, TheInnerEndpointLetsThisProcessInAndNoOther) {
-  const auto endpoint = connections_->listen_inside();
-  ASSERT_TRUE(endpoint);
-  const std::string name = endpoint->substr(6);
-  const Client inside(name);
-  shake_hands(inside);
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    // Forked from a test: no assertion here. Waits to be closed.
-    const Client outside(name);
-    const auto deadline = steady_clock::now() + kServedWithin;
-    while (!outside.is_left() && steady_clock::now() < deadline) {
-    }
-    ::_exit(outside.is_left() ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_TRUE(until([&] { return ::waitpid(child, &status, WNOHANG) == child; }));
-  EXPECT_EQ(status, 0);
-  EXPECT_FALSE(inside.is_left());
-}
-
 TEST_F(ConnectionsTest, WithoutAFreeDescriptorItSaysSoAndLetsTheNextInWhenThereIsOne) {
   listen();
   const Client waiting(path_);
@@ -566,6 +543,73 @@ TEST_F(ConnectionsTest, WithoutAFreeDescriptorItSaysSoAndLetsTheNextInWhenThereI
   connections_->tick(steady_clock::now());
   EXPECT_FALSE(connections_->lacks_descriptors());
   shake_hands(waiting);
+}
+
+TEST_F(ConnectionsTest, TheLastDescriptorsAreLeftToTheJournal) {
+  listen();
+  const Client waiting(path_);
+  std::vector<int> taken;
+  for (int i = 0; i < 100; ++i) {
+    taken.push_back(::dup(stop_));
+  }
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit few{static_cast<rlim_t>(taken.back() + 9), before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+  EXPECT_TRUE(until([&] { return connections_->lacks_descriptors(); }));
+  for (int i = 0; i < 8; ++i) {
+    taken.push_back(::dup(stop_));
+    EXPECT_GE(taken.back(), 0) << i;
+  }
+  for (const int fd : taken) {
+    ::close(fd);
+  }
+  connections_->tick(steady_clock::now());
+  EXPECT_FALSE(connections_->lacks_descriptors());
+  shake_hands(waiting);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+}
+
+TEST_F(ConnectionsTest, AMessageOfWhichMuchIsMissingIsReadBetweenOthersAndArrivesWhole) {
+  constexpr std::size_t kLarge = 4'000'000;
+  listen();
+  const Client greedy(path_);
+  const Client modest(path_);
+  shake_hands(greedy);
+  shake_hands(modest);
+  std::string large = "\2\0\0\0\0"s;
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) {
+    large += static_cast<char>(kLarge >> shift);
+  }
+  for (std::size_t i = 0; i < kLarge; ++i) {
+    large += static_cast<char>(i % 251);
+  }
+  std::thread sender([&] {
+    for (std::size_t at = 0; at < large.size();) {
+      at += static_cast<std::size_t>(greedy.send_some(std::string_view(large).substr(at)));
+    }
+  });
+  received_.clear();
+  std::size_t looks = 0;
+  constexpr std::size_t kRequests = 20;
+  for (std::size_t i = 0; i < kRequests; ++i) {
+    const std::size_t before = received_.size();
+    modest.send("\0\1m"sv);
+    EXPECT_TRUE(until([&] {
+      ++looks;
+      return std::any_of(received_.begin() + static_cast<std::ptrdiff_t>(before), received_.end(),
+                         [](const auto& each) { return each.message.body == "m"; });
+    }));
+  }
+  EXPECT_LT(looks, 8 * kRequests) << "of the large one a piece at most between two looks";
+  const auto whole = [&] {
+    return std::find_if(received_.begin(), received_.end(),
+                        [](const auto& each) { return each.message.body.size() == kLarge; });
+  };
+  EXPECT_TRUE(until([&] { return whole() != received_.end(); }));
+  sender.join();
+  ASSERT_NE(whole(), received_.end());
+  EXPECT_EQ(whole()->message.body, large.substr(9));
 }
 
 TEST_F(ConnectionsTest, OneOfEachInTurnHoweverMuchOneHasSent) {

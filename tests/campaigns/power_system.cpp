@@ -359,6 +359,18 @@ std::optional<Message> SimulatedSystem::to_consumer() {
   return message;
 }
 
+// As in a process of its own, and now and then as in that of its broker.
+Result<void> SimulatedSystem::run(consumer::Consumer& consumer) {
+  while (!disk_.is_off() && !consumer_ended_) {
+    auto at_once = once_in(4) ? consumer.serve_at_once() : Result<bool>(false);
+    auto served = at_once && !*at_once ? consumer.serve(0ms) : at_once.map([](bool) {});
+    if (!served) {
+      return served;
+    }
+  }
+  return consumer.finish();
+}
+
 void SimulatedSystem::end_consumer() {
   if (!consumer_ended_) {
     consumer_ended_ = true;
@@ -391,7 +403,7 @@ void SimulatedSystem::run_consumer(int turns, End end) {
     options.clock = [this] { return now_; };
     consumer::Consumer consumer(link, std::move(options),
                                 [this] { return disk_.is_off() || consumer_ended_; });
-    const auto ended = consumer.run();
+    const auto ended = run(consumer);
     const bool may_say_so = failures_expected_ && !ended && ended.error().code != Errc::fenced &&
                             ended.error().code != Errc::bad_input;
     if (!ended && !disk_.is_off() && end == End::clean && !may_say_so) {

@@ -18,6 +18,7 @@
 
 #include "broker/core.h"
 #include "broker/journal.h"
+#include "consumer/consumer.h"
 #include "link/link.h"
 #include "producers/session.h"
 #include "store/target.h"
@@ -100,6 +101,7 @@ class SimulatedSystem {
   void flush();
   void tell(SimProducer& producer, const Message& message);
   std::optional<Message> to_consumer();
+  Result<void> run(consumer::Consumer& consumer);
   void end_consumer();
   [[nodiscard]] store::TargetOptions target_options();
   [[nodiscard]] store::OpenTextFile text_files();

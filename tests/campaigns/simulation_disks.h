@@ -173,6 +173,9 @@ class SimulatedTarget : public store::WritableTarget {
 
   Result<Generation> take_over() override;
   Result<void> begin() override;
+  Result<bool> begin_at_once() override {
+    return begin().map([] { return true; });
+  }
   Result<store::BatchOutcome> apply(const BatchHeader& header,
                                     std::string_view rows_frame) override;
   Result<void> commit() override;

@@ -343,7 +343,11 @@ void ConsumerProcess::forget() {
 
 void ConsumerProcess::turn() {
   const TimePoint before = world_.now();
-  const auto served = consumer_->serve(500ms);
+  Result<bool> at_once = false;
+  if (world_.dice.percent(25)) {  // the turn of a broker in the same process
+    at_once = consumer_->serve_at_once();
+  }
+  const auto served = at_once && !*at_once ? consumer_->serve(500ms) : at_once.map([](bool) {});
   if (!served) {
     world_.trace(*this, [&] { return "ends: " + served.error().what; });
     if (served.error().code != Errc::fenced) {

@@ -62,6 +62,116 @@ TEST_F(ConsumerTargetTest, ABatchThatCannotBeReadStopsItsProducerAndNobodyElse) 
   EXPECT_THAT(done(), ElementsAre("begin", "apply p 2 rows2", "commit"));
 }
 
+// ---- at once, in another's thread
+
+class ConsumerAtOnceTest : public ConsumerTest {
+ protected:
+  bool serve_at_once(std::vector<Message> messages) {
+    for (auto& message : messages) {
+      broker_.to_producer.push_back(std::move(message));
+    }
+    const auto served = consumer().serve_at_once();
+    EXPECT_TRUE(served);
+    return served && *served;
+  }
+  // What was not applied at once is in the next turn, once.
+  void expect_left_to_the_next_turn(std::vector<Message> messages) {
+    EXPECT_FALSE(serve_at_once(std::move(messages)));
+    EXPECT_THAT(tickets(), IsEmpty());
+    ASSERT_TRUE(idle(3s));
+    EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1)));
+  }
+};
+
+TEST_F(ConsumerAtOnceTest, AFewRowsAreAppliedAndAnswered) {
+  get_lease();
+  EXPECT_TRUE(serve_at_once({batch(1, 1), batch(2, 2)}));
+  EXPECT_THAT(done(), ElementsAre("begin_at_once", "apply p 1 rows1", "apply p 2 rows2", "commit"));
+  EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1, 2)));
+}
+
+TEST_F(ConsumerAtOnceTest, WithoutALeaseOrAMessageNothingIsTouched) {
+  EXPECT_FALSE(serve_at_once({}));
+  get_lease();
+  EXPECT_FALSE(serve_at_once({}));
+  EXPECT_THAT(done(), IsEmpty());
+}
+
+TEST_F(ConsumerAtOnceTest, WhileAnotherProgramHoldsTheTargetTheNextTurnWaitsForIt) {
+  get_lease();
+  file_.is_held = true;
+  expect_left_to_the_next_turn({batch(1, 1)});
+}
+
+TEST_F(ConsumerAtOnceTest, ATaskThatHoldsTheDatabaseIsLeftToTheNextTurn) {
+  get_lease();
+  expect_left_to_the_next_turn({batch(1, 1, 1, 5ms)});
+}
+
+TEST_F(ConsumerAtOnceTest, AHeaderThatCannotBeReadIsLeftToTheNextTurn) {
+  get_lease();
+  expect_left_to_the_next_turn({Delivery{{1}, Bytes("no header"), Bytes("rows")}});
+}
+
+TEST_F(ConsumerAtOnceTest, ManyRowsAreLeftToTheNextTurn) {
+  get_lease();
+  Delivery large = batch(1, 1);
+  large.rows_frame = Bytes(std::string(20'000, 'r'));
+  expect_left_to_the_next_turn({large});
+}
+
+TEST_F(ConsumerAtOnceTest, AQuestionIsAnsweredBeforeTheRowsInTheNextTurn) {
+  get_lease();
+  EXPECT_FALSE(serve_at_once({AskProgress{5, {"p"}, {0}}, batch(1, 1)}));
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(done(), ElementsAre("progress", "begin", "apply p 1 rows1", "commit"));
+}
+
+TEST_F(ConsumerAtOnceTest, WhatFailsIsTriedAgainInTheNextTurn) {
+  for (const char* call : {"begin_at_once", "apply", "commit"}) {
+    SCOPED_TRACE(call);
+    consumer_.reset();
+    get_lease();
+    file_.fails[call] = {Errc::full};
+    expect_left_to_the_next_turn({batch(1, 1)});
+  }
+}
+
+TEST_F(ConsumerAtOnceTest, BehindAFailedSyncTheTargetIsOpenedAnewBeforeAnythingIsAnswered) {
+  get_lease();
+  file_.fails["commit"] = {Errc::io};
+  EXPECT_FALSE(serve_at_once({batch(1, 1)}));
+  EXPECT_THAT(done(), ElementsAre("begin_at_once", "apply p 1 rows1", "commit fails", "close"));
+  EXPECT_THAT(tickets(), IsEmpty());
+  ASSERT_TRUE(idle(200ms));
+  const auto calls = done();
+  ASSERT_GE(calls.size(), 5U);
+  EXPECT_THAT(std::vector<std::string>(calls.begin(), calls.begin() + 5),
+              ElementsAre("open", "take_over", "begin", "apply p 1 rows1", "commit"));
+}
+
+TEST_F(ConsumerAtOnceTest, WhoTookLongLeavesRowsToItsThreadForAWhile) {
+  get_lease();
+  file_.on_commit = [this] { broker_.now += 20ms; };
+  EXPECT_TRUE(serve_at_once({batch(1, 1)}));
+  file_.on_commit = nullptr;
+  EXPECT_FALSE(serve_at_once({batch(2, 2)}));
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1), ElementsAre(2)));
+  broker_.now += 2s;
+  EXPECT_TRUE(serve_at_once({batch(3, 3)}));
+}
+
+TEST_F(ConsumerAtOnceTest, AnotherConsumersLeaseEndsItBeforeAnythingIsApplied) {
+  get_lease();
+  broker_.to_producer.emplace_back(not_yours(2));
+  broker_.to_producer.emplace_back(batch(1, 1));
+  const auto served = consumer().serve_at_once();
+  ASSERT_FALSE(served);
+  EXPECT_EQ(served.error().code, Errc::fenced);
+  EXPECT_THAT(done(), IsEmpty());
+}
+
 // ---- failures that pass
 
 TEST_F(ConsumerTargetTest, ALockedTargetIsTriedAgainWithLongerAndLongerPauses) {

@@ -32,6 +32,8 @@ struct FakeFile {
   std::map<std::string, std::uint64_t> through;
   std::uint32_t dead_per_batch = 0;
   std::optional<Error> text_error;
+  bool is_held = false;  // by another program
+  std::function<void()> on_commit;
   // Within begin(): what a wait for a lock asks. False gives up.
   int waits_in_begin = 0;
   std::vector<std::string> notes;
@@ -71,6 +73,9 @@ class FakeTarget final : public store::WritableTarget {
     }
     return done("begin");
   }
+  Result<bool> begin_at_once() override {
+    return done("begin_at_once").map([&] { return !file_.is_held; });
+  }
   Result<store::BatchOutcome> apply(const BatchHeader& header, std::string_view rows) override {
     auto applied = done("apply");
     if (!applied) {
@@ -88,7 +93,12 @@ class FakeTarget final : public store::WritableTarget {
     }
     return outcome;
   }
-  Result<void> commit() override { return done("commit"); }
+  Result<void> commit() override {
+    if (file_.on_commit) {
+      file_.on_commit();
+    }
+    return done("commit");
+  }
   void rollback() override { file_.done.emplace_back("rollback"); }
   Result<void> catch_up_text_log() override {
     auto caught_up = done("catch_up");

@@ -1,0 +1,98 @@
+#include "link/inside_link.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+namespace turnstile {
+namespace {
+
+int event_descriptor() {
+  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (fd < 0) {
+    throw std::system_error(errno, std::generic_category(), "eventfd");
+  }
+  return fd;
+}
+
+}  // namespace
+
+InsideLink::InsideLink() : fd_(event_descriptor()) {}
+
+InsideLink::~InsideLink() {
+  ::close(fd_);
+}
+
+void InsideLink::ring() const {
+  const std::uint64_t one = 1;
+  // Fails only at the counter's end, where it is readable already.
+  [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof(one));
+}
+
+// The bounds of both directions are the protocol's: what a consumer may have unanswered.
+bool InsideLink::send(const Message& message) {
+  {
+    const std::lock_guard lock(mutex_);
+    to_broker_.push_back(message);
+  }
+  ring();
+  return true;
+}
+
+std::optional<Message> InsideLink::receive(std::chrono::milliseconds wait) {
+  std::unique_lock lock(mutex_);
+  if (wait.count() > 0) {  // else it would be put to sleep all the same
+    changed_.wait_for(lock, wait, [this] { return !to_consumer_.empty(); });
+  }
+  if (to_consumer_.empty()) {
+    return std::nullopt;
+  }
+  std::optional<Message> message = std::move(to_consumer_.front());
+  to_consumer_.pop_front();
+  return message;
+}
+
+void InsideLink::reconnect() {
+  {
+    const std::lock_guard lock(mutex_);
+    ++connection_;
+    to_consumer_.clear();
+    to_broker_.clear();
+  }
+  ring();
+}
+
+void InsideLink::wait(std::chrono::milliseconds most) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, most, [this] { return is_woken_ || !to_consumer_.empty(); });
+  is_woken_ = false;
+}
+
+InsideLink::Taken InsideLink::take() {
+  std::uint64_t rung = 0;
+  [[maybe_unused]] const ssize_t read = ::read(fd_, &rung, sizeof(rung));
+  const std::lock_guard lock(mutex_);
+  return {connection_, std::exchange(to_broker_, {})};
+}
+
+bool InsideLink::give(std::uint64_t connection, Message&& message) {
+  const std::lock_guard lock(mutex_);
+  if (connection != connection_) {
+    return false;
+  }
+  to_consumer_.push_back(std::move(message));
+  return true;
+}
+
+void InsideLink::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_woken_ = true;
+  }
+  changed_.notify_one();
+}
+
+}  // namespace turnstile

@@ -1,0 +1,60 @@
+// The connection of a consumer with the broker of its own process (`turnstile serve`): messages are
+// handed over as they are, and neither end waits for the other.
+//
+// Two threads: one has the broker's end; the consumer's end belongs to whoever has the consumer.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "link/link.h"
+#include "proto/messages.h"
+
+namespace turnstile {
+
+class InsideLink final : public Link {
+ public:
+  // Throws std::system_error when there is no descriptor.
+  InsideLink();
+  ~InsideLink() override;
+
+  // ---- the consumer's end
+
+  bool send(const Message& message) override;
+  std::optional<Message> receive(std::chrono::milliseconds wait) override;
+  void reconnect() override;
+  // Until a message is there, wake() was called since the last time, or the time is over.
+  void wait(std::chrono::milliseconds most);
+
+  // ---- the broker's end
+
+  // Readable when take() has something; the same each time.
+  [[nodiscard]] int fd() const { return fd_; }
+  struct Taken {
+    std::uint64_t connection = 0;  // counts reconnects
+    std::vector<Message> messages;
+  };
+  // What the consumer has sent on its present connection.
+  Taken take();
+  // Does not wake the consumer: wake() does. False: that connection is over.
+  bool give(std::uint64_t connection, Message&& message);
+  void wake();
+
+ private:
+  void ring() const;
+
+  const int fd_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t connection_ = 1;
+  std::deque<Message> to_consumer_;
+  std::vector<Message> to_broker_;
+  bool is_woken_ = false;
+};
+
+}  // namespace turnstile
