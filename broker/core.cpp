@@ -221,7 +221,18 @@ void Core::drop_session(const Route& route, const char* why) {
   const Route* current = route_of(session.hello.producer);
   if (session.role == Role::producer && current != nullptr && *current == route) {
     routes_.erase(session.hello.producer);
-    window_.forget(session.hello.producer);
+    forget_if_away(session.hello.producer);
+  }
+}
+
+// One whose welcome waits for the journal is not away: what is applied meanwhile the target's word,
+// which it waits with, does not have.
+void Core::forget_if_away(const ProducerId& producer) {
+  const bool is_greeted =
+      std::any_of(greetings_.begin(), greetings_.end(),
+                  [&](const Greeting& greeting) { return greeting.producer == producer; });
+  if (route_of(producer) == nullptr && !is_greeted) {
+    window_.forget(producer);
   }
 }
 

@@ -138,6 +138,7 @@ class Core {
   void refuse(const Route& route, RefusalCode code, Sequence sequence, const std::string& text);
   void drop_session(const Route& route, const char* why);
   [[nodiscard]] Route* route_of(const ProducerId& producer);
+  void forget_if_away(const ProducerId& producer);
 
   [[nodiscard]] std::uint64_t fair_credit() const;
   void welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now);

@@ -45,9 +45,7 @@ void Core::settle(const BatchResult& result, TimePoint now) {
       gather(*route, *settled, result);
     }
   }
-  if (route == nullptr) {
-    window_.forget(settled->producer);
-  }
+  forget_if_away(settled->producer);
 }
 
 // Promise 7: APPLIED is cumulative, so a result's outcomes can be told when they join those that

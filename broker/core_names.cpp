@@ -111,6 +111,9 @@ void Core::store_epochs(TimePoint now) {
       drop_session(greeting.route, "it was refused");
     }
   }
+  for (const Greeting& greeting : greetings) {
+    forget_if_away(greeting.producer);
+  }
   if (!stored) {
     journal_failed(stored.error(), now);
   }
@@ -121,12 +124,12 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
                  TimePoint now) {
   const Hello hello = sessions_.at(route).hello;
   if (const Route* older = route_of(hello.producer); older != nullptr && *older != route) {
-    const Route old_route = *older;
+    const Route old_route = std::exchange(routes_[hello.producer], route);
     if (sessions_.at(old_route).epoch < epoch) {
       refuse(old_route, RefusalCode::fenced, {},
              "a newer process with the name " + hello.producer.text + " has started");
     }
-    drop_session(old_route, "it was replaced");
+    drop_session(old_route, "it was replaced");  // last: what the window knows stays
   }
   Session& session = sessions_.at(route);
   session.epoch = epoch;

@@ -263,6 +263,35 @@ TEST_F(CoreConsumerTest, AProcessThatWaitsForItsWelcomeDoesNotFenceTheNextOfItsN
   EXPECT_EQ(one<Stored>("q").through, Sequence{1});
 }
 
+// The consumer applies its predecessor's rows right behind its word about them.
+TEST_F(CoreConsumerTest, WhoWaitsForItsEpochIsToldOfRowsThatAreAppliedMeanwhile) {
+  for (const bool predecessor_left : {true, false}) {
+    SCOPED_TRACE(predecessor_left);
+    start();
+    sent_.clear();
+    const Lease lease = join_consumer("c");
+    say("p", producer_hello("mine", 0, 0, true));
+    say("c", ProgressAnswer{one<AskProgress>("c").request, {}});
+    say("p", batch_of("mine", 1, 2, 10, one<Welcome>("p").epoch.value));
+    const auto delivery = one<Delivery>("c");
+    if (predecessor_left) {
+      say("p", Bye{});
+    }
+    Hello hello = producer_hello("mine", 0, 0, true);
+    hello.stored = Sequence{0};
+    say("q", hello);
+    core_->receive("c", ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
+    core_->receive("c", Results{lease, {{delivery.ticket, Outcome::applied, {2}, 0, {}}}, {}},
+                   now_);
+    turn();
+    EXPECT_EQ(one<Welcome>("q").through, Sequence{2});
+    say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "", 0, {}}});
+    EXPECT_EQ(one<Applied>("q").through, Sequence{2});
+    say("q", Bye{});
+    EXPECT_FALSE(core_->window().knows({"mine"})) << "nobody of that name is there";
+  }
+}
+
 TEST_F(CoreConsumerTest, EpochsOutliveTheBroker) {
   say("p", producer_hello("mine", 0, 0, true));
   const auto first = one<Welcome>("p");
