@@ -203,13 +203,16 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
     }
     core_->advance(now);
     send_outbox();  // before a sync: cut-through waits for no disk
-    while (apply_inside_at_once()) {
-      core_->advance(std::chrono::steady_clock::now());
+    while (apply_inside_at_once(now)) {
+      core_->advance(now);  // whose messages were read: nobody was silent since
       send_outbox();
     }
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
     wake_inside();
+    if (inside_ && inside_->must_end()) {
+      inside_->link->wake();
+    }
     guard(now);
   }
   core_->finish(std::chrono::steady_clock::now());
@@ -277,7 +280,7 @@ bool Broker::give_inside(Outgoing&& outgoing) {
 // A row or a few wait for nothing but the disk, and a consumer that must be woken first, and its
 // answer, cost half as long again as the disk. Many rows are better applied beside this loop. True:
 // the consumer's answers are received.
-bool Broker::apply_inside_at_once() {
+bool Broker::apply_inside_at_once(TimePoint now) {
   const bool is_few = given_.others == 0 && given_.deliveries > 0 &&
                       given_.deliveries <= kFewBatches && given_.bytes <= kFewBytes;
   if (!is_few || !inside_->apply_at_once()) {
@@ -285,7 +288,7 @@ bool Broker::apply_inside_at_once() {
     return false;
   }
   given_ = {};
-  receive_from_inside(std::chrono::steady_clock::now());
+  receive_from_inside(now);
   return true;
 }
 
@@ -354,8 +357,8 @@ void Broker::guard(TimePoint now) {
   connections_->tick(now);
   if (now >= next_descriptor_log_ && connections_->lacks_descriptors()) {
     spdlog::error(
-        "no file descriptor is free, so nobody can connect until one is: raise the limit "
-        "(ulimit -n, LimitNOFILE=) and start anew, or close connections");
+        "no file descriptor is left for one more connection: raise the limit (ulimit -n, "
+        "LimitNOFILE=) and start anew, or close connections");
     next_descriptor_log_ = now + kRejectedLogInterval;
   }
 }

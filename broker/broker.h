@@ -35,6 +35,7 @@ class Broker {
     // Called in the broker's thread when a few rows were given and nothing else: true when the
     // consumer has applied them already and its answer is there.
     std::function<bool()> apply_at_once;
+    std::function<bool()> must_end;  // it is to be woken for it
   };
 
   // Serves until `stop_fd` is readable; then stores what is in hand. Errors: those of the socket.
@@ -51,7 +52,7 @@ class Broker {
   [[nodiscard]] Route inside_route() const;
   void send_outbox();
   bool give_inside(Outgoing&& outgoing);
-  bool apply_inside_at_once();
+  bool apply_inside_at_once(TimePoint now);
   void wake_inside();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
   void log_rejected(const Error& why, TimePoint now);

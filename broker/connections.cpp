@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string_view>
 #include <utility>
 
@@ -37,11 +38,12 @@ constexpr std::size_t kEventsAtOnce = 256;
 constexpr int kAcceptedAtOnce = 64;
 // Looks at a connection that bring no message and yet have more, such as a piece of a large one.
 constexpr int kFruitlessAtOnce = 1;
-// A message of which more than this is missing is read in pieces, of all such messages one in a
-// while: 300 MB/s, and the processor is left to whole messages. A loop that is never idle also
-// loses its place with the system's scheduler.
+// Messages of which more than this is missing are read at 300 MiB/s together, at most, and the
+// processor is left to whole ones. A loop that is never idle also loses its place with the system's
+// scheduler. A look counts for some bytes, whatever it brings.
 constexpr std::size_t kMuch = std::size_t{256} * 1024;
-constexpr auto kPieceEvery = 200us;
+constexpr std::int64_t kBytesPerMicrosecond = 315;
+constexpr std::size_t kLookBytes = std::size_t{4} * 1024;
 // A journal and, in `serve`, a target with its text log: files, write-ahead logs, shared memory.
 constexpr rlim_t kDescriptorsKept = 16;
 constexpr auto kPingAfter = 2s;
@@ -87,6 +89,19 @@ std::optional<HostPort> split(std::string_view address) {
     out.port = "0";
   }
   return out;
+}
+
+int wait_for_events(int epoll, std::span<epoll_event> events, std::chrono::nanoseconds most) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(most);
+  const timespec time{seconds.count(), (most - seconds).count()};
+  const auto size = static_cast<int>(events.size());
+  const int count = ::epoll_pwait2(epoll, events.data(), size, &time, nullptr);
+  if (count >= 0 || (errno != ENOSYS && errno != EPERM)) {
+    return count;
+  }
+  // Before Linux 5.11, and where a sandbox does not know the call.
+  const auto ms = std::chrono::ceil<std::chrono::milliseconds>(most);
+  return ::epoll_wait(epoll, events.data(), size, static_cast<int>(ms.count()));
 }
 
 // As numbers.
@@ -282,13 +297,14 @@ Result<bool> Connections::wait(int stop_fd, std::chrono::milliseconds most) {
   std::chrono::nanoseconds left = ready_.empty() ? most : 0ms;
   if (!resting_.empty()) {
     const auto now = std::chrono::steady_clock::now();
-    wake_the_next(now);
-    left = std::clamp<std::chrono::nanoseconds>(next_waking_ - now, 0ns, left);
+    if (now >= waking_) {
+      wake_those_that_rest();
+    } else {
+      left = std::min<std::chrono::nanoseconds>(waking_ - now, left);
+    }
   }
-  const auto seconds = std::chrono::floor<std::chrono::seconds>(left);
-  const timespec patience{seconds.count(), (left - seconds).count()};
   std::array<epoll_event, kEventsAtOnce> events;
-  const int count = ::epoll_pwait2(epoll_, events.data(), events.size(), &patience, nullptr);
+  const int count = wait_for_events(epoll_, events, left);
   if (count < 0 && errno != EINTR) {
     return fail(Errc::io, std::string("waiting for messages failed: ") + std::strerror(errno));
   }
@@ -349,9 +365,10 @@ std::optional<Connections::Received> Connections::receive() {
     const bool goes_on = peer.is_readable || peer.connection.is_paused();
     fruitless += !message && goes_on ? 1 : 0;
     peer.has_spoken = peer.has_spoken || message;
+    const std::size_t begun_before = peer.begun;
     count_begun(peer);
-    if (!message && peer.connection.bytes_missing() > kMuch) {
-      rest(id, peer);
+    if (!message && peer.connection.bytes_missing() > kMuch && !peer.connection.is_closed()) {
+      rest(id, peer, peer.begun - std::min(peer.begun, begun_before));
     } else if (message || goes_on) {
       enqueue(id, peer);
     } else {
@@ -376,22 +393,26 @@ bool Connections::watch_again(Id id, const Peer& peer) const {
   return watch(peer.connection.fd(), id, events, EPOLL_CTL_MOD);
 }
 
-void Connections::rest(Id id, Peer& peer) {
+// Of one that has hung up the system tells all the same, and what its socket holds is read at once.
+void Connections::rest(Id id, Peer& peer, std::size_t bytes_read) {
+  const auto cost = static_cast<std::int64_t>(kLookBytes + bytes_read) / kBytesPerMicrosecond;
+  waking_ = std::max(waking_, std::chrono::steady_clock::now()) + std::chrono::microseconds(cost);
   if (!peer.is_resting) {
     peer.is_resting = true;
-    resting_.push_back(id);
     watch_again(id, peer);
+    resting_.push_back(id);
   }
 }
 
-void Connections::wake_the_next(TimePoint now) {
-  while (now >= next_waking_ && !resting_.empty()) {
-    const Id id = resting_.front();
-    resting_.pop_front();
-    if (const auto found = peers_.find(id); found != peers_.end()) {
-      found->second.is_resting = false;
-      watch_again(id, found->second);
-      next_waking_ = now + kPieceEvery;
+void Connections::wake_those_that_rest() {
+  for (const Id id : std::exchange(resting_, {})) {
+    const auto found = peers_.find(id);
+    if (found == peers_.end()) {
+      continue;
+    }
+    found->second.is_resting = false;
+    if (!watch_again(id, found->second)) {
+      peers_.erase(found);
     }
   }
 }

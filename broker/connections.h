@@ -123,8 +123,8 @@ class Connections {
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
   bool watch_again(Id id, const Peer& peer) const;
-  void rest(Id id, Peer& peer);
-  void wake_the_next(TimePoint now);
+  void rest(Id id, Peer& peer, std::size_t bytes_read);
+  void wake_those_that_rest();
   void count_begun(Peer& peer);
   void give_up_the_eldest();
   void flush(Id id, Peer& peer);
@@ -145,8 +145,8 @@ class Connections {
   Id next_id_ = kFirstPeer;
   std::deque<Id> ready_;  // may have a message
   std::vector<Id> to_flush_;
-  std::deque<Id> resting_;  // with much of a message missing; one is read at next_waking_
-  TimePoint next_waking_{};
+  std::vector<Id> resting_;  // with much of a message missing, until waking_
+  TimePoint waking_{};
   std::deque<std::pair<TimePoint, Id>> handshakes_;  // until when they are over, the eldest first
   TimePoint next_signs_of_life_{};
   bool lacks_descriptors_ = false;

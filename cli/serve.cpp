@@ -88,19 +88,26 @@ class ConsumerThread {
     if (!turn || consumer_ == nullptr || failed_at_once_) {
       return false;
     }
-    auto served = consumer_->serve_at_once();
-    if (!served) {
+    try {
+      auto served = consumer_->serve_at_once();
+      if (served) {
+        return *served;
+      }
       failed_at_once_ = std::move(served.error());
+    } catch (const std::exception& problem) {
+      failed_at_once_ = failure(problem);
     }
-    return served && *served;
+    return false;
   }
+
+  [[nodiscard]] bool must_end() const { return unwanted_ || stop_.requested(); }
 
  private:
   void run(const ConsumerFlags& flags) {
     try {
       outcome_ = consume(flags);
     } catch (const std::exception& problem) {
-      outcome_ = fail(Errc::io, std::string("the consumer failed: ") + problem.what());
+      outcome_ = tl::make_unexpected(failure(problem));
     }
     {
       const std::lock_guard turn(turn_);
@@ -109,7 +116,9 @@ class ConsumerThread {
     ended_.ring();  // its last results are on their way
   }
 
-  [[nodiscard]] bool must_end() const { return unwanted_ || stop_.requested(); }
+  static Error failure(const std::exception& problem) {
+    return {Errc::io, std::string("the consumer failed: ") + problem.what(), ""};
+  }
 
   Result<void> consume(const ConsumerFlags& flags) {
     std::chrono::milliseconds patience{0};
@@ -137,7 +146,8 @@ class ConsumerThread {
       patience = 0ms;
     }
     const std::lock_guard turn(turn_);
-    return consumer_ == nullptr ? Result<void>() : consumer_->finish();
+    const auto last = std::exchange(consumer_, nullptr);  // applies nothing behind its goodbye
+    return last == nullptr ? Result<void>() : last->finish();
   }
 
   InsideLink& link_;
@@ -169,9 +179,10 @@ int serve_both(const ServeCommand& command) {
   log_broker_notes(**broker);
   InsideLink link;
   ConsumerThread consumer(link, consumer_flags, stop);
-  const auto served = (*broker)->run(
-      consumer.ended_fd(),
-      broker::Broker::Inside{&link, [&consumer] { return consumer.apply_at_once(); }});
+  const auto served =
+      (*broker)->run(consumer.ended_fd(),
+                     broker::Broker::Inside{&link, [&consumer] { return consumer.apply_at_once(); },
+                                            [&consumer] { return consumer.must_end(); }});
   const auto consumed = consumer.end();
   for (const Result<void>* ended : {&served, &consumed}) {
     if (!*ended) {

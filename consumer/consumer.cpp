@@ -17,10 +17,12 @@ constexpr auto kBrokerSilence = 6s;
 constexpr auto kHelloPatience = 1s;
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
-// What is applied at once, and how long it may keep its caller before that is left to serve().
-constexpr std::size_t kFewBytes = std::size_t{16} * 1024;
+// What is applied at once; and who kept its caller for longer does so for a hundredth of the time
+// at most: the rest is left to serve().
+constexpr std::size_t kAtOnceBytes = std::size_t{16} * 1024;
+constexpr std::size_t kAtOnceBatches = 16;
 constexpr auto kAtOnceMost = 5ms;
-constexpr auto kAtOncePause = 1s;
+constexpr int kAtOncePauses = 100;
 constexpr auto kFullLinkPause = 10ms;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
@@ -80,7 +82,7 @@ Result<void> Consumer::serve(std::chrono::milliseconds wait) {
 }
 
 std::chrono::milliseconds Consumer::patience() const {
-  return wait_at_most(kHeartbeat);
+  return lost_touch_ ? 0ms : wait_at_most(kHeartbeat);
 }
 
 Result<bool> Consumer::serve_at_once() {
@@ -94,8 +96,9 @@ Result<bool> Consumer::serve_at_once() {
     return tl::make_unexpected(taken.error());
   }
   const std::size_t batches = pending_.size();
-  const bool is_few = batches > 0 && pending_bytes_ <= kFewBytes && group_size() == batches &&
-                      pending_.front().header && pending_.front().header->task_duration == 0ms;
+  const bool is_few = batches > 0 && batches <= kAtOnceBatches && pending_bytes_ <= kAtOnceBytes &&
+                      group_size() == batches && pending_.front().header &&
+                      pending_.front().header->task_duration == 0ms;
   if (!is_few || !questions_.empty() || !has_lease_ || !target_) {
     return false;
   }
@@ -105,8 +108,8 @@ Result<bool> Consumer::serve_at_once() {
   }
   tell_of_group(lab::EventKind::trying, batches);
   auto results = begun ? apply_begun(batches) : tl::make_unexpected(std::move(begun.error()));
-  if (options_.clock() - begun_at > kAtOnceMost) {
-    at_once_from_ = options_.clock() + kAtOncePause;
+  if (const auto took = options_.clock() - begun_at; took > kAtOnceMost) {
+    at_once_from_ = begun_at + kAtOncePauses * took;
   }
   if (!results) {
     return back_off(results.error()).map([] { return false; });

@@ -7,8 +7,8 @@
 //            (forget_lease)           └── a failed sync: read back ┘    tried again (back_off)
 //                                         (promise 8)
 //
-// Link, clock and target come in, and nothing but they waits. One thread. The target's waits call
-// back into the link, so that the broker hears of a consumer that waits for a lock.
+// Link, clock and target come in, and nothing but they waits. One thread at a time. The target's
+// waits call back into the link, so that the broker hears of a consumer that waits for a lock.
 #pragma once
 
 #include <chrono>
@@ -60,7 +60,7 @@ class Consumer {
   [[nodiscard]] std::chrono::milliseconds patience() const;
 
   // A turn that waits for nobody: applies what few rows have come, if nothing else is to be done
-  // and no other program holds the target. False: nothing was applied, and the next serve() goes on
+  // and no other program holds the target. False: nothing is answered, and the next serve() goes on
   // with what came. Errors as those of run().
   Result<bool> serve_at_once();
   // After the last turn: gives the lease back.

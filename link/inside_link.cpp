@@ -83,7 +83,10 @@ bool InsideLink::give(std::uint64_t connection, Message&& message) {
   if (connection != connection_) {
     return false;
   }
-  to_consumer_.push_back(std::move(message));
+  // Of those that only say that somebody is there the ones behind others say nothing new.
+  if (!std::holds_alternative<Heartbeat>(message) || to_consumer_.empty()) {
+    to_consumer_.push_back(std::move(message));
+  }
   return true;
 }
 

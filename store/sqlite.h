@@ -1,7 +1,7 @@
 // A thin RAII layer over SQLite's C interface: the target and the journal need bindings without
 // copies, extended error codes and the autocommit state, which wrapper libraries hide.
-// A Connection and its Statements belong to one thread (they are opened without SQLite's mutexes).
-// Statements end before their Connection does.
+// A Connection and its Statements are used by one thread at a time (they are opened without
+// SQLite's mutexes). Statements end before their Connection does.
 #pragma once
 
 #include <sqlite3.h>

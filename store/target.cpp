@@ -70,7 +70,7 @@ Result<void> Target::prepare() {
   }
   connection_ = std::move(*opened);
   connection_.on_busy([this](milliseconds waited) {
-    return may_wait_ && waited < options_.busy_timeout && still_wanted();
+    return !is_at_once_ && waited < options_.busy_timeout && still_wanted();
   });
   // The page size counts for a new file only.
   auto mode = connection_.execute("PRAGMA page_size=16384", kDoing).and_then([&] {
@@ -224,13 +224,11 @@ Result<bool> Target::begin_at_once() {
     return tl::make_unexpected(std::move(ready.error()));
   }
   rollback();
-  const bool is_checkpoint_near = wal_pages_ + kLogPagesAhead >= options_.checkpoint_pages;
-  if (text_log_is_behind() || is_checkpoint_near) {
+  if (text_log_is_behind() || wal_pages_ >= options_.checkpoint_pages) {
     return false;
   }
-  may_wait_ = false;
+  is_at_once_ = true;
   auto begun = start();
-  may_wait_ = true;
   if (!begun && begun.error().code == Errc::locked) {
     return false;
   }
@@ -300,7 +298,9 @@ Result<void> Target::finish() {
   if (text_log_ != nullptr) {
     text_log_->committed();
   }
-  checkpoint();
+  if (!std::exchange(is_at_once_, false)) {
+    checkpoint();
+  }
   return {};
 }
 
@@ -326,6 +326,7 @@ Result<void> Target::commit() {
 
 void Target::rollback() {
   batches_.clear();
+  is_at_once_ = false;
   if (connection_.handle() != nullptr && connection_.in_transaction()) {
     // When this fails, SQLite rolls back by itself: nothing was committed either way.
     static_cast<void>(connection_.execute("ROLLBACK"));

@@ -13,7 +13,7 @@
 //                            └── any error ─┤
 //                                           └── Errc::io ──► [broken]: open anew (promise 8)
 //
-// Belongs to one thread.
+// Belongs to one thread at a time.
 #pragma once
 
 #include <chrono>
@@ -119,11 +119,11 @@ class Target final : public WritableTarget {
   bool may_grow_log_ = true;
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;
-  bool may_wait_ = true;  // for a lock
   std::chrono::steady_clock::time_point last_asked_;
   std::int64_t next_forget_ms_ = 0;
 
   // Of the open transaction.
+  bool is_at_once_ = false;  // waits for no lock, and leaves a checkpoint to another
   std::vector<OpenBatch> batches_;
 };
 

@@ -1,5 +1,5 @@
 // A target as the consumer sees it. Target keeps it in a file; a simulation keeps it in memory.
-// Belongs to one thread.
+// Belongs to one thread at a time.
 #pragma once
 
 #include <cstdint>

@@ -227,8 +227,6 @@ TEST_P(Delay, HonestRowsAreDelayedByNoMoreThanTwice) {
   EXPECT_LE(speed, 2.0);
 }
 
-// Without half_frames, the last: beside it the delay is 1.0 to 1.8 when this runs alone, and was
-// above 2 once beside other tests. What is the broker's part of that has not been measured.
 INSTANTIATE_TEST_SUITE_P(Each, Delay, ::testing::Range(0, static_cast<int>(kAttacks)),
                          name_of_test);
 

@@ -220,9 +220,18 @@ void SimulatedTarget::check_usable() {
   }
 }
 
+bool SimulatedTarget::is_held() const {
+  return (disk_.writer != nullptr && disk_.writer != this) || host_.now() < disk_.locked_until;
+}
+
+Result<bool> SimulatedTarget::begin_at_once() {
+  check_usable();
+  return is_held() ? Result<bool>(false) : begin().map([] { return true; });
+}
+
 Result<void> SimulatedTarget::lock() {
   Duration waited{0};
-  while ((disk_.writer != nullptr && disk_.writer != this) || host_.now() < disk_.locked_until) {
+  while (is_held()) {
     if (waited >= options_.busy_timeout || !options_.while_waiting()) {
       return fail(Errc::locked, "the target is locked");
     }

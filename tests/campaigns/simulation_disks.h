@@ -173,9 +173,7 @@ class SimulatedTarget : public store::WritableTarget {
 
   Result<Generation> take_over() override;
   Result<void> begin() override;
-  Result<bool> begin_at_once() override {
-    return begin().map([] { return true; });
-  }
+  Result<bool> begin_at_once() override;
   Result<store::BatchOutcome> apply(const BatchHeader& header,
                                     std::string_view rows_frame) override;
   Result<void> commit() override;
@@ -205,6 +203,7 @@ class SimulatedTarget : public store::WritableTarget {
 
  private:
   void check_usable();
+  [[nodiscard]] bool is_held() const;
   Result<void> lock();
   void unlock();
   Result<void> sync();

@@ -66,6 +66,16 @@ TEST(InsideLinkTest, OfAConnectionThatIsOverNothingArrives) {
   EXPECT_FALSE(link.receive(0ms));
 }
 
+TEST(InsideLinkTest, HeartbeatsBehindAnotherMessageDoNotPileUp) {
+  InsideLink link;
+  const auto connection = link.take().connection;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(link.give(connection, Heartbeat{}));
+  }
+  EXPECT_TRUE(link.receive(0ms));
+  EXPECT_FALSE(link.receive(0ms));
+}
+
 TEST(InsideLinkTest, AWaitEndsForAMessageOrWhenItIsWoken) {
   InsideLink link;
   const auto connection = link.take().connection;

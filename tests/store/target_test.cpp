@@ -80,9 +80,10 @@ TEST_F(TargetTest, AtOnceItDoesNotBeginShortOfACheckpoint) {
   for (; next < 100; ++next) {
     write_pets(next, 1);  // among them the one that copies the log
   }
+  EXPECT_EQ(count_pets(), 99);
   begun = target_->begin_at_once();
   ASSERT_TRUE(begun);
-  EXPECT_EQ(count_pets(), 99);
+  EXPECT_TRUE(*begun) << "the log was copied";
 }
 
 TEST_F(TargetTest, NothingIsInTheFileBeforeTheCommit) {
