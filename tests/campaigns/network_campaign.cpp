@@ -69,7 +69,12 @@ class Remote {
   Remote() { system_.endpoint = "tcp://127.0.0.1:" + std::to_string(port_); }
 
   [[nodiscard]] std::uint16_t port() const { return port_; }
-  Process broker() { return system_.broker(); }
+  // Listens when this returns: a proxy's connections are ended by a plan, which counts them.
+  Process broker() {
+    Process broker = system_.broker();
+    EXPECT_TRUE(system_.wait_for_status([](const auto& /*s*/) { return true; })) << broker.err();
+    return broker;
+  }
   Process consumer(const Proxy& proxy) { return system_.consumer({"--broker", proxy.endpoint()}); }
   Process produce(const Proxy& proxy, int stream, std::int64_t rows,
                   std::vector<std::string> more) {

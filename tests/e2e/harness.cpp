@@ -146,19 +146,27 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
+// Below those that the system gives to connections on their way out, one of which could be given
+// the same before it is bound.
 std::uint16_t free_port() {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const bool is_bound = ::bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0 &&
-                        ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  ::close(fd);
-  if (!is_bound) {
-    throw std::runtime_error("no port is free");
+  constexpr int kTries = 1000;
+  std::random_device random;
+  std::uniform_int_distribution<std::uint16_t> ports(20'000, 32'000);
+  for (int i = 0; i < kTries; ++i) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const std::uint16_t port = ports(random);
+    address.sin_port = htons(port);
+    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool is_bound =
+        ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+    ::close(fd);
+    if (is_bound) {
+      return port;
+    }
   }
-  return ntohs(address.sin_port);
+  throw std::runtime_error("no port is free");
 }
 
 Process::~Process() {

@@ -113,18 +113,21 @@ TEST_F(Restart, StartedInEveryOrderAndRestartedInMidStreamEveryRowArrivesOnce) {
 class Kill : public Restart, public ::testing::WithParamInterface<const char*> {};
 
 TEST_P(Kill, KilledAgainAndAgainInMidStreamEveryRowArrivesOnceInOrder) {
-  const std::string victim_name = GetParam();
+  // Single rows that come one by one `serve` applies in the broker's thread.
+  const bool one_by_one = std::string(GetParam()) == "serve_one_by_one";
+  const std::string victim_name = one_by_one ? "serve" : GetParam();
   std::mt19937_64 random(test_seed());
-  constexpr std::int64_t kRowsAStream = 20'000;
+  const std::int64_t rows_a_stream = one_by_one ? 1'000 : 20'000;
   constexpr int kStreams = 60;
-  const auto bytes_a_stream = nutrients_csv(kRowsAStream).size();
+  const auto bytes_a_stream = nutrients_csv(rows_a_stream).size();
   int stream = 0;
   const auto start = [&](const std::string& name) {
     return name == "broker"     ? system_.broker()
            : name == "consumer" ? system_.consumer()
            : name == "serve"
                ? system_.serve()
-               : system_.produce({"csv", system_.folder.file("nutrient.csv"), "--batch-rows", "20",
+               : system_.produce({"csv", system_.folder.file("nutrient.csv"), "--batch-rows",
+                                  one_by_one ? "1" : "20", "--interval", one_by_one ? "1ms" : "0",
                                   "--resume", "stream" + std::to_string(stream)});
   };
   std::vector<Process> servers = system_.servers(victim_name == "serve");
@@ -138,8 +141,8 @@ TEST_P(Kill, KilledAgainAndAgainInMidStreamEveryRowArrivesOnceInOrder) {
   int kills = 0;
   // Stream after stream, each hit as often as its speed allows, after a seeded amount of progress.
   for (; kills < kKills && stream < kStreams; ++stream) {
-    write_file(system_.folder.file("nutrient.csv"), nutrients_csv(kRowsAStream, rows_ + 1));
-    rows_ += kRowsAStream;
+    write_file(system_.folder.file("nutrient.csv"), nutrients_csv(rows_a_stream, rows_ + 1));
+    rows_ += rows_a_stream;
     Process producer = start("producer");
     Process& victim = victim_name == "producer"   ? producer
                       : victim_name == "consumer" ? servers.back()
@@ -166,7 +169,9 @@ TEST_P(Kill, KilledAgainAndAgainInMidStreamEveryRowArrivesOnceInOrder) {
   EXPECT_EQ(kills, kKills) << "the streams were too short for this many kills";
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, Kill, ::testing::Values("broker", "consumer", "producer", "serve"),
+INSTANTIATE_TEST_SUITE_P(Each, Kill,
+                         ::testing::Values("broker", "consumer", "producer", "serve",
+                                           "serve_one_by_one"),
                          [](const auto& victim) { return std::string(victim.param); });
 
 // The second one has the same target, journal and socket in mind.
