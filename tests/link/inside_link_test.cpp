@@ -14,8 +14,8 @@ namespace {
 
 using namespace std::chrono_literals;
 using std::chrono::steady_clock;
-using testing::IsEmpty;
-using testing::SizeIs;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr auto kLong = 60s;
 
@@ -43,7 +43,7 @@ TEST(InsideLinkTest, WhatTheBrokerGivesIsReceivedInOrderAndAnEmptyLinkIsNotWaite
   const auto connection = link.take().connection;
   EXPECT_TRUE(link.give(connection, Stored{{1}}));
   EXPECT_TRUE(link.give(connection, Stored{{2}}));
-  for (const std::uint64_t through : {1, 2}) {
+  for (const std::uint64_t through : {std::uint64_t{1}, std::uint64_t{2}}) {
     const auto message = link.receive(kLong);
     ASSERT_TRUE(message);
     EXPECT_EQ(std::get<Stored>(*message).through.value, through);
