@@ -35,6 +35,7 @@ struct Flags {
   bool quick = false;
   int rounds = 0;  // 0: as many as --quick or its absence says
   std::uint64_t rows = 0;
+  std::uint64_t waiting_rows = 0;
   std::vector<int> lines;
   std::string json;
   std::string picture;
@@ -113,6 +114,9 @@ int measure(const Flags& flags) {
     counts.rows = flags.rows;
     counts.big_rows = 10 * flags.rows;
   }
+  if (flags.waiting_rows > 0) {
+    counts.waiting_rows = flags.waiting_rows;
+  }
   const int usual_rounds = flags.quick ? kQuickRounds : kRounds;
   const int rounds = flags.rounds > 0 ? flags.rounds : usual_rounds;
   std::set<int> lines(flags.lines.begin(), flags.lines.end());
@@ -164,6 +168,8 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 999));
   app.add_option("--rows", flags.rows,
                  "Rows of lines 1 to 6, 9 and 10; line 11 has ten times as many")
+      ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}));
+  app.add_option("--waiting-rows", flags.waiting_rows, "Rows of line 7, of all processes together")
       ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}));
   app.add_option("--lines", flags.lines, "Only these, such as 1,3,7")
       ->delimiter(',')
