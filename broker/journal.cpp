@@ -83,8 +83,8 @@ Result<void> Journal::connect() {
                          : "PRAGMA page_size=" + std::to_string(kJournalPageBytes) +
                                "; PRAGMA auto_vacuum=INCREMENTAL; ";
   sql +=
-      // Without secure_delete, which some builds of SQLite have on: it writes each page that becomes
-      // free, as much as was stored.
+      // Without secure_delete, which some builds of SQLite have on: it writes each page that
+      // becomes free, as much as was stored.
       "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384; "
       "PRAGMA secure_delete=OFF; "
       "PRAGMA journal_size_limit=33554432;";
