@@ -66,7 +66,13 @@ StopSignal::StopSignal(milliseconds same_within) : fd_(eventfd(0, EFD_CLOEXEC | 
   sigaction(SIGTERM, &action, &old_terminate_);
 }
 
+// Whoever was asked to stop is ending: the same request may come once more, and would change the
+// exit code.
 StopSignal::~StopSignal() {
+  if (requested()) {
+    old_interrupt_.sa_handler = SIG_IGN;
+    old_terminate_.sa_handler = SIG_IGN;
+  }
   sigaction(SIGINT, &old_interrupt_, nullptr);
   sigaction(SIGTERM, &old_terminate_, nullptr);
   signals_fd = -1;

@@ -6,7 +6,8 @@
 
 namespace turnstile {
 
-// Takes the two signals while it lives. One at a time in a process.
+// Takes the two signals while it lives, and has them ignored afterwards if one came. One at a time
+// in a process.
 class StopSignal {
  public:
   // Signals within `same_within` of the one that counted last count with it: a terminal sends them

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 
 #include <gtest/gtest.h>
 
@@ -46,6 +47,29 @@ TEST(StopSignalTest, SignalThatComesTwiceAtOnceCountsOnce) {
   ::raise(SIGINT);
   ::raise(SIGTERM);
   EXPECT_EQ(stop.count(), 1);
+}
+
+TEST(StopSignalTest, WhoWasAskedToStopEndsWithItsOwnCodeWhenItIsAskedOnceMore) {
+  const auto ends = [] {
+    {
+      const StopSignal stop;
+      std::raise(SIGTERM);
+    }
+    std::raise(SIGINT);
+    std::raise(SIGTERM);
+    std::_Exit(7);
+  };
+  EXPECT_EXIT(ends(), testing::ExitedWithCode(7), "");
+}
+
+TEST(StopSignalTest, WhoWasNotAskedLeavesSignalsAsTheyWere) {
+  const auto ends = [] {
+    std::signal(SIGTERM, SIG_DFL);
+    { const StopSignal stop; }
+    std::raise(SIGTERM);
+    std::_Exit(7);
+  };
+  EXPECT_EXIT(ends(), testing::KilledBySignal(SIGTERM), "");
 }
 
 TEST(StopSignalTest, LaterOneBeginsAfresh) {

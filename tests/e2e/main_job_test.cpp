@@ -155,21 +155,31 @@ TEST(MainJob, RowsSentWhileNoConsumerRunsAreAppliedWhenOneComes) {
 }
 
 TEST(MainJob, AStreamThatKeepsUpNeverTouchesTheJournal) {
-  System system;
-  write_file(system.folder.file("nutrient.csv"), nutrients_csv(20));
-  Process broker = system.broker();
-  Process consumer = system.consumer();
-  ASSERT_TRUE(
-      system.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
-  Process stream =
-      system.produce({"csv", system.folder.file("nutrient.csv"), "--interval", "10ms"});
-  EXPECT_EQ(stream.wait(), 0) << stream.err();
-  broker.signal(SIGTERM);
-  EXPECT_EQ(broker.wait(), 0);
-  // The journal's own write-ahead log still holds every page that was ever stored.
-  const std::string wal = read_file(system.folder.file("journal.db-wal"));
-  const std::string db = read_file(system.folder.file("journal.db"));
-  EXPECT_EQ((wal + db).find("Vitamin"), std::string::npos);
+  constexpr int kTries = 10;
+  constexpr int kKeepsUpMs = 50;  // half of what a consumer may take before its rows are stored
+  int longest_ms = kKeepsUpMs;
+  // A disk may stand still for a moment, and then the stream has not kept up.
+  for (int i = 0; i < kTries && longest_ms >= kKeepsUpMs; ++i) {
+    System system;
+    write_file(system.folder.file("nutrient.csv"), nutrients_csv(20));
+    Process broker = system.broker();
+    Process consumer = system.consumer();
+    ASSERT_TRUE(
+        system.wait_for_status([](const auto& s) { return s["consumer"]["attached"] == true; }));
+    Process stream =
+        system.produce({"csv", system.folder.file("nutrient.csv"), "--interval", "10ms", "--json"});
+    ASSERT_EQ(stream.wait(), 0) << stream.err();
+    longest_ms = stream.json()["wait_ms_longest"];
+    broker.signal(SIGTERM);
+    EXPECT_EQ(broker.wait(), 0);
+    if (longest_ms < kKeepsUpMs) {
+      // The journal's own write-ahead log still holds every page that was ever stored.
+      const std::string wal = read_file(system.folder.file("journal.db-wal"));
+      const std::string db = read_file(system.folder.file("journal.db"));
+      EXPECT_EQ((wal + db).find("Vitamin"), std::string::npos);
+    }
+  }
+  EXPECT_LT(longest_ms, kKeepsUpMs) << "no stream kept up";
 }
 
 TEST(MainJob, InterruptedStreamSaysHowToGoOnAndResumeGoesOnExactly) {
