@@ -172,7 +172,7 @@ INSTANTIATE_TEST_SUITE_P(
         PlantedBug{"KnownRowsAgain", Planted::known_rows_again, 2000, "promise 2"},
         PlantedBug{"PartlyKnownSkipped", Planted::partly_known_skipped, 2000, "promise 1"},
         PlantedBug{"TwoLeases", Planted::two_leases, 50, "promise 4"},
-        PlantedBug{"NoFence", Planted::no_fence, 5000, "promise 4"},
+        PlantedBug{"NoFence", Planted::no_fence, 15'000, "promise 4"},
         PlantedBug{"LostResend", Planted::lost_resend, 5000, ""}),
     [](const auto& tested) { return std::string(tested.param.name); });
 
