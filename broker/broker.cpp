@@ -186,13 +186,16 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
       return watched;
     }
   }
+  auto next_message = Connections::Expected::some_time;
   while (true) {
     const auto before = std::chrono::steady_clock::now();
     const auto until = std::min(core_->deadline(before), next_guard_);
     // Rounded up, so that a deadline has passed when the wait ends.
-    const auto stops = connections_->wait(
-        stop_fd, std::chrono::ceil<std::chrono::milliseconds>(
-                     std::max(until - before, std::chrono::steady_clock::duration::zero())));
+    const auto stops =
+        connections_->wait(stop_fd,
+                           std::chrono::ceil<std::chrono::milliseconds>(std::max(
+                               until - before, std::chrono::steady_clock::duration::zero())),
+                           next_message);
     if (!stops) {
       return tl::make_unexpected(stops.error());
     }
@@ -203,7 +206,9 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
     }
     core_->advance(now);
     send_outbox();  // before a sync: cut-through waits for no disk
+    next_message = Connections::Expected::some_time;
     while (apply_inside_at_once(now)) {
+      next_message = Connections::Expected::soon;  // a producer may have waited for its answer
       core_->advance(now);  // whose messages were read: nobody was silent since
       send_outbox();
     }

@@ -9,6 +9,8 @@
 // Belongs to one thread.
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -16,11 +18,13 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "broker/allowance.h"
+#include "link/busy_wait.h"
 #include "link/zmtp.h"
 #include "proto/messages.h"
 #include "proto/result.h"
@@ -50,8 +54,11 @@ class Connections {
   Result<void> watch_also(int fd);
 
   // Waits until a message may be there, `stop_fd` is readable (true), or the time is over. The
-  // descriptor is the same each time. Errors: io.
-  Result<bool> wait(int stop_fd, std::chrono::milliseconds most);
+  // descriptor is the same each time. What is expected soon is waited for awake, while it does come
+  // soon. Errors: io.
+  enum class Expected { some_time, soon };
+  Result<bool> wait(int stop_fd, std::chrono::milliseconds most,
+                    Expected expected = Expected::some_time);
 
   struct Received {
     Route route;
@@ -112,7 +119,7 @@ class Connections {
     std::uint64_t sent_before = 0;
   };
 
-  Connections(int epoll, std::size_t begun_bytes) : epoll_(epoll), most_begun_(begun_bytes) {}
+  Connections(int epoll, std::size_t begun_bytes);
   bool watch(int fd, Id id, std::uint32_t events, int how) const;
   Result<void> open_door(int fd);
   Result<void> listen_at_path(const std::string& path);
@@ -120,6 +127,7 @@ class Connections {
   [[nodiscard]] bool has_descriptor() const;
   void close_door();
   void accept_all(TimePoint now);
+  int wait_for_what_is_soon(std::span<epoll_event> events, std::chrono::nanoseconds most);
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
   bool watch_again(Id id, const Peer& peer) const;
@@ -143,6 +151,7 @@ class Connections {
   std::uint64_t next_begun_ = 1;
   std::unordered_map<Id, Peer> peers_;
   Id next_id_ = kFirstPeer;
+  BusyWait busy_wait_;
   std::deque<Id> ready_;  // may have a message
   std::vector<Id> to_flush_;
   std::vector<Id> resting_;  // with much of a message missing, until waking_

@@ -19,6 +19,7 @@
 #include <random>
 #include <string>
 
+#include "link/busy_wait.h"
 #include "link/link.h"
 #include "link/zmtp.h"
 #include "proto/result.h"
@@ -38,6 +39,7 @@ class IpcDealer final : public Link {
   // credit bounds how much that can be.
   bool send(const Message& message) override;
   std::optional<Message> receive(std::chrono::milliseconds wait) override;
+  std::optional<Message> receive_more() override;
   void prefetch() override;
   void reconnect() override;
 
@@ -52,8 +54,7 @@ class IpcDealer final : public Link {
   void advance();
   void open(TimePoint now);
   void close();
-  std::optional<Message> next_message();
-  [[nodiscard]] bool wait_for(short events, TimePoint until) const;
+  [[nodiscard]] bool awaits_small_answer() const;
 
   sockaddr_un address_;
   std::minstd_rand jitter_{std::random_device{}()};
@@ -65,6 +66,10 @@ class IpcDealer final : public Link {
   std::deque<std::string> fetched_;  // messages
   std::size_t fetched_bytes_ = 0;
   std::uint64_t dropped_ = 0;
+  BusyWait busy_wait_;
+  int sent_ = 0;  // messages since one came
+  std::size_t sent_bytes_ = 0;
+  std::size_t last_came_bytes_ = 0;
 };
 
 }  // namespace turnstile

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <ctime>
 #include <utility>
 
 #include <fmt/format.h>
@@ -74,6 +75,13 @@ SessionOptions session_options(const ProducerOptions& options) {
 }
 
 }  // namespace
+
+std::chrono::steady_clock::time_point coarse_now() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return std::chrono::steady_clock::time_point(std::chrono::seconds(now.tv_sec) +
+                                               std::chrono::nanoseconds(now.tv_nsec));
+}
 
 Producer::Producer(Link& link, ProducerOptions options)
     : options_(std::move(options)), session_(link, [this] {
@@ -218,9 +226,8 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
   if (gathered_.rows() > 0 && gathered_.bytes() + bytes > kBatchBytes) {
     cut();
   }
-  const TimePoint now = options_.clock();
   if (gathered_.rows() == 0) {
-    gathered_since_ = now;
+    gathered_since_ = options_.clock();
     if (options_.events != nullptr) {
       row_name_ = lab::row_name(row);
     }
@@ -232,17 +239,26 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
   if (gathered_.rows() >= options_.batch_rows || values > limits::kBatchValues) {
     cut();
     serve(milliseconds(0));
-  } else if ((!spooling_ && !session_.resend().has_held()) || now - served_ >= kServeEvery) {
+  } else if ((!spooling_ && !session_.resend().has_held()) ||
+             options_.coarse_clock() - served_ >= kServeEvery) {
     serve(milliseconds(0));
   }
-  if (spooling_ && (spooling_->is_due(now) ||
-                    (gathered_.rows() > 0 && now - gathered_since_ >= Spooling::kGroupTime))) {
+  if (is_spool_due()) {
     if (auto synced = sync_spool(); !synced) {
       return tl::make_unexpected(synced.error());
     }
   }
   wait_for_room();
   return sequence;
+}
+
+bool Producer::is_spool_due() const {
+  if (!spooling_) {
+    return false;
+  }
+  const TimePoint now = options_.clock();
+  return spooling_->is_due(now) ||
+         (gathered_.rows() > 0 && now - gathered_since_ >= Spooling::kGroupTime);
 }
 
 // Promise 6: what is held is bounded; whoever appends waits.
@@ -286,8 +302,8 @@ void Producer::hand_on(Batch batch, TimePoint since) {
 void Producer::serve(milliseconds wait) {
   cut_if_idle();
   exchange(wait);
-  served_ = options_.clock();
-  waits_.acknowledged(acknowledged(), served_);
+  served_ = options_.coarse_clock();
+  waits_.acknowledged(acknowledged(), options_.clock());
   drop_from_spool();
 }
 
@@ -423,7 +439,7 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
   if (auto synced = sync_spool(); !synced) {
     return tl::make_unexpected(synced.error());
   }
-  flush();
+  cut();
   const TimePoint begun = options_.clock();
   told_only_stored_.reset();
   while (acknowledged() < last()) {
@@ -431,7 +447,11 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
       return tl::make_unexpected(checked.error());
     }
     if (options_.interrupted() || (deadline && options_.clock() >= *deadline)) {
-      return false;
+      serve(milliseconds(0));  // a last look at what has come
+      if (acknowledged() < last()) {
+        return false;
+      }
+      break;
     }
     if (spooling_ && options_.timeout > milliseconds(0) &&
         session_.silent_for(options_.clock()) >= options_.timeout) {

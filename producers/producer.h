@@ -41,6 +41,9 @@
 
 namespace turnstile {
 
+// CLOCK_MONOTONIC_COARSE: a steady_clock that goes on every 1 to 10 ms.
+std::chrono::steady_clock::time_point coarse_now();
+
 struct ProducerOptions {
   ProducerId id;
   bool named = false;      // the id outlives the process; its rows go on where they ended
@@ -56,6 +59,8 @@ struct ProducerOptions {
   // Asked often; when it says true, what waits returns.
   std::function<bool()> interrupted = [] { return false; };
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
+  // Asked for each row. May be some milliseconds behind `clock`, and should cost less.
+  std::function<std::chrono::steady_clock::time_point()> coarse_clock = coarse_now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const DeadRow&)> on_dead;  // once a row, in order of sequence
   // Each acknowledgement, such as for a Ledger. An error ends this producer.
@@ -147,6 +152,7 @@ class Producer {
   bool cut_if_idle();
   bool exchange(std::chrono::milliseconds wait);
   bool feed();
+  [[nodiscard]] bool is_spool_due() const;
   void drop_from_spool();
   Result<void> wait_for_spool(const Error& full);
   [[nodiscard]] Error unreachable_error() const;
@@ -173,7 +179,7 @@ class Producer {
   RowsEncoder gathered_;  // rows of the batch to come
   std::string row_name_;  // of its first one, for events
   TimePoint gathered_since_;
-  TimePoint served_;
+  TimePoint served_;  // by the coarse clock
 
   std::uint64_t appended_ = 0;
   std::vector<Sequence> definitions_;  // ascending

@@ -32,14 +32,15 @@ Session::Session(Link& link, SessionOptions options)
       last_sent_(options_.clock()) {}
 
 void Session::serve(milliseconds wait) {
-  const bool came = take_in(milliseconds(0));
-  send_due();
-  if (!came && wait > milliseconds(0) && !failure_ && take_in(wait)) {
-    send_due();
+  if (wait > milliseconds(0)) {
+    send_due();  // what is waited for may be its answer
   }
+  take_in(wait);
+  send_due();
+  check_silence(options_.clock());
 }
 
-bool Session::take_in(milliseconds wait) {
+void Session::take_in(milliseconds wait) {
   if (wait > milliseconds(0)) {
     wait = std::min(wait, kLongestWait);
     if (const auto paused = resend_.paused_until()) {
@@ -48,7 +49,6 @@ bool Session::take_in(milliseconds wait) {
     }
   }
   auto message = link_.receive(wait);
-  const bool came = message.has_value();
   for (int taken = 1; message && !failure_; ++taken) {
     waiting_since_.reset();
     unanswered_since_.reset();
@@ -60,9 +60,8 @@ bool Session::take_in(milliseconds wait) {
     if (taken == kMessagesAtOnce) {
       break;
     }
-    message = link_.receive(milliseconds(0));
+    message = link_.receive_more();
   }
-  return came;
 }
 
 void Session::send_due() {
@@ -77,7 +76,6 @@ void Session::send_due() {
     send_batches(now);
     send_heartbeat(now);
   }
-  check_silence(now);
 }
 
 bool Session::send(const Message& message, TimePoint now) {
@@ -137,7 +135,7 @@ std::chrono::steady_clock::duration Session::silent_for(TimePoint now) const {
 }
 
 void Session::check_silence(TimePoint now) {
-  if (!waiting_since_) {
+  if (!waiting_since_ || failure_) {
     return;
   }
   const auto silence = silent_for(now);

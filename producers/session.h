@@ -87,7 +87,7 @@ class Session {
  private:
   enum class State { greeting, welcomed };
 
-  bool take_in(std::chrono::milliseconds wait);
+  void take_in(std::chrono::milliseconds wait);
   void send_due();
   void send_hello(TimePoint now);
   void send_batches(TimePoint now);

@@ -8,7 +8,9 @@
 
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -198,6 +200,38 @@ TEST_F(IpcDealerTest, CommandsBetweenMessagesArePassedOver) {
   ASSERT_TRUE(got);
   EXPECT_EQ(std::get<Stored>(*got).through, Sequence{3});
   EXPECT_EQ(link_->dropped(), 0U);
+}
+
+TEST_F(IpcDealerTest, WhatCameTogetherIsTakenTogetherAndWhatCameLaterIsAskedFor) {
+  shake_hands();
+  peer_.send(message(Stored{Sequence{1}}) + message(Stored{Sequence{2}}));
+  ASSERT_TRUE(link_->receive(kPeerDeadline));
+  peer_.send(message(Stored{Sequence{3}}));
+  const auto second = link_->receive_more();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(std::get<Stored>(*second).through, Sequence{2});
+  EXPECT_FALSE(link_->receive_more());
+  const auto third = link_->receive(kPeerDeadline);
+  ASSERT_TRUE(third);
+  EXPECT_EQ(std::get<Stored>(*third).through, Sequence{3});
+}
+
+TEST_F(IpcDealerTest, AnAnswerThatDoesNotComeIsWaitedForAsleep) {
+  const auto processor_time = [] {
+    timespec used{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+  };
+  shake_hands();
+  for (std::uint64_t i = 1; i < 100; ++i) {  // that do come, at once
+    ASSERT_TRUE(link_->send(Heartbeat{}));
+    peer_.send(message(Stored{Sequence{i}}));
+    ASSERT_TRUE(link_->receive(kPeerDeadline));
+  }
+  ASSERT_TRUE(link_->send(Heartbeat{}));
+  const auto before = processor_time();
+  EXPECT_FALSE(link_->receive(milliseconds(500)));
+  EXPECT_LT(processor_time() - before, milliseconds(250));
 }
 
 TEST_F(IpcDealerTest, APeerThatHangsUpInTheMiddleOfAMessageIsConnectedToAnew) {

@@ -103,6 +103,7 @@ class CsvRunTest : public ::testing::Test {
     options.named = !job_.resume_name.empty();
     options.source = job_.source;
     options.clock = broker_.clock();
+    options.coarse_clock = options.clock;
     options.interrupted = [this] { return stopping_.now(); };
     options.batch_rows = batch_rows_;
     Producer producer(broker_, std::move(options));

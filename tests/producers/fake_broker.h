@@ -50,6 +50,9 @@ class FakeBroker final : public Link {
   void reconnect() override {
     ++reconnects;
     to_producer.clear();
+    if (on_reconnect) {
+      on_reconnect();
+    }
   }
 
   // All messages of one kind that were sent so far.
@@ -82,6 +85,7 @@ class FakeBroker final : public Link {
   std::vector<Message> sent;
   std::deque<Message> to_producer;
   std::function<void()> on_wait;  // the producer waits, and nothing is on its way to it
+  std::function<void()> on_reconnect;
   TimePoint now{};
   int reconnects = 0;
 

@@ -49,6 +49,7 @@ class LedgerTest : public ::testing::Test {
     ProducerOptions options;
     options.id = {"p"};
     options.clock = broker_.clock();
+    options.coarse_clock = options.clock;
     options.on_acknowledged = [&ledger](const Acknowledged& told) {
       return ledger.append({"p"}, told, system_clock::time_point(milliseconds(1234)));
     };

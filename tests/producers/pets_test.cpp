@@ -33,6 +33,7 @@ class PetsTest : public ::testing::Test {
     options.id = {"p"};
     options.batch_rows = 1;
     options.clock = broker_.clock();
+    options.coarse_clock = options.clock;
     options.interrupted = [this] { return stopping_.now(); };
     Producer producer(broker_, std::move(options));
     return insert_pets(producer, process, pets_of(process, lab_pets()), stopping_,
@@ -162,6 +163,7 @@ TEST_F(PetsTest, PetThatIsLargerThanARowMayBeEndsTheJob) {
   ProducerOptions options;
   options.id = {"p"};
   options.clock = broker_.clock();
+  options.coarse_clock = options.clock;
   Producer producer(broker_, std::move(options));
   const PetsLog log{[](const std::string&) {}, [](const std::string&) {}};
   const Report report =

@@ -23,6 +23,7 @@ class ProducerTest : public ::testing::Test {
     ProducerOptions options;
     options.id = {"p"};
     options.clock = broker_.clock();
+    options.coarse_clock = options.clock;
     options.on_notice = [this](Notice what, const std::string& /*text*/) {
       notices_.push_back(what);
     };
@@ -423,13 +424,45 @@ TEST_F(ProducerTest, BrokerThatFallsSilentGetsANewConnection) {
   start(producer);
   broker_.answers = false;
   append(producer, 1);
-  broker_.on_wait = [&] { broker_.answers = broker_.reconnects > 0; };
+  broker_.on_reconnect = [&] { broker_.answers = true; };
   const auto finished = producer.finish();
   ASSERT_TRUE(finished);
   EXPECT_TRUE(*finished);
   EXPECT_EQ(broker_.reconnects, 1);
   EXPECT_EQ(broker_.all<Hello>().size(), 2U);
   EXPECT_EQ(batch_sizes(), (Sizes{1, 1}));
+}
+
+TEST_F(ProducerTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBrokerIsGivenUp) {
+  auto with = options();
+  with.timeout = seconds(30);
+  Producer producer(broker_, with);
+  start(producer);
+  broker_.rows = FakeBroker::Rows::ignored;
+  append(producer, 1);
+  broker_.now += seconds(40);
+  broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  EXPECT_TRUE(*finished);
+  EXPECT_EQ(broker_.reconnects, 0);
+}
+
+TEST_F(ProducerTest, InterruptedProducerStillTakesTheAnswersThatHaveCome) {
+  Producer producer(broker_, options());
+  start(producer);
+  broker_.rows = FakeBroker::Rows::ignored;
+  append(producer, 2);
+  is_interrupted_ = true;
+  broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+  auto settled = producer.settle();
+  ASSERT_TRUE(settled);
+  EXPECT_FALSE(*settled) << "the second is on its way";
+  EXPECT_EQ(producer.summary().unacknowledged, 1U);
+  broker_.to_producer.push_back(Applied{Sequence{2}, 0, {}});
+  settled = producer.settle();
+  ASSERT_TRUE(settled);
+  EXPECT_TRUE(*settled);
 }
 
 TEST_F(ProducerTest, IdleProducerSendsHeartbeats) {
@@ -484,6 +517,7 @@ TEST_F(ProducerTest, FinalRefusalEndsWithItsText) {
     broker.rows = FakeBroker::Rows::ignored;
     auto with = options();
     with.clock = broker.clock();
+    with.coarse_clock = with.clock;
     Producer producer(broker, with);
     start(producer);
     append(producer, 1);

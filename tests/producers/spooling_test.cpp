@@ -39,6 +39,7 @@ class SpoolingTest : public ::testing::Test {
     options.ack = ack_;
     options.timeout = timeout_;
     options.clock = broker_.clock();
+    options.coarse_clock = options.clock;
     options.interrupted = [this] { return is_interrupted_; };
     options.on_notice = [this](Notice what, const std::string& /*text*/) {
       notices_.push_back(what);

@@ -1,0 +1,53 @@
+#include "link/busy_wait.h"
+
+#include <chrono>
+
+#include <gtest/gtest.h>
+
+namespace turnstile {
+namespace {
+
+using namespace std::chrono_literals;
+
+class BusyWaitTest : public ::testing::Test {
+ protected:
+  // Whose answer comes with the question of that number.
+  bool waits_for_answer(int number) {
+    questions_ = 0;
+    return busy_wait_.wait([&] { return ++questions_ == number; });
+  }
+
+  BusyWait busy_wait_{10s};
+  int questions_ = 0;
+};
+
+TEST_F(BusyWaitTest, NobodyIsKeptAwakeBeforeItIsKnownToPay) {
+  EXPECT_FALSE(waits_for_answer(1));
+  EXPECT_EQ(questions_, 0);
+}
+
+TEST_F(BusyWaitTest, AfterAShortWaitTheNextIsSpentAwakeUntilTheAnswerComes) {
+  busy_wait_.ended(9s);
+  EXPECT_TRUE(waits_for_answer(1000));
+  EXPECT_EQ(questions_, 1000);
+}
+
+TEST_F(BusyWaitTest, AfterALongWaitTheNextIsSpentAsleep) {
+  busy_wait_.ended(1us);
+  busy_wait_.ended(10s);
+  EXPECT_FALSE(waits_for_answer(1));
+  EXPECT_EQ(questions_, 0);
+}
+
+TEST_F(BusyWaitTest, WaitThatTakesTooLongGoesOnAsleep) {
+  BusyWait impatient(1us);
+  impatient.ended(0us);
+  EXPECT_FALSE(impatient.wait([&] {
+    ++questions_;
+    return false;
+  }));
+  EXPECT_GE(questions_, 1);
+}
+
+}  // namespace
+}  // namespace turnstile
