@@ -148,7 +148,7 @@ class Apply final : public InnerLoop {
     for (std::uint64_t done = 0; done < rows; done += kRowsPerRun) {
       check(target_->begin());
       for (const auto& batch : batches_) {
-        const auto outcome = value_of(target_->apply(batch.header, batch.rows_frame.view()));
+        const auto outcome = value_of(target_->apply(batch.header, batch.rows_frame));
         if (outcome.rows_applied != kBatchRows) {
           throw Failure("a batch was not applied");
         }

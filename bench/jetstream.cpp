@@ -51,7 +51,7 @@ using Options = std::unique_ptr<natsOptions, Destroyer<natsOptions_Destroy>>;
 using Connection = std::unique_ptr<natsConnection, Destroyer<natsConnection_Destroy>>;
 using Context = std::unique_ptr<jsCtx, Destroyer<jsCtx_Destroy>>;
 using Subscription = std::unique_ptr<natsSubscription, Destroyer<natsSubscription_Destroy>>;
-using Message = std::unique_ptr<natsMsg, Destroyer<natsMsg_Destroy>>;
+using Message = std::shared_ptr<natsMsg>;
 
 std::string find_server() {
   for (const char* folder : {"/usr/sbin", "/usr/local/bin", "/usr/bin", "/usr/local/sbin"}) {
@@ -179,7 +179,7 @@ class Client {
 Message next_message(const Subscription& subscription) {
   natsMsg* message = nullptr;
   must(natsSubscription_NextMsg(&message, subscription.get(), kWaitMs), "waiting for a message");
-  return Message(message);
+  return {message, natsMsg_Destroy};
 }
 
 // Nothing when none is there.
@@ -218,7 +218,7 @@ class Applying {
     const std::string_view frame = payload.substr(sizeof(rows));
     if (rows >= kFewRows) {
       apply_gathered();
-      apply(rows, frame);
+      apply(rows, Bytes(message, frame));
       return rows;
     }
     check(decode_rows(frame, rows, decoded_));
@@ -240,11 +240,11 @@ class Applying {
   void apply_gathered() {
     if (gathered_.rows() > 0) {
       const std::uint32_t rows = gathered_.rows();
-      apply(rows, gathered_.take().view());
+      apply(rows, gathered_.take());
     }
   }
 
-  void apply(std::uint32_t rows, std::string_view frame) {
+  void apply(std::uint32_t rows, const Bytes& frame) {
     header_.first = next(through_);
     header_.rows = rows;
     const auto outcome = value_of(target_->apply(header_, frame));

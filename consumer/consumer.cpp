@@ -415,7 +415,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
     if (options_.events != nullptr && pending.header->task_duration > 0ms) {
       options_.events->about(lab::EventKind::holding, *pending.header);
     }
-    auto applied = target_->apply(*pending.header, pending.rows_frame.view());
+    auto applied = target_->apply(*pending.header, pending.rows_frame);
     if (!applied) {
       target_->rollback();
       return tl::make_unexpected(applied.error());

@@ -51,7 +51,7 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
   Work work{.batch = batch,
             .next = known,
             .now_ms = now_ms_(),
-            .bytes = RowBytes(batch.rows_frame),
+            .bytes = RowBytes(batch.rows_frame.view()),
             .applied = 0,
             .changes = 0,
             .letters_gone = 0,
@@ -93,7 +93,7 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
 
 Result<Applier::Step> Applier::apply_rows(Work& work) {
   const BatchHeader& header = work.batch.header;
-  if (auto decoded = decode_rows(work.batch.rows_frame, header.rows, decoded_); !decoded) {
+  if (auto decoded = decode_rows(work.batch.rows_frame.view(), header.rows, decoded_); !decoded) {
     auto refused = refuse_frame(work, decoded.error().what);
     return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
   }
@@ -388,7 +388,7 @@ Result<void> Applier::refuse_frame(Work& work, std::string_view reason) {
                                 {.kind = schema::LetterKind::frame,
                                  .sequence = first,
                                  .rows = rows,
-                                 .row = work.batch.rows_frame,
+                                 .row = work.batch.rows_frame.view(),
                                  .reason = fit},
                                 work.now_ms);
 }

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/bytes.h"
 #include "proto/ids.h"
 #include "proto/messages.h"
 
@@ -26,7 +27,7 @@ struct BatchOutcome {
 // applied once more without it.
 struct OpenBatch {
   BatchHeader header;
-  std::string rows_frame;
+  Bytes rows_frame;
   std::map<std::uint32_t, std::string> refused;  // rows that rolled the transaction back, and why
   bool one_by_one = false;                       // one of a group did, and which is not known yet
   BatchOutcome outcome;

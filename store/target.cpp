@@ -235,7 +235,7 @@ Result<bool> Target::begin_at_once() {
   return begun.map([] { return true; });
 }
 
-Result<BatchOutcome> Target::apply(const BatchHeader& header, std::string_view rows_frame) {
+Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_frame) {
   if (auto ready = usable(); !ready) {
     return tl::make_unexpected(std::move(ready.error()));
   }

@@ -72,7 +72,7 @@ class Target final : public WritableTarget {
   Result<Generation> take_over() override;
   Result<void> begin() override;
   Result<bool> begin_at_once() override;
-  Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame) override;
+  Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
   Result<void> commit() override;
   void rollback() override;
 

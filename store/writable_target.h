@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "proto/bytes.h"
 #include "proto/messages.h"
 #include "proto/result.h"
 #include "store/batch.h"
@@ -34,8 +34,9 @@ class WritableTarget {
   // begin() for a caller who must not wait. False: another program holds the target, or there is
   // more to be done than this transaction.
   virtual Result<bool> begin_at_once() = 0;
-  // Copies what it needs. Rows of a header with a task duration keep the transaction open so long.
-  virtual Result<BatchOutcome> apply(const BatchHeader& header, std::string_view rows_frame) = 0;
+  // Keeps the frame until the transaction ends. Rows of a header with a task duration keep the
+  // transaction open so long.
+  virtual Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) = 0;
   virtual Result<void> commit() = 0;
   virtual void rollback() = 0;
 

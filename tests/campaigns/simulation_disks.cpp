@@ -330,7 +330,7 @@ std::uint64_t SimulatedTarget::known_rows(const BatchHeader& header, std::uint64
 }
 
 Result<store::BatchOutcome> SimulatedTarget::apply(const BatchHeader& header,
-                                                   std::string_view rows_frame) {
+                                                   const Bytes& rows_frame) {
   check_usable();
   if (!open_) {
     host_.violated("rows are applied without a transaction");
@@ -350,7 +350,7 @@ Result<store::BatchOutcome> SimulatedTarget::apply(const BatchHeader& header,
     outcome.outcome = Outcome::hole;
     return outcome;
   }
-  if (auto decoded = decode_rows(rows_frame, header.rows, decoded_); !decoded) {
+  if (auto decoded = decode_rows(rows_frame.view(), header.rows, decoded_); !decoded) {
     host_.violated("rows that no producer sent: " + decoded.error().what);
   }
   record.epoch = header.epoch.value;

@@ -174,8 +174,7 @@ class SimulatedTarget : public store::WritableTarget {
   Result<Generation> take_over() override;
   Result<void> begin() override;
   Result<bool> begin_at_once() override;
-  Result<store::BatchOutcome> apply(const BatchHeader& header,
-                                    std::string_view rows_frame) override;
+  Result<store::BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
   Result<void> commit() override;
   void rollback() override;
   Result<void> catch_up_text_log() override;

@@ -74,7 +74,7 @@ class CheckTest : public ::testing::Test {
   store::BatchOutcome apply(const Batch& batch) {
     auto begun = target_->begin();
     EXPECT_TRUE(begun) << begun.error().what;
-    auto outcome = target_->apply(batch.header, batch.rows_frame.view());
+    auto outcome = target_->apply(batch.header, batch.rows_frame);
     EXPECT_TRUE(outcome) << outcome.error().what;
     auto committed = target_->commit();
     EXPECT_TRUE(committed) << committed.error().what;

@@ -76,13 +76,13 @@ class FakeTarget final : public store::WritableTarget {
   Result<bool> begin_at_once() override {
     return done("begin_at_once").map([&] { return !file_.is_held; });
   }
-  Result<store::BatchOutcome> apply(const BatchHeader& header, std::string_view rows) override {
+  Result<store::BatchOutcome> apply(const BatchHeader& header, const Bytes& rows) override {
     auto applied = done("apply");
     if (!applied) {
       return tl::make_unexpected(applied.error());
     }
     file_.done.back() += " " + header.producer.text + " " + std::to_string(header.first.value) +
-                         " " + std::string(rows);
+                         " " + std::string(rows.view());
     file_.through[header.producer.text] = header.last().value;
     store::BatchOutcome outcome;
     outcome.through = header.last();

@@ -185,7 +185,7 @@ class Crash {
     next_ += header.rows;
     const Bytes frame = encoder.take();
     expect(target_->begin().has_value(), "a transaction can begin");
-    const auto outcome = target_->apply(header, frame.view());
+    const auto outcome = target_->apply(header, frame);
     expect(outcome && outcome->outcome == Outcome::applied, "a batch is applied");
     expect(outcome->rows_applied + outcome->dead_now == header.rows,
            "each row is in the table or a dead letter");

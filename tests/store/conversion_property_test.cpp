@@ -191,7 +191,7 @@ TEST_P(ConversionPropertyTest, TextLogEqualsTheTable) {
         }
       }
       const auto header = header_of("p", first, rows.size(), "t", columns);
-      ASSERT_TRUE(target->apply(header, frame_of(rows).view()));
+      ASSERT_TRUE(target->apply(header, frame_of(rows)));
       first += rows.size();
     }
     if (random() % 5 == 0) {
@@ -220,6 +220,26 @@ TEST(CanonicalIntegerTest, OnlyTheOneSpellingOfEachIntegerIsTaken) {
   for (const char* text :
        {"", "-", "-0", "00", "01", "+1", " 1", "1 ", "1.0", "1e2", "0x1", "1234567890123456789"}) {
     EXPECT_FALSE(store::canonical_integer(text)) << text;
+  }
+}
+
+TEST(CanonicalIntegerTest, EachLengthOfDigitsIsReadAndNoByteThatIsNoDigitIsTakenForOne) {
+  for (std::size_t length = 1; length <= 18; ++length) {
+    const std::string digits = std::string("987654321098765432").substr(0, length);
+    EXPECT_EQ(store::canonical_integer(digits), std::stoll(digits));
+    EXPECT_EQ(store::canonical_integer("-" + digits), -std::stoll(digits));
+    const std::string smallest = "1" + std::string(length - 1, '0');
+    EXPECT_EQ(store::canonical_integer(smallest), std::stoll(smallest));
+    for (std::size_t at = 0; at < length; ++at) {
+      for (int byte = 0; byte < 256; ++byte) {
+        std::string text = digits;
+        text[at] = static_cast<char>(byte);
+        const bool is_digit = byte >= (at == 0 && length > 1 ? '1' : '0') && byte <= '9';
+        const bool is_sign = at == 0 && length > 1 && byte == '-';
+        ASSERT_EQ(store::canonical_integer(text).has_value(), is_digit || is_sign)
+            << length << " bytes, byte " << byte << " at " << at;
+      }
+    }
   }
 }
 

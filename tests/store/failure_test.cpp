@@ -31,8 +31,7 @@ class FailureTest : public StoreTest {
   Result<void> write_second() {
     return target_->begin()
         .and_then([&] {
-          return target_->apply(header_of("p", 2, 1, "pets", {"name"}),
-                                frame_of({{"Buddy"}}).view());
+          return target_->apply(header_of("p", 2, 1, "pets", {"name"}), frame_of({{"Buddy"}}));
         })
         .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
   }
@@ -99,7 +98,7 @@ class GrowingLogTest : public FailureTest {
       auto written = target_->begin()
                          .and_then([&] {
                            return target_->apply(header_of("p", sequence_, 1, "pets", {"name"}),
-                                                 frame_of({{"Buddy"}}).view());
+                                                 frame_of({{"Buddy"}}));
                          })
                          .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
       if (!written || log_bytes() > before + kMiB) {
@@ -165,8 +164,7 @@ TEST_F(FailureTest, FailedSyncOfTheTargetItselfIsNotHiddenByTheCommitBeforeIt) {
   for (int i = 0; i < 40 && !failed; ++i) {
     ASSERT_TRUE(target_->begin());
     const std::vector<Row> rows(3, Row{std::string_view(big)});
-    ASSERT_TRUE(
-        target_->apply(header_of("p", sequence, 3, "pets", {"name"}), frame_of(rows).view()));
+    ASSERT_TRUE(target_->apply(header_of("p", sequence, 3, "pets", {"name"}), frame_of(rows)));
     sequence += 3;
     // The commit itself is synced in the write-ahead log, so it is true.
     ASSERT_TRUE(target_->commit());
@@ -194,7 +192,7 @@ TEST_F(FailureTest, EveryPlaceOfAFullDiskLeavesAllOrNothing) {
     const auto header = header_of("n", first, rows.size(), "n", {"id", "filler"});
     vfs_.fail(Operation::write, File::any, nth, SQLITE_FULL);
     const auto tried = target_->begin()
-                           .and_then([&] { return target_->apply(header, frame.view()); })
+                           .and_then([&] { return target_->apply(header, frame); })
                            .and_then([&](const store::BatchOutcome&) { return target_->commit(); });
     vfs_.fail_no_more();
     EXPECT_EQ(number("SELECT count(*) FROM n"),

@@ -105,7 +105,7 @@ class StoreTest : public ::testing::Test {
                                          std::string_view frame) {
     auto begun = target.begin();
     EXPECT_TRUE(begun) << begun.error().what;
-    auto outcome = target.apply(header, frame);
+    auto outcome = target.apply(header, Bytes(std::string(frame)));
     EXPECT_TRUE(outcome) << outcome.error().what;
     auto committed = target.commit();
     EXPECT_TRUE(committed) << committed.error().what;

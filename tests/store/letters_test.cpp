@@ -135,7 +135,7 @@ TEST_F(LettersTest, RetriesAmongTheirNeighboursKeepTheTextLogRight) {
                          const std::vector<Row>& rows) {
     auto header = header_of(producer, first, rows.size(), "u", {"name", "amount"});
     header.kind = kind;
-    ASSERT_TRUE(target_->apply(header, frame_of(rows).view()));
+    ASSERT_TRUE(target_->apply(header, frame_of(rows)));
   };
   apply("p", 3, BatchKind::insert, {{"c"sv, std::int64_t{3}}});
   apply("tool", 1, BatchKind::retry, {{std::int64_t{1}, "a"sv, std::int64_t{1}}});
@@ -151,7 +151,7 @@ TEST_F(LettersTest, RetryThatIsRolledBackLeavesTheLetter) {
   ASSERT_TRUE(target_->begin());
   auto header = header_of("tool", 1, 1, "u", {"name", "amount"});
   header.kind = BatchKind::retry;
-  ASSERT_TRUE(target_->apply(header, frame_of({{std::int64_t{1}, "b"sv, std::int64_t{2}}}).view()));
+  ASSERT_TRUE(target_->apply(header, frame_of({{std::int64_t{1}, "b"sv, std::int64_t{2}}})));
   target_->rollback();
   EXPECT_EQ(letters(), 1);
   EXPECT_EQ(number("SELECT count(*) FROM u"), 0);

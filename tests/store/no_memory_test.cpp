@@ -73,7 +73,7 @@ class NoMemoryTest : public ::testing::Test {
     header.kind = kind;
     const Bytes frame = frame_of(rows);
     return target.begin()
-        .and_then([&] { return target.apply(header, frame.view()).map([](auto&&) {}); })
+        .and_then([&] { return target.apply(header, frame).map([](auto&&) {}); })
         .and_then([&] { return target.commit(); });
   }
 

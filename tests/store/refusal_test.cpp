@@ -171,13 +171,12 @@ TEST_F(RefusalTest, LongReasonFitsAMessage) {
 TEST_F(RefusalTest, RowThatRollsEverythingBackTakesNoNeighbourWithIt) {
   run("CREATE TABLE r(id INTEGER UNIQUE ON CONFLICT ROLLBACK); CREATE TABLE other(id)");
   ASSERT_TRUE(target_->begin());
-  auto before =
-      target_->apply(header_of("q", 1, 60, "other", {"id"}), frame_of(numbers(1, 60)).view());
+  auto before = target_->apply(header_of("q", 1, 60, "other", {"id"}), frame_of(numbers(1, 60)));
   ASSERT_TRUE(before);
   auto rows = numbers(1, 100);
   rows[49] = number_row(3);
   rows[70] = number_row(3);
-  auto outcome = target_->apply(header_of("p", 1, 100, "r", {"id"}), frame_of(rows).view());
+  auto outcome = target_->apply(header_of("p", 1, 100, "r", {"id"}), frame_of(rows));
   ASSERT_TRUE(outcome) << outcome.error().what;
   ASSERT_TRUE(target_->commit());
   EXPECT_EQ(outcome->rows_applied, 98U);
@@ -238,14 +237,14 @@ TEST_F(RefusalTest, DefinitionMakesTheTableAndTakesItsSequence) {
 TEST_F(RefusalTest, DefinitionAndItsRowsFitInOneTransaction) {
   ASSERT_TRUE(target_->begin());
   auto header = header_of("p", 1, 1, "fresh", {"id"});
-  ASSERT_EQ(target_->apply(header_of("q", 1, 1, "fresh", {"id"}), frame_of(numbers(1, 1)).view())
-                ->dead_count,
-            1U);
+  ASSERT_EQ(
+      target_->apply(header_of("q", 1, 1, "fresh", {"id"}), frame_of(numbers(1, 1)))->dead_count,
+      1U);
   header.kind = BatchKind::define;
-  ASSERT_EQ(target_->apply(header, frame_of({{"INTEGER"}}).view())->rows_applied, 1U);
-  ASSERT_EQ(target_->apply(header_of("q", 2, 1, "fresh", {"id"}), frame_of(numbers(1, 1)).view())
-                ->rows_applied,
-            1U);
+  ASSERT_EQ(target_->apply(header, frame_of({{"INTEGER"}}))->rows_applied, 1U);
+  ASSERT_EQ(
+      target_->apply(header_of("q", 2, 1, "fresh", {"id"}), frame_of(numbers(1, 1)))->rows_applied,
+      1U);
   ASSERT_TRUE(target_->commit());
   EXPECT_EQ(number("SELECT count(*) FROM fresh"), 1);
 }

@@ -42,7 +42,7 @@ TEST_F(TargetTest, AtOnceItBeginsUnlessAnotherProgramHoldsTheFile) {
   auto begun = target_->begin_at_once();
   ASSERT_TRUE(begun);
   ASSERT_TRUE(*begun);
-  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1))));
   ASSERT_TRUE(target_->commit());
   EXPECT_EQ(count_pets(), 1);
 
@@ -69,8 +69,7 @@ TEST_F(TargetTest, AtOnceItDoesNotBeginShortOfACheckpoint) {
     begun = target_->begin_at_once();
     ASSERT_TRUE(begun);
     if (*begun) {
-      ASSERT_TRUE(
-          target_->apply(header_of("p", next, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+      ASSERT_TRUE(target_->apply(header_of("p", next, 1, "pets", pet_columns), frame_of(pets(1))));
       ASSERT_TRUE(target_->commit());
       ++next;
     }
@@ -88,7 +87,7 @@ TEST_F(TargetTest, AtOnceItDoesNotBeginShortOfACheckpoint) {
 
 TEST_F(TargetTest, NothingIsInTheFileBeforeTheCommit) {
   ASSERT_TRUE(target_->begin());
-  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1))));
   EXPECT_EQ(number("SELECT count(*) FROM turnstile_producers"), 0);
   target_->rollback();
   EXPECT_FALSE(target_->progress({"p"}, {0})->known);
@@ -175,8 +174,7 @@ TEST_F(TargetTest, OtherSourceIsRefusedAndNoSourceIsNot) {
 TEST_F(TargetTest, SeveralBatchesOfOneProducerFitInOneTransaction) {
   ASSERT_TRUE(target_->begin());
   for (std::uint64_t first : {1U, 3U, 3U, 5U}) {
-    ASSERT_TRUE(
-        target_->apply(header_of("p", first, 2, "pets", pet_columns), frame_of(pets(2)).view()));
+    ASSERT_TRUE(target_->apply(header_of("p", first, 2, "pets", pet_columns), frame_of(pets(2))));
   }
   ASSERT_TRUE(target_->commit());
   EXPECT_EQ(count_pets(), 6);
@@ -204,7 +202,7 @@ TEST_F(TargetTest, SecondTargetFencesTheFirstInItsNextTransaction) {
   ASSERT_FALSE(begun);
   EXPECT_EQ(begun.error().code, Errc::fenced);
   EXPECT_THAT(begun.error().what, HasSubstr("generation 2"));
-  EXPECT_FALSE(target_->apply(header_of("p", 2, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  EXPECT_FALSE(target_->apply(header_of("p", 2, 1, "pets", pet_columns), frame_of(pets(1))));
   write(*second, header_of("p", 2, 1, "pets", pet_columns), pets(1));
   EXPECT_EQ(count_pets(), 2);
 }
@@ -225,7 +223,7 @@ TEST_F(TargetTest, GenerationGrowsByOneForEachWriter) {
 
 TEST_F(TargetTest, CommitWithoutTransactionIsAnError) {
   EXPECT_FALSE(target_->commit());
-  EXPECT_FALSE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1)).view()));
+  EXPECT_FALSE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1))));
 }
 
 TEST_F(TargetTest, IdleProducerIsForgottenAndItsNameStartsAnew) {
@@ -371,7 +369,7 @@ TEST_F(TargetTest, ManyTablesAndFormsOfColumnsAreForgottenAndFoundAgain) {
     for (int i = 0; i < kMany; ++i) {
       const auto outcome =
           target_->apply(header_of("p", next++, 1, "many" + std::to_string(i), {"v"}),
-                         frame_of({{std::int64_t{i}}}).view());
+                         frame_of({{std::int64_t{i}}}));
       ASSERT_TRUE(outcome) << outcome.error().what;
       ASSERT_EQ(outcome->rows_applied, 1U);
     }

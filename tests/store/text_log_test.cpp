@@ -148,8 +148,8 @@ TEST_F(TextLogTest, RowsOfOtherTablesAndRefusedRowsHaveNoLine) {
 TEST_F(TextLogTest, LinesOfARolledBackTransactionAreNotWritten) {
   auto target = open(logging());
   ASSERT_TRUE(target->begin());
-  ASSERT_TRUE(target->apply(header_of("n", 1, 1, "nutrients", nutrient_columns),
-                            frame_of({protein}).view()));
+  ASSERT_TRUE(
+      target->apply(header_of("n", 1, 1, "nutrients", nutrient_columns), frame_of({protein})));
   EXPECT_EQ(log(), "");
   target->rollback();
   nutrients(*target, {protein});
@@ -446,7 +446,7 @@ TEST_F(TextLogTest, TransactionTooBigToKeepIsReadBack) {
   ASSERT_TRUE(target->begin());
   for (std::uint64_t i = 0; i < 20; ++i) {
     ASSERT_TRUE(target->apply(header_of("n", i + 1, 1, "big", {"s"}),
-                              frame_of({{std::string_view(value)}}).view()));
+                              frame_of({{std::string_view(value)}})));
   }
   ASSERT_TRUE(target->commit());
   EXPECT_FALSE(target->text_log_is_behind());
