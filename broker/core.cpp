@@ -448,7 +448,7 @@ TimePoint Core::deadline(TimePoint now) const {
   }
   if (journal_retry_) {
     next = std::min(next, *journal_retry_);
-  } else if (window_.should_store(now)) {
+  } else if (window_.should_store(now) || window_.wants_load()) {
     return now;
   } else if (const auto at = window_.store_deadline()) {
     next = std::min(next, *at);

@@ -285,9 +285,10 @@ void Core::retry_stopped_producers(TimePoint now) {
   }
 }
 
+// Not all at once: what is read goes out first, and so does the lease of a consumer that is new.
 void Core::load(TimePoint now) {
   const std::size_t bytes = std::min(kLoadBytes, options_.window.consumer_credit_bytes);
-  while (const auto from = window_.wants_load()) {
+  if (const auto from = window_.wants_load()) {
     auto read = journal_.read(*from, window_.cold().last, bytes, now);
     if (!read) {
       journal_failed(read.error(), now);

@@ -209,6 +209,39 @@ TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
   EXPECT_EQ(journal_->batches(), 0U);
 }
 
+TEST_F(CoreTest, ABacklogIsReadBitByBitAndTheLeaseGoesOutWithTheFirst) {
+  join_producer("p", "p");
+  constexpr std::size_t kBatchBytes = 300'000;
+  constexpr std::uint64_t kBatches = 20;
+  for (std::uint64_t i = 1; i <= kBatches; ++i) {
+    say("p", batch_of("p", i, i, kBatchBytes));
+  }
+  turn(1s);
+  ASSERT_FALSE(none<Stored>("p"));
+  core_->receive("c", consumer_hello(), now_);
+  core_->advance(now_);
+  std::size_t delivered = 0;
+  std::size_t turns = 0;
+  bool has_lease = false;
+  while (delivered < kBatches && turns < kBatches) {
+    std::size_t bytes = 0;
+    for (const auto& outgoing : core_->take_outbox()) {
+      has_lease = has_lease || std::holds_alternative<LeaseState>(outgoing.message);
+      if (const auto* delivery = std::get_if<Delivery>(&outgoing.message)) {
+        ++delivered;
+        bytes += delivery->rows_frame.size();
+      }
+    }
+    EXPECT_TRUE(has_lease);
+    EXPECT_LE(bytes, 4 * kBatchBytes);
+    EXPECT_TRUE(delivered == kBatches || core_->deadline(now_) <= now_) << "the rest must follow";
+    ++turns;
+    core_->advance(now_);
+  }
+  EXPECT_EQ(delivered, kBatches);
+  EXPECT_GT(turns, 4U);
+}
+
 TEST_F(CoreTest, AStalledConsumerMakesItStoreAfterAHundredMilliseconds) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
