@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include <msgpack.hpp>
 
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
-#include "proto/string_stream.h"
 #include "proto/utf8.h"
 
 namespace turnstile {
@@ -17,9 +17,54 @@ namespace {
 // The frame's outer array header is written last, in its longest form, over these bytes.
 constexpr std::size_t kArray32 = 5;
 
-void append_big_endian(std::string& out, std::uint64_t value, std::size_t length) {
-  for (std::size_t i = length; i-- > 0;) {
-    out += static_cast<char>((value >> (8 * i)) & 0xFFU);
+// What msgpack's packer writes to: bytes of which there are enough.
+struct Room {
+  char* at;
+  void write(const char* data, std::size_t size) {
+    std::memcpy(at, data, size);
+    at += size;
+  }
+};
+
+// A value's, of which all but the bytes of texts and blobs takes up to nine.
+std::size_t most_bytes(std::string_view text) {
+  return 9 + text.size();
+}
+
+std::size_t most_bytes(const ValueRef& value) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    return most_bytes(*text);
+  }
+  const auto* blob = std::get_if<Blob>(&value);
+  return most_bytes(blob == nullptr ? std::string_view() : blob->bytes);
+}
+
+void pack(std::string_view text, msgpack::packer<Room>& packer, Room& /*room*/) {
+  packer.pack_str(static_cast<std::uint32_t>(text.size()));
+  packer.pack_str_body(text.data(), static_cast<std::uint32_t>(text.size()));
+}
+
+void pack(double real, Room& room) {
+  // pack_double() would turn 5.0 into the integer 5, which SQLite keeps as another storage class.
+  *room.at++ = static_cast<char>(0xCB);
+  const auto bits = std::bit_cast<std::uint64_t>(real);
+  for (int shift = 56; shift >= 0; shift -= 8) {
+    *room.at++ = static_cast<char>((bits >> static_cast<unsigned>(shift)) & 0xFFU);
+  }
+}
+
+void pack(const ValueRef& value, msgpack::packer<Room>& packer, Room& room) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    pack(*text, packer, room);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    packer.pack_int64(*integer);
+  } else if (const auto* real = std::get_if<double>(&value)) {
+    pack(*real, room);
+  } else if (const auto* blob = std::get_if<Blob>(&value)) {
+    packer.pack_bin(static_cast<std::uint32_t>(blob->bytes.size()));
+    packer.pack_bin_body(blob->bytes.data(), static_cast<std::uint32_t>(blob->bytes.size()));
+  } else {
+    packer.pack_nil();
   }
 }
 
@@ -82,44 +127,30 @@ bool add_value(const Element& element, std::vector<ValueRef>& values, std::strin
 
 RowsEncoder::RowsEncoder() : buffer_(kArray32, '\0') {}
 
-void RowsEncoder::begin_row(std::size_t values) {
-  StringStream stream{&buffer_};
-  msgpack::packer<StringStream>(stream).pack_array(static_cast<std::uint32_t>(values));
+template <typename Value>
+void RowsEncoder::add_row(std::span<const Value> row) {
+  const std::size_t begin = buffer_.size();
+  std::size_t most = kArray32;
+  for (const auto& value : row) {
+    most += most_bytes(value);
+  }
+  buffer_.resize(begin + most);
+  Room room{buffer_.data() + begin};
+  msgpack::packer<Room> packer(room);
+  packer.pack_array(static_cast<std::uint32_t>(row.size()));
+  for (const auto& value : row) {
+    pack(value, packer, room);
+  }
+  buffer_.resize(static_cast<std::size_t>(room.at - buffer_.data()));
   ++rows_;
 }
 
-void RowsEncoder::add_value(const ValueRef& value) {
-  StringStream stream{&buffer_};
-  msgpack::packer<StringStream> packer(stream);
-  if (const auto* text = std::get_if<std::string_view>(&value)) {
-    packer.pack_str(static_cast<std::uint32_t>(text->size()));
-    packer.pack_str_body(text->data(), static_cast<std::uint32_t>(text->size()));
-  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    packer.pack_int64(*integer);
-  } else if (const auto* real = std::get_if<double>(&value)) {
-    // pack_double() would turn 5.0 into the integer 5, which SQLite keeps as another storage class.
-    buffer_ += static_cast<char>(0xCB);
-    append_big_endian(buffer_, std::bit_cast<std::uint64_t>(*real), sizeof *real);
-  } else if (const auto* blob = std::get_if<Blob>(&value)) {
-    packer.pack_bin(static_cast<std::uint32_t>(blob->bytes.size()));
-    packer.pack_bin_body(blob->bytes.data(), static_cast<std::uint32_t>(blob->bytes.size()));
-  } else {
-    packer.pack_nil();
-  }
-}
-
 void RowsEncoder::add(std::span<const ValueRef> row) {
-  begin_row(row.size());
-  for (const auto& value : row) {
-    add_value(value);
-  }
+  add_row(row);
 }
 
 void RowsEncoder::add(std::span<const std::string_view> row) {
-  begin_row(row.size());
-  for (const auto value : row) {
-    add_value(value);
-  }
+  add_row(row);
 }
 
 Bytes RowsEncoder::take() {

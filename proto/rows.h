@@ -35,8 +35,8 @@ class RowsEncoder {
   Bytes take();
 
  private:
-  void begin_row(std::size_t values);
-  void add_value(const ValueRef& value);
+  template <typename Value>
+  void add_row(std::span<const Value> row);
 
   std::string buffer_;
   std::uint32_t rows_ = 0;
