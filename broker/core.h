@@ -199,6 +199,7 @@ class Core {
   std::vector<Outgoing> outbox_;
 
   bool retries_stopped_ = false;            // a consumer came since they were stopped
+  bool is_lease_new_ = false;               // nothing was read for its holder yet
   std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
   bool must_reopen_journal_ = false;        // it failed, and could not be opened anew since
   std::string journal_problem_;

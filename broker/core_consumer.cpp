@@ -1,5 +1,6 @@
 // The consumer's side of the broker's core: its answers, its lease, and what it is handed.
 #include <algorithm>
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
@@ -248,6 +249,7 @@ void Core::hand_over_lease(TimePoint now) {
                printable(sessions_.at(*granted).hello.producer.text, limits::kReasonBytes));
   retries_stopped_ = !window_.stopped_producers().empty();
   window_.consumer_attached(now);
+  is_lease_new_ = true;
   send(*granted, LeaseState{true, lease_.lease(), lease_.duration()});
   // Its predecessor's questions are void. Outcomes may have been lost with it, or with the broker
   // before this one: all producers' are asked for.
@@ -285,10 +287,12 @@ void Core::retry_stopped_producers(TimePoint now) {
   }
 }
 
-// Not all at once: what is read goes out first, and so does the lease of a consumer that is new.
+// Whoever is new gets its lease with the first that is read, and opens the target meanwhile.
 void Core::load(TimePoint now) {
   const std::size_t bytes = std::min(kLoadBytes, options_.window.consumer_credit_bytes);
-  if (const auto from = window_.wants_load()) {
+  bool goes_on = true;
+  for (auto from = window_.wants_load(); from && goes_on; from = window_.wants_load()) {
+    goes_on = !std::exchange(is_lease_new_, false);
     auto read = journal_.read(*from, window_.cold().last, bytes, now);
     if (!read) {
       journal_failed(read.error(), now);

@@ -16,7 +16,7 @@ class BusyWait {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Nobody is kept awake for longer than `most`, which is also what counts as short.
+  // How long one wait() is at most, which is also what counts as short.
   explicit BusyWait(Clock::duration most) : most_(most) {}
 
   // Asks `has_come` again and again. False: it is time to sleep.

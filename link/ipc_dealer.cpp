@@ -168,6 +168,7 @@ std::optional<Message> IpcDealer::receive(milliseconds wait) {
   const TimePoint begun = steady_clock::now();
   const TimePoint deadline = begun + wait;
   const bool is_soon = awaits_small_answer() && wait > milliseconds(0);
+  bool was_awake = false;
   const auto ended = [&] {
     if (is_soon) {
       busy_wait_.ended(steady_clock::now() - begun);
@@ -184,9 +185,13 @@ std::optional<Message> IpcDealer::receive(milliseconds wait) {
       const bool waits_to_send = connection_ && connection_->bytes_to_send() > 0;
       pollfd item{connection_ ? connection_->fd() : -1,
                   static_cast<short>(waits_to_send ? POLLIN | POLLOUT : POLLIN), 0};
-      const auto is_ready = [&item] { return ::poll(&item, 1, 0) != 0; };
-      if (!(is_soon && busy_wait_.wait(is_ready)) &&
-          !wait_for(item, connection_ ? deadline : std::min(deadline, open_at_))) {
+      const auto until = connection_ ? deadline : std::min(deadline, open_at_);
+      int ready = 0;
+      const bool came = is_soon && !std::exchange(was_awake, true) && busy_wait_.wait([&] {
+        ready = ::poll(&item, 1, 0);
+        return ready != 0;
+      });
+      if (came ? ready < 0 && errno == EINTR : !wait_for(item, until)) {
         return std::nullopt;
       }
     }

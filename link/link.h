@@ -24,7 +24,8 @@ class Link {
   // decoded are dropped and counted. Returns early, with nothing, when a signal came.
   virtual std::optional<Message> receive(std::chrono::milliseconds wait) = 0;
 
-  // A message that came together with the last one, if there is one: neither waits nor asks anew.
+  // A message that came together with the last one, if there is one: waits for nothing, and need
+  // not ask anew.
   virtual std::optional<Message> receive_more() { return receive(std::chrono::milliseconds(0)); }
 
   // Takes in what has come, up to a bound, for the next receive(): for a thread that is long

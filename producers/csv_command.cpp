@@ -207,7 +207,8 @@ void work_in_the_background() {
 }
 
 int CsvStream::run() {
-  if (!options_.connection.direct && options_.interval.max == std::chrono::milliseconds(0)) {
+  const bool waits = is_standard_input(options_) || options_.interval.max.count() > 0;
+  if (!options_.connection.direct && !waits) {
     work_in_the_background();
   }
   if (auto opened = open_spool(); !opened) {

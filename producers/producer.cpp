@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kBatchBytes = std::size_t{64} * 1024;
-constexpr milliseconds kServeEvery{1};  // while rows come fast
+constexpr milliseconds kServeEvery{1};  // while rows come fast; or one tick of the coarse clock
 constexpr milliseconds kWait{100};
 constexpr milliseconds kTableAnswer{5000};
 constexpr milliseconds kSpoolTableAnswer{300};  // rows wait to be taken, broker or not
@@ -448,22 +448,19 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
     }
     if (options_.interrupted() || (deadline && options_.clock() >= *deadline)) {
       serve(milliseconds(0));  // a last look at what has come
-      if (acknowledged() < last()) {
-        return false;
-      }
       break;
     }
+    serve(kWait);
     if (spooling_ && options_.timeout > milliseconds(0) &&
         session_.silent_for(options_.clock()) >= options_.timeout) {
       return tl::make_unexpected(unreachable_error());
     }
-    serve(kWait);
     tell_if_only_stored(begun);
   }
   if (auto checked = check(); !checked) {
     return tl::make_unexpected(checked.error());
   }
-  return true;
+  return acknowledged() >= last();
 }
 
 // Promise 6: nothing waits for ever without saying so.

@@ -36,8 +36,8 @@ void Session::serve(milliseconds wait) {
     send_due();  // what is waited for may be its answer
   }
   take_in(wait);
+  check_silence(options_.clock());  // before a link that takes its time to send
   send_due();
-  check_silence(options_.clock());
 }
 
 void Session::take_in(milliseconds wait) {

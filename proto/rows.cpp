@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <utility>
 
 #include <msgpack.hpp>
@@ -21,8 +20,7 @@ constexpr std::size_t kArray32 = 5;
 struct Room {
   char* at;
   void write(const char* data, std::size_t size) {
-    std::memcpy(at, data, size);
-    at += size;
+    at = std::copy_n(data, size, at);  // which may be of nothing, at no address
   }
 };
 

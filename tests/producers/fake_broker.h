@@ -26,6 +26,7 @@ class FakeBroker final : public Link {
       return false;
     }
     sent.push_back(message);
+    now += std::holds_alternative<Batch>(message) ? writing_takes : writing_takes.zero();
     if (answers) {
       std::visit([this](const auto& m) { answer(m); }, message);
     }
@@ -72,7 +73,8 @@ class FakeBroker final : public Link {
   }
 
   bool is_connected = true;
-  bool answers = true;  // at all
+  std::chrono::milliseconds writing_takes{0};  // of send(), as in direct mode
+  bool answers = true;                         // at all
   enum class Rows { applied, stored, ignored } rows = Rows::applied;
   Welcome welcome = [] {
     Welcome w;

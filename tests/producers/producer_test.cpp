@@ -448,6 +448,31 @@ TEST_F(ProducerTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBro
   EXPECT_EQ(broker_.reconnects, 0);
 }
 
+TEST_F(ProducerTest, LinkThatTakesItsTimeToSendIsNotTakenForASilentBroker) {
+  auto with = options();
+  with.timeout = seconds(30);
+  Producer producer(broker_, with);
+  start(producer);
+  broker_.writing_takes = seconds(40);
+  append(producer, 3);
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  EXPECT_TRUE(*finished);
+  EXPECT_TRUE(notices_.empty());
+  EXPECT_EQ(broker_.all<Hello>().size(), 1U);
+}
+
+TEST_F(ProducerTest, RefusalThatComesAtTheDeadlineIsTold) {
+  Producer producer(broker_, options());
+  start(producer);
+  broker_.rows = FakeBroker::Rows::ignored;
+  append(producer, 1);
+  broker_.to_producer.push_back(Refusal{RefusalCode::fenced, {1}, ""});
+  const auto settled = producer.settle(broker_.now);
+  ASSERT_FALSE(settled);
+  EXPECT_EQ(settled.error().code, Errc::fenced);
+}
+
 TEST_F(ProducerTest, InterruptedProducerStillTakesTheAnswersThatHaveCome) {
   Producer producer(broker_, options());
   start(producer);

@@ -105,6 +105,20 @@ TEST_F(SpoolingTest, RowsAreTakenWithoutABrokerAndTheNextStartSendsThem) {
   EXPECT_EQ(producer_->summary().unacknowledged, 0U);
 }
 
+TEST_F(SpoolingTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBrokerIsGivenUp) {
+  timeout_ = seconds(30);
+  start();
+  broker_.rows = FakeBroker::Rows::ignored;
+  take(1);
+  producer_->flush();
+  ASSERT_EQ(sent(), (Sent{"1-1"}));
+  broker_.now += seconds(40);
+  broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+  const auto finished = producer_->finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  EXPECT_TRUE(*finished);
+}
+
 TEST_F(SpoolingTest, NothingIsSentThatIsNotSynced) {
   start();
   for (int i = 0; i < 10; ++i) {

@@ -101,6 +101,16 @@ TEST(Rows, EveryStorageClassComesBackAsItWas) {
   EXPECT_EQ(rows.defect(0), "");
 }
 
+TEST(Rows, ViewsOfNothingAreEmptyValues) {
+  RowsEncoder encoder;
+  encoder.add(std::array<ValueRef, 2>{std::string_view(), Blob{}});
+  const Bytes frame = encoder.take();
+  DecodedRows rows;
+  ASSERT_TRUE(decode_rows(frame.view(), 1, rows));
+  EXPECT_EQ(std::get<std::string_view>(rows.row(0)[0]), "");
+  EXPECT_EQ(std::get<Blob>(rows.row(0)[1]).bytes, "");
+}
+
 TEST(Rows, RandomRowsComeBackAsTheyWere) {
   testing::Random random(testing::chosen_seed());
   RowsEncoder encoder;
