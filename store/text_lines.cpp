@@ -1,53 +1,111 @@
 #include "store/text_lines.h"
 
-#include <array>
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 
 namespace turnstile::store {
 namespace {
 
-// Without a way out of the loop, so that the compiler makes vectors of it: fields are short.
-bool has_line_end(std::string_view text) {
-  bool found = false;
-  for (const char c : text) {
-    found |= (c == '\n') | (c == '\r');
-  }
-  return found;
+template <typename Word>
+bool has_byte_up_to_cr(const char* from) {
+  constexpr Word kOnes = static_cast<Word>(0x0101010101010101U);
+  Word word = 0;
+  std::memcpy(&word, from, sizeof word);
+  // A byte that is less borrows into its highest bit, which it had not.
+  return ((word - kOnes * ('\r' + 1)) & ~word & (kOnes * 0x80U)) != 0;
 }
 
-void append_text(std::string_view text, std::string& out) {
-  if (!has_line_end(text)) {
-    out += text;
-    return;
+// Whether there may be one: fields are short, and most have nothing below a space.
+bool may_have_line_end(std::string_view text) {
+  const auto any = [&]<typename Word>(Word /*type*/) {
+    bool found = has_byte_up_to_cr<Word>(text.data() + text.size() - sizeof(Word));
+    for (std::size_t i = 0; i + sizeof(Word) <= text.size(); i += sizeof(Word)) {
+      found |= has_byte_up_to_cr<Word>(text.data() + i);
+    }
+    return found;
+  };
+  if (text.size() >= sizeof(std::uint64_t)) {
+    return any(std::uint64_t());
+  }
+  return text.size() >= sizeof(std::uint32_t)
+             ? any(std::uint32_t())
+             : std::any_of(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; });
+}
+
+// Each writes to where there is room enough (most_bytes), and says where it ended.
+char* put_text(std::string_view text, char* at) {
+  if (!may_have_line_end(text)) {
+    return std::copy_n(text.data(), text.size(), at);
   }
   for (const char c : text) {
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
+    if (c == '\n' || c == '\r') {
+      *at++ = '\\';
+      *at++ = c == '\n' ? 'n' : 'r';
     } else {
-      out += c;
+      *at++ = c;
     }
   }
+  return at;
 }
 
-void append_blob(std::string_view bytes, std::string& out) {
+char* put_blob(std::string_view bytes, char* at) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   constexpr unsigned kHalf = 4;
   constexpr unsigned kLow = 0xF;
-  out += "x'";
+  *at++ = 'x';
+  *at++ = '\'';
   for (const char c : bytes) {
     const auto byte = static_cast<unsigned char>(c);
-    out += kDigits[byte >> kHalf];
-    out += kDigits[byte & kLow];
+    *at++ = kDigits[byte >> kHalf];
+    *at++ = kDigits[byte & kLow];
   }
-  out += '\'';
+  *at++ = '\'';
+  return at;
 }
 
-void append_integer(std::int64_t value, std::string& out) {
-  std::array<char, 24> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
-  out.append(digits.data(), end);
+constexpr std::size_t kMostDigits = 20;
+
+char* put_integer(std::int64_t value, char* at) {
+  return std::to_chars(at, at + kMostDigits, value).ptr;
+}
+
+// A number with a fraction is SQLite's to print, as text.
+char* put_value(const ValueRef& value, char* at) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    return put_text(*text, at);
+  }
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    return put_integer(*integer, at);
+  }
+  const auto* blob = std::get_if<Blob>(&value);
+  return blob == nullptr ? at : put_blob(blob->bytes, at);
+}
+
+std::size_t most_bytes(const ValueRef& value) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    return 2 * text->size();
+  }
+  const auto* blob = std::get_if<Blob>(&value);
+  return blob == nullptr ? kMostDigits : 2 * blob->bytes.size() + 3;
+}
+
+char* put_separator(char* at) {
+  *at++ = ',';
+  *at++ = ' ';
+  return at;
+}
+
+constexpr std::size_t kSeparatorBytes = 2;
+constexpr std::size_t kLineBytes = 3;  // [, ] and the end of the line
+
+// Lets `write` put something of at most so many bytes at the end.
+template <typename Write>
+void append_room(std::size_t most, std::string& out, Write write) {
+  const std::size_t start = out.size();
+  out.resize(start + most);
+  const char* end = write(out.data() + start);
+  out.resize(static_cast<std::size_t>(end - out.data()));
 }
 
 }  // namespace
@@ -59,16 +117,11 @@ void append_line(const sqlite::Statement& row, int first, std::string& out) {
     if (i > first) {
       out += ", ";
     }
-    const ValueRef value = row.value(i);
-    if (const auto* text = std::get_if<std::string_view>(&value)) {
-      append_text(*text, out);
-    } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-      append_integer(*integer, out);
-    } else if (const auto* blob = std::get_if<Blob>(&value)) {
-      append_blob(blob->bytes, out);
-    } else if (std::holds_alternative<double>(value)) {
-      out += row.text(i);
+    ValueRef value = row.value(i);
+    if (std::holds_alternative<double>(value)) {
+      value = row.text(i);
     }
+    append_room(most_bytes(value), out, [&](char* at) { return put_value(value, at); });
   }
   out += "]\n";
 }
@@ -95,30 +148,33 @@ std::optional<BatchLines> BatchLines::make(const TableInfo& table,
 }
 
 bool BatchLines::append(std::span<const ValueRef> row, std::int64_t rowid, std::string& out) const {
-  const std::size_t start = out.size();
-  out += '[';
+  std::size_t most = kLineBytes;
   for (const auto& field : fields_) {
-    if (&field != &fields_.front()) {
-      out += ", ";
-    }
-    if (field.source == kRowid) {
-      append_integer(rowid, out);
-    } else if (field.source != kNull) {
+    most += kSeparatorBytes + kMostDigits;
+    if (field.source != kRowid && field.source != kNull) {
       const ValueRef& value = row[field.source];
       if (!prints_as_sent(field.affinity, value)) {
-        out.resize(start);
         return false;
       }
-      if (const auto* text = std::get_if<std::string_view>(&value)) {
-        append_text(*text, out);
-      } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-        append_integer(*integer, out);
-      } else if (const auto* blob = std::get_if<Blob>(&value)) {
-        append_blob(blob->bytes, out);
-      }
+      most += most_bytes(value);
     }
   }
-  out += "]\n";
+  append_room(most, out, [&](char* at) {
+    *at++ = '[';
+    for (const auto& field : fields_) {
+      if (&field != &fields_.front()) {
+        at = put_separator(at);
+      }
+      if (field.source == kRowid) {
+        at = put_integer(rowid, at);
+      } else if (field.source != kNull) {
+        at = put_value(row[field.source], at);
+      }
+    }
+    *at++ = ']';
+    *at++ = '\n';
+    return at;
+  });
   return true;
 }
 

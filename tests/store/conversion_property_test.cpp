@@ -213,6 +213,34 @@ TEST_P(ConversionPropertyTest, TextLogEqualsTheTable) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ConversionPropertyTest, ::testing::Range(1U, 9U));
 
+TEST(BatchLinesTest, ALineEndAnywhereInATextOfAnyLengthBecomesTwoCharacters) {
+  store::TableInfo table;
+  table.plain = true;
+  table.columns.push_back({.name = "s",
+                           .affinity = Affinity::text,
+                           .has_default = false,
+                           .generated = false,
+                           .is_rowid = false});
+  const auto lines = store::BatchLines::make(table, {"s"});
+  ASSERT_TRUE(lines);
+  for (std::size_t length = 1; length <= 20; ++length) {
+    for (std::size_t at = 0; at < length; ++at) {
+      for (int byte = 1; byte < 256; ++byte) {
+        std::string text(length, 'a');
+        text[at] = static_cast<char>(byte);
+        std::string shown = text;
+        if (byte == '\n' || byte == '\r') {
+          shown.replace(at, 1, byte == '\n' ? "\\n" : "\\r");
+        }
+        const ValueRef value = std::string_view(text);
+        std::string line = "before\n";
+        ASSERT_TRUE(lines->append(std::span(&value, 1), 1, line));
+        ASSERT_EQ(line, "before\n[" + shown + "]\n") << "byte " << byte << " at " << at;
+      }
+    }
+  }
+}
+
 TEST(CanonicalIntegerTest, OnlyTheOneSpellingOfEachIntegerIsTaken) {
   EXPECT_EQ(store::canonical_integer("0"), 0);
   EXPECT_EQ(store::canonical_integer("-12"), -12);
