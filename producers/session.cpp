@@ -32,6 +32,9 @@ Session::Session(Link& link, SessionOptions options)
       last_sent_(options_.clock()) {}
 
 void Session::serve(milliseconds wait) {
+  if (failure_) {
+    return;
+  }
   if (wait > milliseconds(0)) {
     send_due();  // what is waited for may be its answer
   }
