@@ -321,6 +321,11 @@ bool System::wait_for_rows(const std::string& table, std::int64_t count) {
   return folder.wait_until([&] { return query("SELECT count(*) FROM " + table) >= count; });
 }
 
+bool System::wait_for_text_log() {
+  return folder.wait_until(
+      [&] { return read_file(folder.file("out9.txt")) == expected_text_log(*this); });
+}
+
 std::string expected_text_log(const System& system, const std::string& table) {
   std::string text;
   for (const auto& row : system.rows("SELECT * FROM " + table + " ORDER BY rowid")) {

@@ -147,6 +147,8 @@ class System {
   [[nodiscard]] std::int64_t query(const std::string& sql) const;
   [[nodiscard]] std::vector<std::vector<std::string>> rows(const std::string& sql) const;
   bool wait_for_rows(const std::string& table, std::int64_t rows);
+  // The lines of a commit are written right behind it, so whoever has only seen its rows waits.
+  bool wait_for_text_log();
 
  private:
   Process run(const std::string& name, std::vector<std::string> arguments, int input = -1);

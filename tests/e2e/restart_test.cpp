@@ -162,9 +162,7 @@ TEST_P(Kill, KilledAgainAndAgainInMidStreamEveryRowArrivesOnceInOrder) {
     }
     ASSERT_EQ(producer.wait(), 0) << producer.err() << errors();
   }
-  ASSERT_TRUE(system_.folder.wait_until([&] {
-    return read_file(system_.folder.file("out9.txt")) == expected_text_log(system_);
-  })) << errors();
+  ASSERT_TRUE(system_.wait_for_text_log()) << errors();
   expect_everything_once_in_order();
   EXPECT_EQ(kills, kKills) << "the streams were too short for this many kills";
 }

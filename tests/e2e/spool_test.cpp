@@ -184,6 +184,7 @@ TEST_F(SpoolE2e, WithoutABrokerItSaysHowManyRowsAreKeptAndTheNextStartSendsThem)
   Pipe silent;
   Process next = system_.produce(arguments(), "producer", silent.reader());
   EXPECT_TRUE(system_.wait_for_rows("nutrients", 5)) << next.err();
+  EXPECT_TRUE(system_.wait_for_text_log());
   next.kill();
   expect_rows(5);
 }
