@@ -96,6 +96,9 @@ Result<void> Journal::connect() {
   if (auto set = db_.execute(sql); !set) {
     return set;
   }
+  if (auto buffered = db_.buffer_log(); !buffered) {
+    return buffered;
+  }
   auto migrated = sqlite::migrate(db_, journal_format());
   if (!migrated) {
     return tl::make_unexpected(migrated.error());

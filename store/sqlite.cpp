@@ -11,6 +11,8 @@
 #include <thread>
 #include <utility>
 
+#include "store/log_buffer.h"
+
 namespace turnstile::sqlite {
 namespace {
 
@@ -224,6 +226,20 @@ Result<void> Connection::run(Statement& statement, std::string_view doing) {
   if (code != SQLITE_DONE) {
     return tl::make_unexpected(error(code, doing));
   }
+  return {};
+}
+
+Result<void> Connection::buffer_log() {
+  // SQLite opens the log when it first reads.
+  if (auto read = query_integer("SELECT count(*) FROM sqlite_schema"); !read) {
+    return tl::make_unexpected(std::move(read.error()));
+  }
+  sqlite3_file* log = nullptr;
+  const int code = sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (code != SQLITE_OK) {
+    return tl::make_unexpected(error(code, "opening the write-ahead log"));
+  }
+  sqlite::buffer_log(log, sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")));
   return {};
 }
 

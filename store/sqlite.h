@@ -85,6 +85,9 @@ class Connection {
   Result<std::int64_t> query_integer(const std::string& sql, std::string_view doing = {});
   Result<std::string> query_text(const std::string& sql, std::string_view doing = {});
 
+  // Of a database in WAL mode with synchronous=FULL, once: see store/log_buffer.h.
+  Result<void> buffer_log();
+
   // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
   // by so many bytes of zeros, which nobody reads. What is overwritten syncs at twice the speed of
   // a file that grows. How long it is then. Errors: full, io. (Asking for its length is not free:

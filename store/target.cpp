@@ -91,6 +91,9 @@ Result<void> Target::prepare() {
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
+  if (auto buffered = connection_.buffer_log(); !buffered) {
+    return buffered;
+  }
   auto page_bytes = connection_.query_integer("PRAGMA page_size", kDoing);
   if (!page_bytes) {
     return tl::make_unexpected(std::move(page_bytes.error()));

@@ -349,13 +349,6 @@ std::string nutrients_csv(std::int64_t rows, std::int64_t first_id) {
   return text;
 }
 
-std::uint64_t test_seed() {
-  const char* given = std::getenv("TURNSTILE_SEED");
-  const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
-  std::cout << "seed " << seed << " (TURNSTILE_SEED=" << seed << " runs it again)\n";
-  return seed;
-}
-
 int test_rounds(int unless_given) {
   const char* given = std::getenv("TURNSTILE_ROUNDS");
   return given != nullptr ? std::stoi(given) : unless_given;

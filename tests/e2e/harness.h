@@ -18,8 +18,11 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/sanitized.h"
+#include "tests/support/seed.h"
 
 namespace turnstile::e2e {
+
+using test::test_seed;
 
 using namespace std::chrono_literals;
 
@@ -160,9 +163,6 @@ std::string expected_text_log(const System& system, const std::string& table = "
 
 // `rows` rows in the form of the nutrients file, ids from `first_id` on, each id once.
 std::string nutrients_csv(std::int64_t rows, std::int64_t first_id = 1);
-
-// Printed, and taken from TURNSTILE_SEED to run a failure again.
-std::uint64_t test_seed();
 
 // How long a campaign is: TURNSTILE_ROUNDS, or so many.
 int test_rounds(int unless_given);

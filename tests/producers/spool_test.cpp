@@ -20,12 +20,14 @@
 #include "tests/support/folder.h"
 #include "tests/support/memory_folder.h"
 #include "tests/support/sanitized.h"
+#include "tests/support/seed.h"
 
 namespace turnstile {
 namespace {
 
 using test::FaultVfs;
 using test::run_sql;
+using test::test_seed;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
@@ -269,10 +271,7 @@ TEST_F(SpoolTest, AFullDiskTakesNothingAndItGoesOnWhenThereIsRoom) {
 
 // What a crash leaves of the log's end: any part of it.
 TEST_F(SpoolTest, ATornEndIsCutOffAndWhatWasSyncedBeforeItStays) {
-  const char* given = std::getenv("TURNSTILE_SEED");
-  const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
-  SCOPED_TRACE("TURNSTILE_SEED=" + std::to_string(seed));
-  std::mt19937_64 random(seed);
+  std::mt19937_64 random(test_seed());
   auto spool = open();
   std::vector<std::uintmax_t> synced{
       std::filesystem::file_size(path().string() + "-wal")};  // by batches

@@ -181,7 +181,7 @@ TEST_F(FailureTest, FailedSyncOfTheTargetItselfIsNotHiddenByTheCommitBeforeIt) {
 
 TEST_F(FailureTest, EveryPlaceOfAFullDiskLeavesAllOrNothing) {
   run("CREATE TABLE n(id INTEGER UNIQUE, filler TEXT)");
-  const std::string filler(3000, 'f');
+  const std::string filler(20'000, 'f');
   std::uint64_t first = 1;
   for (int nth = 1; nth <= 30; ++nth) {
     std::vector<Row> rows;
