@@ -6,8 +6,17 @@
 
 #include <fmt/format.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+
+#include <bit>
+#endif
+
 namespace turnstile::csv {
 namespace {
+
+constexpr std::size_t kBlockBytes = 16;  // read at once
+constexpr std::size_t kBehindData = kBlockBytes;
 
 constexpr std::string_view kBom = "\xEF\xBB\xBF";
 
@@ -38,6 +47,18 @@ bool is_plain_ascii(std::string_view text) {
   return std::all_of(text.begin(), text.end(),
                      [](char c) { return static_cast<signed char>(c) > 0; });
 }
+
+#ifdef __SSE2__
+// A bit for each of the 16 bytes from `p` on that is a comma, a quote, a control character or
+// above 0x7F.
+std::uint32_t ends_plain_text_in_block(const char* p) {
+  const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i ends = _mm_or_si128(_mm_cmplt_epi8(block, _mm_set1_epi8(' ')),
+                                    _mm_or_si128(_mm_cmpeq_epi8(block, _mm_set1_epi8(',')),
+                                                 _mm_cmpeq_epi8(block, _mm_set1_epi8('"'))));
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(ends));
+}
+#endif
 
 bool is_continuation(char c) {
   return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
@@ -75,13 +96,14 @@ std::uint64_t count_line_feeds(const char* begin, const char* end) {
 }  // namespace
 
 Scanner::Scanner(ByteSource& source, const Limits& limits)
-    : source_(source), limits_(limits), buffer_(limits.buffer_bytes + 1) {
+    : source_(source), limits_(limits), buffer_(limits.buffer_bytes + kBehindData) {
   restart(Place{});
 }
 
 void Scanner::expect_columns(std::size_t columns) {
   columns_ = columns;
   fields_kept_ = columns;
+  plain_fields_.resize(columns);
 }
 
 void Scanner::restart(const Place& at) {
@@ -100,6 +122,9 @@ Result<std::optional<Item>> Scanner::next() {
     if (auto skipped = skip_bom(); !skipped) {
       return tl::make_unexpected(std::move(skipped.error()));
     }
+  }
+  if (auto plain = take_plain()) {
+    return *plain;
   }
   begin_record();
   while (!scan()) {
@@ -126,6 +151,65 @@ Result<void> Scanner::skip_bom() {
     cursor_ += kBom.size();
   }
   return {};
+}
+
+// The next record, if all of it is in the buffer and it is as nearly all are: as many fields as
+// there should be, plain ASCII, a LF behind it, and no quotes but around a field. Nothing
+// otherwise, and nothing is changed then.
+std::optional<Record> Scanner::take_plain() {
+#ifdef __SSE2__
+  const char* field = cursor_;
+  const char* closing_quote = nullptr;  // behind which the field in hand has to end
+  bool is_quoted = false;
+  std::size_t fields = 0;
+  // It ends at the line feed behind the data at the latest.
+  for (const char* block = cursor_;; block += kBlockBytes) {
+    for (std::uint32_t ends = ends_plain_text_in_block(block); ends != 0; ends &= ends - 1) {
+      const char* end = block + std::countr_zero(ends);
+      if (is_quoted) {
+        if (*end == '"') {
+          is_quoted = false;
+          closing_quote = end;
+        } else if (*end != ',') {
+          return std::nullopt;
+        }
+        continue;
+      }
+      if (*end == '"' && end == field && closing_quote == nullptr) {
+        is_quoted = true;
+        ++field;
+        continue;
+      }
+      const bool is_last = fields + 1 == columns_;
+      if (fields == columns_ || *end != (is_last ? '\n' : ',') ||
+          (closing_quote != nullptr && closing_quote + 1 != end)) {
+        return std::nullopt;
+      }
+      const char* text_end = closing_quote != nullptr ? closing_quote : end;
+      plain_fields_[fields++] = {field, static_cast<std::size_t>(text_end - field)};
+      field = end + 1;
+      closing_quote = nullptr;
+      if (!is_last) {
+        continue;
+      }
+      const auto length = static_cast<std::size_t>(end - cursor_);
+      if (end == end_ || length > limits_.max_record_bytes) {
+        return std::nullopt;
+      }
+      const Place begin = place();
+      raw_ = {cursor_, length};
+      cursor_ = field;
+      ++line_;
+      ++number_;
+      return Record{.fields = plain_fields_,
+                    .line = begin.line,
+                    .offset = begin.offset,
+                    .number = begin.number};
+    }
+  }
+#else
+  return std::nullopt;
+#endif
 }
 
 void Scanner::begin_record() {
@@ -270,10 +354,10 @@ void Scanner::note(Fault fault) {
 }
 
 Result<void> Scanner::fill() {
-  if (end_ == buffer_.data() + buffer_.size() - 1) {
+  if (end_ == buffer_.data() + buffer_.size() - kBehindData) {
     make_room();
   }
-  const auto room = static_cast<std::size_t>(buffer_.data() + buffer_.size() - 1 - end_);
+  const auto room = static_cast<std::size_t>(buffer_.data() + buffer_.size() - kBehindData - end_);
   const auto got = source_.read({end_, room});
   if (!got) {
     return tl::make_unexpected(got.error());
@@ -296,8 +380,8 @@ void Scanner::make_room() {
   const auto kept = static_cast<std::size_t>(end_ - from);
   const std::uint64_t kept_offset = offset_of(from);
   std::vector<char> longer;
-  if (kept + 1 == buffer_.size()) {
-    longer.resize(std::min(2 * kept, longest + 1) + 1);
+  if (kept + kBehindData == buffer_.size()) {
+    longer.resize(std::min(2 * kept, longest + 1) + kBehindData);
   }
   char* const to = longer.empty() ? buffer_.data() : longer.data();
   std::memmove(to, from, kept);

@@ -89,6 +89,7 @@ class Scanner {
     return buffer_offset_ + static_cast<std::uint64_t>(p - buffer_.data());
   }
   Result<void> skip_bom();
+  std::optional<Record> take_plain();
   void begin_record();
   void forget_bytes();
   bool scan();
@@ -110,8 +111,8 @@ class Scanner {
   std::size_t columns_ = 0;  // 0: not known yet
   std::size_t fields_kept_ = kMaxColumns + 1;
 
-  // One byte longer than its capacity: behind the data stands a line feed, which ends every
-  // inner loop, so that these need not look for the end.
+  // Longer than its capacity: behind the data stands a line feed, which ends every inner loop, so
+  // that these need not look for the end; and room for what is read with it, many bytes at once.
   std::vector<char> buffer_;
   std::uint64_t buffer_offset_ = 0;  // of buffer_[0] in the file
   char* end_;                        // of the data
@@ -134,6 +135,7 @@ class Scanner {
   std::size_t fault_field_ = 0;  // from 1
   std::size_t field_count_ = 0;  // may be more than fields_ keeps
   std::vector<std::string_view> fields_;
+  std::vector<std::string_view> plain_fields_;  // of a record that take_plain() took; columns_ long
   std::vector<std::size_t> escaped_fields_;
   std::string unescaped_;
   std::string_view raw_;
