@@ -263,8 +263,10 @@ bool Producer::is_spool_due() const {
 
 // Promise 6: what is held is bounded; whoever appends waits.
 void Producer::wait_for_room() {
-  while (!spooling_ && session_.resend().held_bytes() > options_.max_unacked_bytes &&
-         !session_.failure() && !options_.interrupted()) {
+  const auto is_full = [this, &resend = session_.resend()] {
+    return resend.held_bytes() > std::min(options_.max_unacked_bytes, resend.bytes_ahead());
+  };
+  while (!spooling_ && is_full() && !session_.failure() && !options_.interrupted()) {
     serve(kWait);
   }
 }

@@ -118,9 +118,9 @@ class Producer {
   void into(std::string table, std::vector<std::string> columns,
             BatchKind kind = BatchKind::insert);
 
-  // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held, or the
-  // spool is full. Errors: bad_input (a row above the limits of the wire; it was not taken), and
-  // those of start().
+  // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held, or more
+  // than the consumer keeps up with (Resend::bytes_ahead()), or the spool is full. Errors:
+  // bad_input (a row above the limits of the wire; it was not taken), and those of start().
   Result<Sequence> append(std::span<const ValueRef> row);
   Result<Sequence> append(std::span<const std::string_view> row);  // every value as text
 

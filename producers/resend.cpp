@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -12,6 +13,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{2000};
+constexpr std::size_t kLeastAhead = std::size_t{512} * 1024;
 
 // What a batch takes in memory, so that a million of one row each are bounded like a thousand of a
 // thousand. The same before and after its header is encoded.
@@ -88,18 +90,27 @@ void Resend::stored(Sequence through) {
     return;
   }
   stored_through_ = through;
+  std::size_t answered = 0;
   while (!held_.empty() && held_.front().header.last() <= through) {
-    held_bytes_ -= memory_of(held_.front());
+    const std::size_t bytes = memory_of(held_.front());
+    held_bytes_ -= bytes;
+    answered += bytes;
     if (sent_ > 0) {
       unanswered_bytes_ -= held_.front().rows_frame.size();
       --sent_;
     }
     held_.pop_front();
   }
+  largest_answer_ = std::max(answered, largest_answer_ / 8 * 7);
   if (busy_since_ && *busy_since_ <= through) {
     busy_since_.reset();
     pause_ = milliseconds(0);
   }
+}
+
+std::size_t Resend::bytes_ahead() const {
+  return is_connected_ ? kLeastAhead + 2 * largest_answer_
+                       : std::numeric_limits<std::size_t>::max();
 }
 
 Resend::NewDead Resend::applied(const Applied& applied) {

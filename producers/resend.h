@@ -84,6 +84,11 @@ class Resend {
   [[nodiscard]] Sequence sent_through() const { return sent_through_; }
   // Memory that is held for rows without an acknowledgement.
   [[nodiscard]] std::size_t held_bytes() const { return held_bytes_; }
+  // How much is worth being held. An answer covers what the consumer took at once: with that in
+  // hand and as much behind it, it never waits. More would only let rows wait longer, and producers
+  // that run far ahead take the processor that it needs (bench, line 4). It begins with 512 KiB and
+  // rises with the answers; while nobody is connected, no answer tells: no bound.
+  [[nodiscard]] std::size_t bytes_ahead() const;
   [[nodiscard]] bool has_held() const { return !held_.empty(); }
   // From the first refusal for want of room until that batch is acknowledged.
   [[nodiscard]] bool is_busy() const { return busy_since_.has_value(); }
@@ -94,6 +99,7 @@ class Resend {
   std::deque<Batch> held_;  // not acknowledged; consecutive sequences, the last ending at last_
   std::size_t sent_ = 0;    // the first so many of held_ were sent on this connection
   std::size_t held_bytes_ = 0;
+  std::size_t largest_answer_ = 0;      // bytes that one of the latest answers covered
   std::uint64_t unanswered_bytes_ = 0;  // rows frames of the first sent_ of held_
 
   bool is_started_ = false;  // a first welcome came

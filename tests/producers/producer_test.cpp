@@ -202,6 +202,28 @@ TEST_F(ProducerTest, AppendWaitsWhileTooMuchIsHeld) {
   EXPECT_GT(waits, 0);
 }
 
+TEST_F(ProducerTest, AppendRunsNoFurtherAheadThanTwiceWhatOneAnswerCovers) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  auto with = options();
+  with.max_unacked_bytes = std::size_t{64} * 1024 * 1024;
+  Producer producer(broker_, with);
+  start(producer);
+  int rows = 0;
+  std::vector<int> rows_at_wait;
+  broker_.on_wait = [&] {
+    rows_at_wait.push_back(rows);
+    broker_.to_producer.push_back(Stored{broker_.all<Batch>().back().header.last()});
+  };
+  const std::string text(20'000, 'x');
+  for (; rows_at_wait.size() < 2; ++rows) {
+    ASSERT_LT(rows, 1000);
+    ASSERT_TRUE(producer.append(std::array<std::string_view, 2>{text, "Dog"}));
+  }
+  const auto mib = [&](int count) { return count * 20'000 / 1024.0 / 1024.0; };
+  EXPECT_NEAR(mib(rows_at_wait[0]), 0.5, 0.15);
+  EXPECT_NEAR(mib(rows_at_wait[1] - rows_at_wait[0]), 1.5, 0.3);
+}
+
 TEST_F(ProducerTest, InterruptEndsTheWaitForRoom) {
   broker_.rows = FakeBroker::Rows::ignored;
   auto with = options();

@@ -1,5 +1,6 @@
 #include "producers/resend.h"
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,33 @@ TEST(ResendTest, BatchesGoInOrderAndOnceOnly) {
   EXPECT_EQ(send_all(resend), (Firsts{1, 11, 12}));
   EXPECT_EQ(send_all(resend), Firsts{});
   EXPECT_EQ(resend.sent_through(), Sequence{16});
+}
+
+TEST(ResendTest, WorthHoldingIsTwiceALargeAnswerLessAfterSmallOnesAndAnythingWithoutABroker) {
+  constexpr std::size_t kKiB = 1024;
+  constexpr std::size_t kAnything = std::numeric_limits<std::size_t>::max();
+  Resend resend(1);
+  EXPECT_EQ(resend.bytes_ahead(), kAnything);
+  resend.welcomed(welcome_of(0, kPlenty * 1000));
+  EXPECT_EQ(resend.bytes_ahead(), 512 * kKiB);
+  for (int i = 0; i < 100; ++i) {
+    add(resend, 1, 64 * kKiB);
+  }
+  send_all(resend);
+  const std::size_t before = resend.held_bytes();
+  resend.stored({16});
+  const std::size_t answered = before - resend.held_bytes();
+  EXPECT_GE(answered, 1024 * kKiB);
+  EXPECT_EQ(resend.bytes_ahead(), 512 * kKiB + 2 * answered);
+  resend.stored({17});
+  EXPECT_LT(resend.bytes_ahead(), 512 * kKiB + 2 * answered);
+  EXPECT_GT(resend.bytes_ahead(), 512 * kKiB + answered) << "one small answer says little";
+  for (std::uint64_t through = 18; through <= 60; ++through) {
+    resend.stored({through});
+  }
+  EXPECT_LT(resend.bytes_ahead(), 700 * kKiB);
+  resend.disconnected();
+  EXPECT_EQ(resend.bytes_ahead(), kAnything);
 }
 
 TEST(ResendTest, NothingGoesBeforeAWelcomeOrAfterADisconnect) {
