@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace turnstile::sqlite {
 namespace {
@@ -14,32 +13,47 @@ namespace {
 constexpr std::size_t kPieceBytes = std::size_t{256} * 1024;
 constexpr std::size_t kWriteBytes = std::size_t{124} * 1024;  // SQLite's files take < 128 KiB
 constexpr sqlite3_int64 kDiskPageBytes = 4096;
+// Which of the locks in a database's shared memory a writer holds (sqlite.org/walformat.html).
+constexpr int kWriteLock = 0;
 
 class LogBuffer;
 
-// What SQLite calls for the file, and how a call finds its buffer.
+// What SQLite calls for a file, and how a call finds the buffer.
 struct Methods : sqlite3_io_methods {
   LogBuffer* buffer;
 };
 
 class LogBuffer {
  public:
-  LogBuffer(sqlite3_file* log, const char* path)
-      : log_(log), real_(log->pMethods), methods_{*real_, this}, hint_fd_(open_for_hints(path)) {
+  LogBuffer(sqlite3_file* database, sqlite3_file* log, const char* log_path)
+      : database_(database),
+        real_of_database_(database->pMethods),
+        methods_of_database_{*real_of_database_, this},
+        log_(log),
+        real_(log->pMethods),
+        methods_{*real_, this},
+        hint_fd_(open_for_hints(log_path)) {
+    kept_.reserve(kPieceBytes);  // SQLite expects no exception later
+    methods_of_database_.xShmLock = [](sqlite3_file* file, int lock, int count, int flags) {
+      return of(file).lock(lock, count, flags);
+    };
     methods_.xClose = close;
-    methods_.xRead = behind_a_flush<&sqlite3_io_methods::xRead, void*, int, sqlite3_int64>;
+    methods_.xRead = [](sqlite3_file* file, void* to, int size, sqlite3_int64 at) {
+      return of(file).read(to, size, at);
+    };
     methods_.xWrite = [](sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
       return of(file).write({static_cast<const char*>(from), static_cast<std::size_t>(size)}, at);
     };
     methods_.xTruncate = behind_a_flush<&sqlite3_io_methods::xTruncate, sqlite3_int64>;
     methods_.xSync = behind_a_flush<&sqlite3_io_methods::xSync, int>;
     methods_.xFileSize = behind_a_flush<&sqlite3_io_methods::xFileSize, sqlite3_int64*>;
-    kept_.reserve(kPieceBytes);  // SQLite expects no exception later
+    database_->pMethods = &methods_of_database_;
     log_->pMethods = &methods_;
   }
   LogBuffer(const LogBuffer&) = delete;
   LogBuffer& operator=(const LogBuffer&) = delete;
   ~LogBuffer() {
+    database_->pMethods = real_of_database_;
     if (hint_fd_ >= 0) {
       ::close(hint_fd_);
     }
@@ -60,17 +74,40 @@ class LogBuffer {
     return code != SQLITE_OK ? code : (self.real_->*Method)(file, arguments...);
   }
 
+  // SQLite closes the log before the database.
   static int close(sqlite3_file* file) {
     const std::unique_ptr<LogBuffer> self(&of(file));
-    const int flushed = self->flush();
-    const int closed = self->real_->xClose(file);
-    return flushed != SQLITE_OK ? flushed : closed;
+    return self->real_->xClose(file);
+  }
+
+  // Whoever gives up the write lock has committed, and then a sync has written everything, or has
+  // not: what is kept then belongs to nobody, and may not be written over what others commit.
+  int lock(int lock, int count, int flags) {
+    if (lock == kWriteLock && (flags & SQLITE_SHM_UNLOCK) != 0 &&
+        (flags & SQLITE_SHM_EXCLUSIVE) != 0) {
+      kept_.clear();
+      failure_ = SQLITE_OK;
+    }
+    return real_of_database_->xShmLock(database_, lock, count, flags);
+  }
+
+  int read(void* to, int size, sqlite3_int64 at) {
+    if (const int code = flush(); code != SQLITE_OK && at + size > lost_from_) {
+      return code;
+    }
+    return real_->xRead(log_, to, size, at);
   }
 
   int write(std::string_view bytes, sqlite3_int64 at) {
+    if (bytes.size() >= kStraightBytes) {
+      const int code = flush();
+      return code != SQLITE_OK
+                 ? code
+                 : real_->xWrite(log_, bytes.data(), static_cast<int>(bytes.size()), at);
+    }
     const sqlite3_int64 end = kept_at_ + static_cast<sqlite3_int64>(kept_.size());
     const bool is_full = kept_.size() + bytes.size() > kPieceBytes;
-    if (at != end || is_full) {
+    if (at != end || is_full || failure_ != SQLITE_OK) {
       const sqlite3_int64 begin = kept_at_;
       if (const int code = flush(); code != SQLITE_OK) {
         return code;
@@ -84,17 +121,21 @@ class LogBuffer {
     return SQLITE_OK;
   }
 
-  // What could not be written is not tried again: SQLite rolls its transaction back.
+  // Of what could not be written SQLite knows nothing but this failure, so until its transaction
+  // has ended nothing more is written, nor synced.
   int flush() {
-    int code = SQLITE_OK;
-    for (std::string_view rest = kept_; code == SQLITE_OK && !rest.empty();) {
+    for (std::string_view rest = kept_; failure_ == SQLITE_OK && !rest.empty();) {
       const auto piece = rest.substr(0, kWriteBytes);
-      code = real_->xWrite(log_, piece.data(), static_cast<int>(piece.size()), kept_at_);
-      kept_at_ += static_cast<sqlite3_int64>(piece.size());
-      rest.remove_prefix(piece.size());
+      failure_ = real_->xWrite(log_, piece.data(), static_cast<int>(piece.size()), kept_at_);
+      if (failure_ == SQLITE_OK) {
+        kept_at_ += static_cast<sqlite3_int64>(piece.size());
+        rest.remove_prefix(piece.size());
+      } else {
+        lost_from_ = kept_at_;
+      }
     }
     kept_.clear();
-    return code;
+    return failure_;
   }
 
   // Only a hint, so it may fail: the sync that counts is SQLite's own, and its descriptor hears of
@@ -107,19 +148,29 @@ class LogBuffer {
     }
   }
 
+  sqlite3_file* database_;
+  const sqlite3_io_methods* real_of_database_;
+  Methods methods_of_database_;
   sqlite3_file* log_;
   const sqlite3_io_methods* real_;
   Methods methods_;
   int hint_fd_;
   std::string kept_;  // not in the file yet; belongs at kept_at_
   sqlite3_int64 kept_at_ = 0;
+  int failure_ = SQLITE_OK;  // of a write in this transaction
+  sqlite3_int64 lost_from_ = 0;
 };
 
 }  // namespace
 
-void buffer_log(sqlite3_file* log, const char* path) {
-  // It ends itself when SQLite closes the file.
-  static_cast<void>(std::make_unique<LogBuffer>(log, path).release());
+void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path) {
+  // Where an overwritten sector may take its neighbour along, SQLite syncs in the midst of a frame.
+  const bool is_safe = (database->pMethods->xDeviceCharacteristics(database) &
+                        SQLITE_IOCAP_POWERSAFE_OVERWRITE) != 0;
+  if (is_safe && log->pMethods != nullptr) {
+    // It ends itself when SQLite closes the log.
+    static_cast<void>(std::make_unique<LogBuffer>(database, log, log_path).release());
+  }
 }
 
 }  // namespace turnstile::sqlite

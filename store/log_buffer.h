@@ -6,12 +6,18 @@
 
 #include <sqlite3.h>
 
+#include <cstddef>
+
 namespace turnstile::sqlite {
 
-// From now until SQLite closes `log`, an open file whose path is `path`. Any call but a write finds
-// everything written, and fails if that cannot be. For connections that sync each commit
-// (synchronous=FULL): SQLite shows a commit to others only behind that sync, so nobody is told of
-// frames that are not in the file yet.
-void buffer_log(sqlite3_file* log, const char* path);
+// A write of so many bytes is no frame, and goes to the file at once.
+inline constexpr std::size_t kStraightBytes = std::size_t{64} * 1024;
+
+// From now until SQLite closes `log`, the open log of `database` with the path `log_path`. Any call
+// but a write finds everything written, and fails if that cannot be; what a transaction that ends
+// without a commit leaves is dropped. For connections that sync each commit (synchronous=FULL):
+// SQLite shows a commit to others only behind that sync, so nobody is told of frames that are not
+// in the file yet. Not for locking_mode=EXCLUSIVE, where no lock tells of a transaction's end.
+void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path);
 
 }  // namespace turnstile::sqlite

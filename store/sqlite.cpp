@@ -234,30 +234,33 @@ Result<void> Connection::buffer_log() {
   if (auto read = query_integer("SELECT count(*) FROM sqlite_schema"); !read) {
     return tl::make_unexpected(std::move(read.error()));
   }
+  sqlite3_file* database = nullptr;
   sqlite3_file* log = nullptr;
-  const int code = sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
-  if (code != SQLITE_OK) {
-    return tl::make_unexpected(error(code, "opening the write-ahead log"));
+  for (const auto& [what, file] :
+       {std::pair(SQLITE_FCNTL_FILE_POINTER, &database), {SQLITE_FCNTL_JOURNAL_POINTER, &log}}) {
+    if (const int code = sqlite3_file_control(handle_.get(), "main", what, file);
+        code != SQLITE_OK) {
+      return tl::make_unexpected(error(code, "opening the write-ahead log"));
+    }
   }
-  sqlite::buffer_log(log, sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")));
+  sqlite::buffer_log(database, log,
+                     sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")));
   return {};
 }
 
 Result<std::int64_t> Connection::grow_log(std::int64_t bytes) const {
-  // SQLite's own files take less than 128 KiB at once.
-  constexpr std::size_t kPieceBytes = std::size_t{64} * 1024;
-  static const std::string zeros(kPieceBytes, '\0');
+  // SQLite's own files take less than 128 KiB at once, and a log buffer leaves so many alone.
+  constexpr auto kZeros = static_cast<sqlite3_int64>(kStraightBytes);
+  static const std::string zeros(kStraightBytes, '\0');
   sqlite3_file* log = nullptr;
   sqlite3_int64 at = 0;
   int code = sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
   if (code == SQLITE_OK) {
     code = log->pMethods->xFileSize(log, &at);
   }
-  const sqlite3_int64 end = at + bytes;
-  while (code == SQLITE_OK && at < end) {
-    const auto piece = static_cast<int>(std::min<std::int64_t>(end - at, kPieceBytes));
-    code = log->pMethods->xWrite(log, zeros.data(), piece, at);
-    at += piece;
+  const sqlite3_int64 end = at + (bytes + kZeros - 1) / kZeros * kZeros;
+  for (; code == SQLITE_OK && at < end; at += kZeros) {
+    code = log->pMethods->xWrite(log, zeros.data(), static_cast<int>(kZeros), at);
   }
   if (code != SQLITE_OK) {
     int cause = 0;

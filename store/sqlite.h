@@ -89,9 +89,9 @@ class Connection {
   Result<void> buffer_log();
 
   // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
-  // by so many bytes of zeros, which nobody reads. What is overwritten syncs at twice the speed of
-  // a file that grows. How long it is then. Errors: full, io. (Asking for its length is not free:
-  // the next sync writes its inode, with the time of change.)
+  // by so many bytes of zeros or a few more, which nobody reads. What is overwritten syncs at twice
+  // the speed of a file that grows. How long it is then. Errors: full, io. (Asking for its length
+  // is not free: the next sync writes its inode, with the time of change.)
   Result<std::int64_t> grow_log(std::int64_t bytes) const;
 
   // Called while another process holds the file, with the time waited so far; returning false gives

@@ -18,12 +18,12 @@ using sqlite::Connection;
 // A file as SQLite opens its log, without a database.
 class LogFile {
  public:
-  explicit LogFile(const std::filesystem::path& path)
+  explicit LogFile(const std::filesystem::path& path, int kind = SQLITE_OPEN_WAL)
       : name_(sqlite3_create_filename(path.c_str(), "", path.c_str(), 0, nullptr)),
         vfs_(sqlite3_vfs_find(nullptr)),
         memory_(static_cast<std::size_t>(vfs_->szOsFile)) {
-    EXPECT_EQ(vfs_->xOpen(vfs_, name_, file(),
-                          SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_WAL, nullptr),
+    EXPECT_EQ(vfs_->xOpen(vfs_, name_, file(), SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | kind,
+                          nullptr),
               SQLITE_OK);
   }
   LogFile(const LogFile&) = delete;
@@ -83,9 +83,10 @@ TEST_F(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
     std::ofstream(folder_ / database).put('\n');
   }
   {
+    LogFile database(folder_ / "buffered", SQLITE_OPEN_MAIN_DB);
     LogFile plain(plain_path);
     LogFile buffered(path);
-    sqlite::buffer_log(buffered.file(), buffered.name());
+    sqlite::buffer_log(database.file(), buffered.file(), buffered.name());
     std::int64_t next = 0;
     std::string bytes(65'536, '\0');
     for (int i = 0; i < 2000; ++i) {
@@ -114,6 +115,7 @@ TEST_F(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
         ASSERT_EQ(buffered->xTruncate(buffered.file(), next), SQLITE_OK);
       }
     }
+    ASSERT_EQ(buffered->xSync(buffered.file(), SQLITE_SYNC_NORMAL), SQLITE_OK);
   }
   EXPECT_TRUE(read_text(path) == read_text(plain_path)) << "differ after the end";
 }
@@ -138,6 +140,59 @@ TEST_F(LogBuffer, PagesThatLeftTheCacheAreReadBackWithinTheTransactionAndGoneAft
   EXPECT_EQ(connection.query_integer("SELECT sum(length(bytes)) FROM t"), 666 + 1334 * 1000);
   EXPECT_EQ(word("SELECT count(*) FROM t"), "0") << "nothing is committed yet";
   ASSERT_TRUE(connection.execute("ROLLBACK"));
+  ASSERT_TRUE(add_rows(connection));
+  EXPECT_EQ(word("SELECT count(*) FROM t"), "2000");
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+}
+
+// What ended without a commit is in nobody's way: others write where it would have been.
+TEST_F(LogBuffer, WhatARolledBackOrEmptyTransactionLeftIsNeverWrittenOverCommitsOfOthers) {
+  for (const bool ends_by_reading : {true, false}) {
+    for (const bool grows : {true, false}) {
+      SCOPED_TRACE(std::to_string(ends_by_reading) + std::to_string(grows));
+      std::filesystem::remove(db());
+      Connection connection = open();
+      ASSERT_TRUE(add_rows(connection));
+      ASSERT_TRUE(connection.execute("BEGIN IMMEDIATE"));
+      if (grows) {
+        ASSERT_TRUE(connection.grow_log(1'050'112));
+        ASSERT_TRUE(connection.execute("COMMIT"));
+      } else {
+        // As many pages as before, and those not in the log: then nothing is read from it.
+        ASSERT_TRUE(
+            connection.execute("COMMIT; PRAGMA wal_checkpoint; BEGIN IMMEDIATE;"
+                               "UPDATE t SET bytes=randomblob(1000)"));
+        ASSERT_TRUE(connection.execute("ROLLBACK"));
+      }
+      Connection other = open();
+      ASSERT_TRUE(add_rows(other));
+      ASSERT_TRUE(add_rows(other));
+      if (ends_by_reading) {
+        EXPECT_EQ(connection.query_integer("SELECT count(*) FROM t"), 6000);
+      }
+      connection = {};
+      EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+      EXPECT_EQ(number("SELECT count(*) FROM t"), 6000);
+    }
+  }
+}
+
+TEST_F(LogBuffer, AfterALostPageTheTransactionCannotBeCommittedEvenIfThereIsRoomAgain) {
+  FaultVfs vfs;
+  Connection connection = open(vfs.name());
+  ASSERT_TRUE(connection.execute("BEGIN IMMEDIATE"));
+  ASSERT_TRUE(add_rows(connection));
+  vfs.fail(FaultVfs::Operation::write, FaultVfs::File::wal, 1, SQLITE_FULL);
+  // A page that left the cache is asked for, and what is kept has to go to the file first. SQLite
+  // takes back this statement, and leaves the transaction open.
+  EXPECT_FALSE(connection.execute("UPDATE t SET id = id + 100000"));
+  EXPECT_EQ(vfs.failures(), 1);
+  ASSERT_TRUE(connection.in_transaction());
+  EXPECT_FALSE(connection.execute("COMMIT"));
+  if (connection.in_transaction()) {
+    ASSERT_TRUE(connection.execute("ROLLBACK"));
+  }
+  EXPECT_EQ(word("SELECT count(*) FROM t"), "0");
   ASSERT_TRUE(add_rows(connection));
   EXPECT_EQ(word("SELECT count(*) FROM t"), "2000");
   EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
