@@ -208,20 +208,19 @@ TEST_F(ProducerTest, AppendRunsNoFurtherAheadThanTwiceWhatOneAnswerCovers) {
   with.max_unacked_bytes = std::size_t{64} * 1024 * 1024;
   Producer producer(broker_, with);
   start(producer);
+  std::vector<int> rows_at_wait{0};
   int rows = 0;
-  std::vector<int> rows_at_wait;
   broker_.on_wait = [&] {
     rows_at_wait.push_back(rows);
     broker_.to_producer.push_back(Stored{broker_.all<Batch>().back().header.last()});
   };
-  const std::string text(20'000, 'x');
-  for (; rows_at_wait.size() < 2; ++rows) {
+  const std::string text(16'384, 'x');
+  for (; rows_at_wait.size() < 3; ++rows) {
     ASSERT_LT(rows, 1000);
     ASSERT_TRUE(producer.append(std::array<std::string_view, 2>{text, "Dog"}));
   }
-  const auto mib = [&](int count) { return count * 20'000 / 1024.0 / 1024.0; };
-  EXPECT_NEAR(mib(rows_at_wait[0]), 0.5, 0.15);
-  EXPECT_NEAR(mib(rows_at_wait[1] - rows_at_wait[0]), 1.5, 0.3);
+  EXPECT_NEAR(rows_at_wait[1], 32, 8) << "half a MiB";
+  EXPECT_NEAR(rows_at_wait[2] - rows_at_wait[1], 96, 18) << "that, and twice as much";
 }
 
 TEST_F(ProducerTest, InterruptEndsTheWaitForRoom) {
