@@ -10,7 +10,8 @@
 
 namespace turnstile::sqlite {
 
-// A write of so many bytes is no frame, and goes to the file at once.
+// A write of so many bytes goes to the file at once: zeros ahead of the frames, which may find no
+// room without harm to the transaction, or a page of the largest size.
 inline constexpr std::size_t kStraightBytes = std::size_t{64} * 1024;
 
 // From now until SQLite closes `log`, the open log of `database` with the path `log_path`. Any call
