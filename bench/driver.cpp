@@ -8,6 +8,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -107,8 +108,22 @@ void write_file(const std::string& path, const std::string& text) {
   }
 }
 
+// Makes its folder, and finds out what cannot be written before minutes are spent on it.
+void expect_to_write(const std::string& path) {
+  if (path.empty()) {
+    return;
+  }
+  std::error_code not_made;  // what follows says it
+  std::filesystem::create_directories(std::filesystem::absolute(path).parent_path(), not_made);
+  if (!std::ofstream(path, std::ios::app)) {
+    throw Failure("cannot write " + path);
+  }
+}
+
 int measure(const Flags& flags) {
   heed_interrupts();
+  expect_to_write(flags.json);
+  expect_to_write(flags.picture);
   Counts counts = flags.quick ? kQuick : Counts{};
   if (flags.rows > 0) {
     counts.rows = flags.rows;
