@@ -183,7 +183,7 @@ Lines::Stored Lines::store_and_drain(const Input& input) {
   system.start_broker();
   auto producer = system.produce(input.csv, {"--ack", "stored"});
   producer.finish();
-  const ProgressWatch watch(system.db());
+  ProgressWatch watch(system.db());
   const double began = now_seconds();
   system.start_consumer();
   wait_until("the backlog was applied", milliseconds(2),

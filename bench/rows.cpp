@@ -11,7 +11,6 @@
 
 #include <fmt/format.h>
 
-#include "bench/plain_sqlite.h"
 #include "bench/process.h"
 #include "producers/csv_reader.h"
 
@@ -220,13 +219,15 @@ void check_text(const std::filesystem::path& text, const std::filesystem::path& 
   }
 }
 
-std::uint64_t ProgressWatch::rows() const {
-  if (!std::filesystem::exists(db_)) {
+std::uint64_t ProgressWatch::rows() {
+  if (!database_ && !std::filesystem::exists(db_)) {
     return 0;
   }
-  PlainDatabase database(db_, PlainDatabase::Mode::read);
+  if (!database_) {
+    database_.emplace(db_, PlainDatabase::Mode::read);
+  }
   return static_cast<std::uint64_t>(
-      database.integer_or("SELECT coalesce(sum(through), 0) FROM turnstile_producers", 0));
+      database_->integer_or("SELECT coalesce(sum(through), 0) FROM turnstile_producers", 0));
 }
 
 }  // namespace turnstile::bench

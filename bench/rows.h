@@ -5,9 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "bench/plain_sqlite.h"
 
 namespace turnstile::bench {
 
@@ -77,14 +80,17 @@ void check_database(const std::filesystem::path& db, const Fingerprint& expected
 // Throws Failure unless each line is that of the table's row in its place.
 void check_text(const std::filesystem::path& text, const std::filesystem::path& db);
 
-// Rows that producers' progress counts in a target; 0 while there is none.
+// Looks at a target that is being measured, through one connection: to open one takes longer than
+// to ask it.
 class ProgressWatch {
  public:
   explicit ProgressWatch(std::filesystem::path db) : db_(std::move(db)) {}
-  [[nodiscard]] std::uint64_t rows() const;
+  // Rows that producers' progress counts in the target; 0 while there is none.
+  [[nodiscard]] std::uint64_t rows();
 
  private:
   std::filesystem::path db_;
+  std::optional<PlainDatabase> database_;
 };
 
 }  // namespace turnstile::bench
