@@ -24,6 +24,8 @@ constexpr std::size_t kAtOnceBatches = 16;
 constexpr auto kAtOnceMost = 5ms;
 constexpr int kAtOncePauses = 100;
 constexpr auto kFullLinkPause = 10ms;
+// Batches behind the one at hand of which the target knows at most.
+constexpr std::size_t kExpected = 8;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
@@ -191,7 +193,7 @@ Result<void> Consumer::handle(Message&& message) {
   if (delivery != nullptr) {
     pending_bytes_ += delivery->rows_frame.size();
     pending_.push_back({delivery->ticket, decode_batch_header(delivery->header_frame.view()),
-                        std::move(delivery->rows_frame)});
+                        std::move(delivery->rows_frame), delivery->stored});
   } else if (const auto* lease = std::get_if<LeaseState>(&message)) {
     return on_lease(*lease);
   } else if (const auto* refusal = std::get_if<Refusal>(&message)) {
@@ -239,6 +241,7 @@ void Consumer::forget_lease() {
   has_lease_ = false;
   target_.reset();
   pending_.clear();
+  expected_ = 0;
   pending_bytes_ = 0;
   unreported_.clear();
   questions_.clear();
@@ -312,6 +315,7 @@ Result<void> Consumer::open_target() {
     return tl::make_unexpected(generation.error());
   }
   target_ = std::move(*opened);
+  expected_ = 0;
   tell_notes();
   spdlog::info("this consumer writes {} now (generation {})", options_.target.path.string(),
                generation->value);
@@ -330,7 +334,8 @@ std::size_t Consumer::group_size() const {
   std::uint64_t rows = 0;
   for (const Pending& pending : pending_) {
     const bool holds = pending.header && pending.header->task_duration > 0ms;
-    if (batches > 0 && (holds || rows >= options_.group_rows)) {
+    const auto most_rows = pending.stored ? options_.backlog_group_rows : options_.group_rows;
+    if (batches > 0 && (holds || rows >= most_rows)) {
       break;
     }
     ++batches;
@@ -378,6 +383,7 @@ void Consumer::settle(std::size_t batches, std::vector<BatchResult>&& results) {
     pending_bytes_ -= pending_.front().rows_frame.size();
     pending_.pop_front();
   }
+  expected_ -= std::min(expected_, batches);
   works_again();
   // Promise 1: the commit came back synced; only now does anybody hear of it.
   unreported_ = std::move(results);
@@ -421,6 +427,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
       return tl::make_unexpected(applied.error());
     }
     rows += applied->rows_applied;
+    expect_behind(i);
     if (i + 1 < batches) {
       link_.prefetch();  // the broker goes on handing over
     }
@@ -433,6 +440,21 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   tell_of_each(lab::EventKind::committed, batches);
   rows_applied_ += rows;
   return results;
+}
+
+// Of a backlog the target gets the next batches ready. Rows of producers that send now are theirs
+// to be quick with: they need the processor.
+void Consumer::expect_behind(std::size_t batch) {
+  if (expected_ > batch + kExpected / 2) {
+    return;  // enough, and a few at a time wake less
+  }
+  const std::size_t end = std::min(pending_.size(), batch + 1 + kExpected);
+  for (expected_ = std::max(expected_, batch + 1); expected_ < end; ++expected_) {
+    const Pending& next = pending_[expected_];
+    if (next.stored && next.header) {
+      target_->expect(*next.header, next.rows_frame);
+    }
+  }
 }
 
 // One event, named by the first batch.

@@ -36,8 +36,9 @@ Result<std::unique_ptr<store::WritableTarget>> open_target_file(store::TargetOpt
 
 struct ConsumerOptions {
   store::TargetOptions target;
-  // Bounds of one transaction.
+  // Bounds of one transaction. In a backlog nobody waits for the answer to one of its first rows.
   std::uint32_t group_rows = 50'000;
+  std::uint32_t backlog_group_rows = 100'000;
   std::size_t group_bytes = std::size_t{4} * 1024 * 1024;
   OpenTarget open_target = open_target_file;
   std::shared_ptr<lab::EventSink> events;  // null: nobody watches
@@ -83,6 +84,7 @@ class Consumer {
   Result<void> apply_group();
   Result<std::vector<BatchResult>> apply_in_one_transaction(std::size_t batches);
   Result<std::vector<BatchResult>> apply_begun(std::size_t batches);
+  void expect_behind(std::size_t batch);
   void settle(std::size_t batches, std::vector<BatchResult>&& results);
   [[nodiscard]] std::size_t group_size() const;
   void tell_of_group(lab::EventKind kind, std::size_t batches) const;
@@ -104,8 +106,10 @@ class Consumer {
     Ticket ticket;
     Result<BatchHeader> header;
     Bytes rows_frame;
+    bool stored = false;
   };
   std::deque<Pending> pending_;
+  std::size_t expected_ = 0;  // of these, from the first: the target was told of them
   std::size_t pending_bytes_ = 0;
   std::vector<BatchResult> unreported_;  // committed
   std::deque<Message> questions_;        // answered between transactions

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "store/signals_held_back.h"
+
 namespace turnstile::lab {
 namespace {
 
@@ -42,23 +44,6 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   }
   return all;
 }
-
-// No signal reaches this thread while it lives. A child that is forked meanwhile has no handler of
-// ours run in it: that would take a signal that is meant for the program that it becomes.
-class SignalsHeldBack {
- public:
-  SignalsHeldBack() {
-    sigset_t all;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  SignalsHeldBack(const SignalsHeldBack&) = delete;
-  SignalsHeldBack& operator=(const SignalsHeldBack&) = delete;
-  ~SignalsHeldBack() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-
- private:
-  sigset_t before_{};
-};
 
 // Between fork and exec, where only calls are allowed that a signal handler may make too.
 [[noreturn]] void become(const char* folder, const char* log, char* const* arguments,
@@ -97,6 +82,8 @@ Result<ChildProcess> ChildProcess::start(const std::string& folder, const std::s
   const auto argv_pointers = pointers_to(argv);
   const auto env_pointers = pointers_to(env);
   const pid_t parent = ::getpid();
+  // No handler of ours may run in the child: it would take a signal that is meant for the program
+  // that it becomes.
   const SignalsHeldBack held_back;
   const pid_t pid = ::fork();
   if (pid < 0) {

@@ -179,7 +179,7 @@ Bytes encode_header(const LeaseState& m) {
       .take();
 }
 Bytes encode_header(const Delivery& m) {
-  return Writer(Type::delivery, 1).number(m.ticket.value).take();
+  return Writer(Type::delivery, 2).number(m.ticket.value).boolean(m.stored).take();
 }
 Bytes encode_header(const AskProgress& m) {
   return Writer(Type::ask_progress, 3)
@@ -340,6 +340,12 @@ AskProgress read_ask_progress(HeaderReader& in) {
   return m;
 }
 
+Delivery read_delivery(HeaderReader& in, const Frames& frames) {
+  Delivery m{Ticket{in.number("ticket")}, frames[1], frames[2]};
+  m.stored = in.has_more() && in.boolean("stored");
+  return m;
+}
+
 std::size_t frames_of(Type type) {
   switch (type) {
     case Type::batch:
@@ -384,7 +390,7 @@ Message read_body(Type type, HeaderReader& in, const Frames& frames) {
     case Type::lease_state:
       return read_lease_state(in);
     case Type::delivery:
-      return Delivery{Ticket{in.number("ticket")}, frames[1], frames[2]};
+      return read_delivery(in, frames);
     case Type::ask_progress:
       return read_ask_progress(in);
     case Type::status:

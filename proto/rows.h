@@ -50,6 +50,10 @@ class DecodedRows {
     const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
     return std::span(values_).subspan(begin, ends_[index] - begin);
   }
+  [[nodiscard]] std::span<ValueRef> row(std::size_t index) {
+    const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+    return std::span(values_).subspan(begin, ends_[index] - begin);
+  }
   // Not empty when this row holds something that no SQLite value can be (an integer above
   // 2^63 - 1, text that is not UTF-8): the reason.
   [[nodiscard]] std::string_view defect(std::size_t index) const;

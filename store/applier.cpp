@@ -23,7 +23,7 @@ tl::unexpected<Error> Applier::failure(int code) const {
   return tl::make_unexpected(connection_.error(code, "inserting rows"));
 }
 
-Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
+Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const DecodedRows* rows) {
   const BatchHeader& header = batch.header;
   auto progress = books_.progress(header.producer);
   if (!progress) {
@@ -49,6 +49,7 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
   const auto known = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(header.rows, progress->through.value + 1 - header.first.value));
   Work work{.batch = batch,
+            .rows = rows,
             .next = known,
             .now_ms = now_ms_(),
             .bytes = RowBytes(batch.rows_frame.view()),
@@ -93,9 +94,13 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch) {
 
 Result<Applier::Step> Applier::apply_rows(Work& work) {
   const BatchHeader& header = work.batch.header;
-  if (auto decoded = decode_rows(work.batch.rows_frame.view(), header.rows, decoded_); !decoded) {
-    auto refused = refuse_frame(work, decoded.error().what);
-    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  if (work.rows == nullptr) {
+    auto decoded = decode_rows(work.batch.rows_frame.view(), header.rows, decoded_);
+    if (!decoded) {
+      auto refused = refuse_frame(work, decoded.error().what);
+      return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+    }
+    work.rows = &decoded_;
   }
   switch (header.kind) {
     case BatchKind::define:
@@ -123,7 +128,7 @@ std::string Applier::refusal(const Inserter& inserter, const std::string& table,
 
 // The row itself: a retry's has the dead letter's id before it.
 std::span<const ValueRef> Applier::values(const Work& work, std::uint32_t row) const {
-  const auto all = decoded_.row(row);
+  const auto all = work.rows->row(row);
   return work.batch.header.kind == BatchKind::retry ? all.subspan(1) : all;
 }
 
@@ -132,7 +137,7 @@ std::string Applier::defect(const Work& work, std::uint32_t row, std::size_t col
     return known->second;
   }
   auto problem = count_problem(values(work, row).size(), columns);
-  return problem.empty() ? std::string(decoded_.defect(row)) : problem;
+  return problem.empty() ? std::string(work.rows->defect(row)) : problem;
 }
 
 Result<Applier::Step> Applier::insert_rows(Work& work) {
@@ -155,11 +160,11 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
   }
   const auto log = [&](std::uint32_t first, std::size_t count) {
     if (lines) {
-      text_log_->add_rows(*lines, decoded_, first, count, connection_.last_insert_rowid());
+      text_log_->add_rows(*lines, *work.rows, first, count, connection_.last_insert_rowid());
     }
   };
   const auto fits = [&](std::uint32_t row) {
-    return decoded_.row(row).size() == inserter.columns() && decoded_.defect(row).empty();
+    return work.rows->row(row).size() == inserter.columns() && work.rows->defect(row).empty();
   };
 
   const auto group = static_cast<std::uint32_t>(inserter.group_rows());
@@ -173,7 +178,7 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
       for (std::uint32_t i = row; i < one_by_one_until; ++i) {
         all_fit = all_fit && fits(i);
       }
-      const int code = all_fit ? inserter.insert_group(decoded_, row) : SQLITE_CONSTRAINT;
+      const int code = all_fit ? inserter.insert_group(*work.rows, row) : SQLITE_CONSTRAINT;
       if (code == SQLITE_DONE) {
         log(row, group);
         work.applied += group;
@@ -245,10 +250,10 @@ Result<Applier::Step> Applier::define_table(Work& work) {
     reason = "the definition of a table has one row, not " + std::to_string(header.rows);
   }
   if (reason.empty()) {
-    reason = decoded_.defect(0);
+    reason = work.rows->defect(0);
   }
   if (reason.empty()) {
-    auto sql = definition_sql(header.table, header.columns, decoded_.row(0));
+    auto sql = definition_sql(header.table, header.columns, work.rows->row(0));
     auto made = sql ? connection_.execute(*sql, "creating a table").and_then([&] {
       return tables_.refresh();
     })
@@ -325,7 +330,7 @@ Result<void> Applier::discard_letters(Work& work) {
 }
 
 Result<std::optional<KeptLetter>> Applier::letter_of(const Work& work) const {
-  const auto row = decoded_.row(work.next);
+  const auto row = work.rows->row(work.next);
   const auto* id = row.empty() ? nullptr : std::get_if<std::int64_t>(&row.front());
   return id == nullptr ? std::optional<KeptLetter>() : books_.find_dead_letter(*id);
 }

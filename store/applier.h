@@ -36,8 +36,9 @@ class Applier {
 
   // Nothing: a row made SQLite roll back the whole transaction; `batch` says now which, and the
   // transaction must be begun again with all its batches.
+  // `rows`: those of its frame, as they are or as bound_for() has them; nullptr: to be decoded.
   // Errors are the file's; the transaction is then of no use.
-  Result<std::optional<BatchOutcome>> apply(OpenBatch& batch);
+  Result<std::optional<BatchOutcome>> apply(OpenBatch& batch, const DecodedRows* rows);
 
   // Why no row of this form is taken; empty when it is.
   [[nodiscard]] std::string refusal(const Inserter& inserter, const std::string& table,
@@ -47,6 +48,7 @@ class Applier {
   // One call of apply(): rows [next, header.rows) are to be done.
   struct Work {
     OpenBatch& batch;
+    const DecodedRows* rows;
     std::uint32_t next;
     std::int64_t now_ms;
     RowBytes bytes;
@@ -79,7 +81,7 @@ class Applier {
   Books& books_;
   TextLog* text_log_;
   std::function<std::int64_t()> now_ms_;
-  DecodedRows decoded_;  // of the batch at hand; keeps its memory
+  DecodedRows decoded_;  // of the batch at hand, if nobody else has; keeps its memory
 };
 
 }  // namespace turnstile::store

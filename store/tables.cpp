@@ -60,6 +60,15 @@ std::string insert_sql(const TableInfo& table, const std::vector<std::string>& c
   return sql;
 }
 
+std::string key_of(const std::string& table, const std::vector<std::string>& columns) {
+  std::string key = table;
+  for (const auto& column : columns) {
+    key += '\0';
+    key += column;
+  }
+  return key;
+}
+
 // Why these columns cannot be inserted in, as far as SQLite would not say so or would not mind.
 std::string problem_with(const std::vector<std::string>& columns) {
   if (columns.empty()) {
@@ -241,15 +250,15 @@ Result<std::shared_ptr<const TableInfo>> Tables::read(const std::string& table) 
   return std::shared_ptr<const TableInfo>(std::move(info));
 }
 
+Inserter* Tables::find_inserter(const std::string& table, const std::vector<std::string>& columns) {
+  const auto known = inserters_.find(key_of(table, columns));
+  return known == inserters_.end() ? nullptr : &known->second;
+}
+
 Result<Inserter*> Tables::inserter(const std::string& table,
                                    const std::vector<std::string>& columns) {
-  std::string key = table;
-  for (const auto& column : columns) {
-    key += '\0';
-    key += column;
-  }
-  if (const auto known = inserters_.find(key); known != inserters_.end()) {
-    return &known->second;
+  if (Inserter* known = find_inserter(table, columns); known != nullptr) {
+    return known;
   }
   auto made = make_inserter(table, columns);
   if (!made) {
@@ -258,7 +267,7 @@ Result<Inserter*> Tables::inserter(const std::string& table,
   if (inserters_.size() == kCached) {
     inserters_.clear();
   }
-  return &inserters_.insert_or_assign(std::move(key), std::move(*made)).first->second;
+  return &inserters_.insert_or_assign(key_of(table, columns), std::move(*made)).first->second;
 }
 
 Result<Inserter*> Tables::inserter_or_lab(const std::string& table,

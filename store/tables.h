@@ -54,6 +54,7 @@ class Inserter {
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
   [[nodiscard]] const TableInfo* table() const { return table_.get(); }  // null when there is none
   [[nodiscard]] std::size_t columns() const { return affinities_.size(); }
+  [[nodiscard]] const std::vector<Affinity>& affinities() const { return affinities_; }
   // Rows that one insert_group takes; 0: insert rows one by one.
   [[nodiscard]] std::size_t group_rows() const { return group_rows_; }
 
@@ -87,6 +88,10 @@ class Tables {
 
   // Valid until the next refresh() or inserter().
   Result<Inserter*> inserter(const std::string& table, const std::vector<std::string>& columns);
+
+  // One that inserter() has given; nullptr when it has not.
+  [[nodiscard]] Inserter* find_inserter(const std::string& table,
+                                        const std::vector<std::string>& columns);
 
   // The same; the table is made if it is one of the lab's and missing.
   Result<Inserter*> inserter_or_lab(const std::string& table,

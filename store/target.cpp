@@ -44,7 +44,9 @@ std::int64_t system_now_ms() {
 }
 
 Target::Target(TargetOptions options)
-    : options_(std::move(options)), told_log_pages_(options_.checkpoint_pages) {}
+    : options_(std::move(options)),
+      rows_ahead_(options_.rows_ahead),
+      told_log_pages_(options_.checkpoint_pages) {}
 
 Target::~Target() {
   rollback();
@@ -248,9 +250,10 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
   OpenBatch& batch = batches_.emplace_back();
   batch.header = header;
   batch.rows_frame = rows_frame;
+  const DecodedRows* rows = rows_ahead_.take(rows_frame, tables_->version());
   std::size_t at = batches_.size() - 1;
   while (at < batches_.size()) {
-    auto outcome = applier_->apply(batches_[at]);
+    auto outcome = applier_->apply(batches_[at], std::exchange(rows, nullptr));
     if (!outcome) {
       return tl::make_unexpected(abandon(std::move(outcome.error())));
     }
@@ -282,6 +285,15 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
     hold(header.task_duration);
   }
   return batches_.back().outcome;
+}
+
+void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
+  const Inserter* inserter = header.kind == BatchKind::insert
+                                 ? tables_->find_inserter(header.table, header.columns)
+                                 : nullptr;
+  if (inserter != nullptr && inserter->refusal().empty()) {
+    rows_ahead_.put(rows_frame, header.rows, inserter->affinities(), tables_->version());
+  }
 }
 
 // Everything that belongs to COMMIT, and COMMIT.

@@ -31,6 +31,7 @@
 #include "store/applier.h"
 #include "store/batch.h"
 #include "store/books.h"
+#include "store/rows_ahead.h"
 #include "store/sqlite.h"
 #include "store/tables.h"
 #include "store/text_file.h"
@@ -52,6 +53,7 @@ struct TargetOptions {
   // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
   // reused at about 64 MB.
   int checkpoint_pages = 4'000;
+  RowsAhead::When rows_ahead = RowsAhead::When::processor_to_spare;
   // Called about every 100 ms while a transaction waits for a lock, a task holds the database or
   // much is read back, so that the caller can say that it is alive. Must not touch the target.
   // Returning false gives up.
@@ -73,6 +75,7 @@ class Target final : public WritableTarget {
   Result<void> begin() override;
   Result<bool> begin_at_once() override;
   Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
+  void expect(const BatchHeader& header, const Bytes& rows_frame) override;
   Result<void> commit() override;
   void rollback() override;
 
@@ -85,6 +88,8 @@ class Target final : public WritableTarget {
                                   const std::vector<std::string>& columns) override;
   [[nodiscard]] std::uint64_t dead_letters() const override { return dead_letters_; }
   Result<void> housekeeping() override;
+
+  [[nodiscard]] const RowsAhead& rows_ahead() const { return rows_ahead_; }
 
  private:
   explicit Target(TargetOptions options);
@@ -108,6 +113,7 @@ class Target final : public WritableTarget {
   std::unique_ptr<Books> books_;
   std::unique_ptr<TextLog> text_log_;  // null: none was asked for
   std::unique_ptr<Applier> applier_;
+  RowsAhead rows_ahead_;
   const std::optional<Error> no_error_;  // of a text log that is not kept
 
   std::optional<Generation> generation_;  // from take_over() on

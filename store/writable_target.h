@@ -37,6 +37,9 @@ class WritableTarget {
   // Keeps the frame until the transaction ends. Rows of a header with a task duration keep the
   // transaction open so long.
   virtual Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) = 0;
+  // This batch is applied soon, and behind those that were expected before it. What can be done for
+  // it beside the transaction at hand may be begun.
+  virtual void expect(const BatchHeader& header, const Bytes& rows_frame) = 0;
   virtual Result<void> commit() = 0;
   virtual void rollback() = 0;
 

@@ -195,6 +195,7 @@ TEST_F(CoreTest, ADeliveryCarriesTheFramesAsTheyCame) {
   const auto delivery = one<Delivery>("c");
   EXPECT_EQ(delivery.header_frame.view(), batch.header_frame.view());
   EXPECT_EQ(delivery.rows_frame.view(), batch.rows_frame.view());
+  EXPECT_FALSE(delivery.stored);
 }
 
 TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
@@ -205,6 +206,7 @@ TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
   say("p", Bye{});
   const Lease lease = join_consumer("c");
   const auto delivery = one<Delivery>("c");
+  EXPECT_TRUE(delivery.stored);
   answer("c", lease, {applied_result(delivery.ticket, 10)});
   EXPECT_EQ(journal_->batches(), 0U);
 }

@@ -62,6 +62,61 @@ TEST_F(ConsumerTargetTest, ABatchThatCannotBeReadStopsItsProducerAndNobodyElse) 
   EXPECT_THAT(done(), ElementsAre("begin", "apply p 2 rows2", "commit"));
 }
 
+// ---- a backlog
+
+TEST_F(ConsumerTargetTest, OfABacklogTheTargetIsToldOfTheNextBatchesOnceEach) {
+  options_.backlog_group_rows = 20;
+  get_lease();
+  std::vector<Message> backlog;
+  std::vector<std::uint64_t> behind;  // the first
+  for (std::uint64_t i = 1; i <= 50; ++i) {
+    backlog.emplace_back(stored(batch(i, i)));
+    if (i > 1) {
+      behind.push_back(i);
+    }
+  }
+  file_.on_commit = [&] {
+    // Beyond the group, but not far.
+    EXPECT_GT(file_.expected.back(), file_.through["p"]);
+    EXPECT_LE(file_.expected.back(), file_.through["p"] + 8);
+    file_.on_commit = nullptr;
+  };
+  ASSERT_TRUE(turn(std::move(backlog)));
+  ASSERT_TRUE(turn());
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(tickets(), ElementsAre(SizeIs(20), SizeIs(20), SizeIs(10)));
+  EXPECT_EQ(file_.expected, behind);
+}
+
+TEST_F(ConsumerTargetTest, OfRowsThatAProducerSendsNowTheTargetIsToldNothing) {
+  get_lease();
+  ASSERT_TRUE(turn({batch(1, 1), batch(2, 2), stored(batch(3, 3)), batch(4, 4)}));
+  EXPECT_THAT(file_.expected, ElementsAre(3));
+}
+
+TEST_F(ConsumerTargetTest, ATargetThatWasOpenedAnewIsToldAgain) {
+  get_lease();
+  file_.fails["commit"] = {Errc::io};
+  ASSERT_TRUE(turn({stored(batch(1, 1)), stored(batch(2, 2)), stored(batch(3, 3))}));
+  ASSERT_TRUE(idle(3s));
+  EXPECT_THAT(tickets().back(), ElementsAre(1, 2, 3));
+  EXPECT_THAT(file_.expected, ElementsAre(2, 3, 2, 3));
+}
+
+TEST_F(ConsumerTargetTest, ATransactionOfABacklogMayHaveMoreRows) {
+  options_.group_rows = 2;
+  options_.backlog_group_rows = 3;
+  get_lease();
+  std::vector<Message> messages;
+  for (std::uint64_t i = 1; i <= 6; ++i) {
+    messages.emplace_back(i <= 3 ? stored(batch(i, i)) : batch(i, i));
+  }
+  ASSERT_TRUE(turn(std::move(messages)));
+  ASSERT_TRUE(turn());
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1, 2, 3), ElementsAre(4, 5), ElementsAre(6)));
+}
+
 // ---- at once, in another's thread
 
 class ConsumerAtOnceTest : public ConsumerTest {

@@ -28,7 +28,8 @@ struct FakeFile {
   std::vector<std::string> done;  // in order
   // What the next calls of that name fail with.
   std::map<std::string, std::deque<Errc>> fails;
-  int open = 0;  // targets that are open now
+  int open = 0;                         // targets that are open now
+  std::vector<std::uint64_t> expected;  // batches, by their first row
   std::map<std::string, std::uint64_t> through;
   std::uint32_t dead_per_batch = 0;
   std::optional<Error> text_error;
@@ -92,6 +93,9 @@ class FakeTarget final : public store::WritableTarget {
       outcome.dead.push_back({header.first, "no"});
     }
     return outcome;
+  }
+  void expect(const BatchHeader& header, const Bytes& /*rows*/) override {
+    file_.expected.push_back(header.first.value);
   }
   Result<void> commit() override {
     if (file_.on_commit) {
@@ -204,6 +208,11 @@ class ConsumerTest : public testing::Test {
     header.columns = {"name"};
     header.task_duration = task;
     return {{ticket}, encode_batch_header(header), Bytes("rows" + std::to_string(first))};
+  }
+
+  static Delivery stored(Delivery delivery) {
+    delivery.stored = true;
+    return delivery;
   }
 
   // The messages of one kind that it sent since the last look.

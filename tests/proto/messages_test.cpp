@@ -89,6 +89,13 @@ TEST(Messages, AHeaderAtEveryLimitIsTaken) {
   EXPECT_EQ(read->last().value, limits::kSequence - 1);
 }
 
+TEST(Messages, ADeliveryThatDoesNotSayWhetherItIsStoredIsNot) {
+  const auto received = decode({Bytes(testing::from_hex("92 45 07")), Bytes("header"), {}});
+  ASSERT_TRUE(received) << received.error().what;
+  EXPECT_EQ(testing::describe(*received),
+            testing::describe(Delivery{{7}, Bytes("header"), {}, false}));
+}
+
 TEST(Messages, SurplusFieldsOfALaterVersionAreIgnored) {
   testing::Random random(testing::chosen_seed());
   for (std::size_t type = 0; type < testing::kMessageTypes; ++type) {

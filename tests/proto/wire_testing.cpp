@@ -226,7 +226,8 @@ class Describer {
   void operator()(const Delivery& m) {
     field("DELIVERY ticket", m.ticket.value)
         .field("header_frame", m.header_frame.view())
-        .field("rows_frame", m.rows_frame.view());
+        .field("rows_frame", m.rows_frame.view())
+        .field("stored", m.stored);
   }
   void operator()(const AskProgress& m) {
     field("ASK_PROGRESS request", m.request)
@@ -357,8 +358,10 @@ Message random_message(std::size_t index, Random& random) {
       return LeaseState{
           random.chance(), {random.number(kAny)}, std::chrono::milliseconds(random.number(kAny32))};
     case 14:
-      return Delivery{
-          {random.number(kAny)}, encode_batch_header(random_header(random)), random_bytes(random)};
+      return Delivery{{random.number(kAny)},
+                      encode_batch_header(random_header(random)),
+                      random_bytes(random),
+                      random.chance()};
     case 15:
       return AskProgress{
           random.number(kAny), random_producer(random), {random.number(limits::kSequence)}};
