@@ -17,6 +17,9 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
+// Rows that come at once: between two looks at the clock and at whether to stop.
+constexpr std::uint64_t kItemsUnasked = 64;
+
 }  // namespace
 
 std::string csv_source_of(const csv::RowSource& source, const std::string& table, csv::Order order,
@@ -44,6 +47,9 @@ CsvRun::CsvRun(Producer& producer, csv::RowSource& source, CsvJob job, Stopping&
       log_(std::move(log)),
       begun_(steady_clock::now()),
       random_(job_.seed) {
+  for (std::size_t i = 0; i < source_.columns().size(); ++i) {
+    has_null_columns_ = has_null_columns_ || has_nulls(i);
+  }
   report_.table = job_.table;
   report_.input = source_.name();
   report_.resume_name = job_.resume_name;
@@ -170,7 +176,9 @@ Result<void> CsvRun::check_table() {
 }
 
 Result<void> CsvRun::stream() {
-  while (!stopping_.now() && (!job_.limit || position_ < *job_.limit)) {
+  const bool is_paced = job_.interval.max > milliseconds(0);
+  bool must_stop = stopping_.now();
+  for (std::uint64_t items = 1; !must_stop && (!job_.limit || position_ < *job_.limit); ++items) {
     auto item = source_.next();
     if (!item) {
       return tl::make_unexpected(std::move(item.error()));
@@ -186,7 +194,10 @@ Result<void> CsvRun::stream() {
     } else if (auto taken = take(std::get<csv::Record>(**item)); !taken) {
       return taken;
     }
-    show_progress();
+    if (is_paced || items % kItemsUnasked == 0) {
+      show_progress();
+      must_stop = stopping_.now();
+    }
   }
   return {};
 }
@@ -221,27 +232,26 @@ Result<bool> CsvRun::take_bad(const csv::BadRow& bad) {
   return job_.skip_bad_rows;
 }
 
-bool CsvRun::is_null(std::string_view value, std::size_t column) const {
-  if (!value.empty() || job_.empty == EmptyField::text) {
-    return false;
-  }
+bool CsvRun::has_nulls(std::size_t column) const {
   const auto& types = source_.column_types();
   return job_.empty == EmptyField::null ||
-         (column < types.size() && types[column] != csv::ColumnType::text);
+         (job_.empty == EmptyField::by_column && column < types.size() &&
+          types[column] != csv::ColumnType::text);
 }
 
 Result<Sequence> CsvRun::append(std::span<const std::string_view> fields) {
-  const bool has_nulls = std::any_of(fields.begin(), fields.end(), [&](const auto& field) {
-    return is_null(field, static_cast<std::size_t>(&field - fields.data()));
-  });
-  if (!has_nulls) {
-    return producer_.append(fields);
+  // A source that waits for input has the producer pumped.
+  const auto next =
+      job_.interval.max > milliseconds(0) ? Producer::Next::unknown : Producer::Next::at_once;
+  if (!has_null_columns_) {
+    return producer_.append(fields, next);
   }
   values_.clear();
   for (std::size_t i = 0; i < fields.size(); ++i) {
-    values_.push_back(is_null(fields[i], i) ? ValueRef(Null{}) : ValueRef(fields[i]));
+    const bool is_null = fields[i].empty() && has_nulls(i);
+    values_.push_back(is_null ? ValueRef(Null{}) : ValueRef(fields[i]));
   }
-  return producer_.append(std::span<const ValueRef>(values_));
+  return producer_.append(std::span<const ValueRef>(values_), next);
 }
 
 Result<void> CsvRun::pause() {
@@ -251,10 +261,6 @@ Result<void> CsvRun::pause() {
 }
 
 void CsvRun::show_progress() {
-  constexpr std::uint64_t kRowsBetween = 64;  // looks at the clock
-  if (job_.interval.max == milliseconds(0) && position_ % kRowsBetween != 0) {
-    return;
-  }
   const auto now = steady_clock::now();
   if (!bar_.is_due(now)) {
     return;

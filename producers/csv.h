@@ -71,7 +71,8 @@ class CsvRun {
   Result<void> take(const csv::Record& record);
   Result<bool> take_bad(const csv::BadRow& bad);
   Result<Sequence> append(std::span<const std::string_view> fields);
-  [[nodiscard]] bool is_null(std::string_view value, std::size_t column) const;
+  // Whether an empty field of it is sent as NULL.
+  [[nodiscard]] bool has_nulls(std::size_t column) const;
   Result<void> pause();
   void show_progress();
 
@@ -87,7 +88,8 @@ class CsvRun {
   Report report_;
   std::uint64_t position_ = 0;  // good rows of the stream so far, passed over or sent
   bool is_table_checked_ = false;
-  std::vector<ValueRef> values_;  // of the row in hand, where some are NULL
+  bool has_null_columns_ = false;
+  std::vector<ValueRef> values_;  // of the row in hand, where there are such columns
 };
 
 }  // namespace turnstile

@@ -15,7 +15,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kBatchBytes = std::size_t{64} * 1024;
-constexpr milliseconds kServeEvery{1};  // while rows come fast; or one tick of the coarse clock
+constexpr milliseconds kServeEvery{1};      // while rows come fast; or one tick of the coarse clock
+constexpr std::uint32_t kRowsUnasked = 16;  // with the next at once, the clock is not looked at
 constexpr milliseconds kWait{100};
 constexpr milliseconds kTableAnswer{5000};
 constexpr milliseconds kSpoolTableAnswer{300};  // rows wait to be taken, broker or not
@@ -194,12 +195,12 @@ void Producer::into(std::string table, std::vector<std::string> columns, BatchKi
   columns_ = std::move(columns);
 }
 
-Result<Sequence> Producer::append(std::span<const ValueRef> row) {
-  return append_row(row);
+Result<Sequence> Producer::append(std::span<const ValueRef> row, Next next) {
+  return append_row(row, next);
 }
 
-Result<Sequence> Producer::append(std::span<const std::string_view> row) {
-  return append_row(row);
+Result<Sequence> Producer::append(std::span<const std::string_view> row, Next next) {
+  return append_row(row, next);
 }
 
 Result<void> Producer::check_row(std::size_t values, std::size_t bytes) const {
@@ -217,7 +218,7 @@ Result<void> Producer::check_row(std::size_t values, std::size_t bytes) const {
 }
 
 template <typename Value>
-Result<Sequence> Producer::append_row(std::span<const Value> row) {
+Result<Sequence> Producer::append_row(std::span<const Value> row, Next next) {
   assert(!table_.empty());
   const std::size_t bytes = bytes_of_row(row);
   if (auto checked = check_row(row.size(), bytes); !checked) {
@@ -236,11 +237,12 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
   ++appended_;
   const Sequence sequence = last();
   const std::size_t values = (gathered_.rows() + std::size_t{1}) * row.size();
+  const bool asks_clock = next == Next::unknown || gathered_.rows() % kRowsUnasked == 0;
   if (gathered_.rows() >= options_.batch_rows || values > limits::kBatchValues) {
     cut();
     serve(milliseconds(0));
   } else if ((!spooling_ && !session_.resend().has_held()) ||
-             options_.coarse_clock() - served_ >= kServeEvery) {
+             (asks_clock && options_.coarse_clock() - served_ >= kServeEvery)) {
     serve(milliseconds(0));
   }
   if (is_spool_due()) {
@@ -248,7 +250,9 @@ Result<Sequence> Producer::append_row(std::span<const Value> row) {
       return tl::make_unexpected(synced.error());
     }
   }
-  wait_for_room();
+  if (gathered_.rows() <= 1) {
+    wait_for_room();  // a batch was added to what is held
+  }
   return sequence;
 }
 

@@ -59,7 +59,8 @@ struct ProducerOptions {
   // Asked often; when it says true, what waits returns.
   std::function<bool()> interrupted = [] { return false; };
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
-  // Asked for each row. May be some milliseconds behind `clock`, and should cost less.
+  // Asked for each row behind which nothing is known to come at once. May be some milliseconds
+  // behind `clock`, and should cost less.
   std::function<std::chrono::steady_clock::time_point()> coarse_clock = coarse_now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const DeadRow&)> on_dead;  // once a row, in order of sequence
@@ -118,11 +119,14 @@ class Producer {
   void into(std::string table, std::vector<std::string> columns,
             BatchKind kind = BatchKind::insert);
 
+  enum class Next { unknown, at_once };  // when the next row, pump() or flush() comes
+
   // Takes a row, and gives its number. Waits while more than max_unacked_bytes are held, or more
   // than the consumer keeps up with (Resend::bytes_ahead()), or the spool is full. Errors:
   // bad_input (a row above the limits of the wire; it was not taken), and those of start().
-  Result<Sequence> append(std::span<const ValueRef> row);
-  Result<Sequence> append(std::span<const std::string_view> row);  // every value as text
+  Result<Sequence> append(std::span<const ValueRef> row, Next next = Next::unknown);
+  // Every value as text.
+  Result<Sequence> append(std::span<const std::string_view> row, Next next = Next::unknown);
 
   // Has what was gathered sent, as soon as it may be.
   void flush();
@@ -145,7 +149,7 @@ class Producer {
 
  private:
   template <typename Value>
-  Result<Sequence> append_row(std::span<const Value> row);
+  Result<Sequence> append_row(std::span<const Value> row, Next next);
   Result<void> check_row(std::size_t values, std::size_t bytes) const;
   void cut();
   void hand_on(Batch batch, TimePoint since);

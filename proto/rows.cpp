@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <utility>
 
 #include <msgpack.hpp>
@@ -16,11 +17,30 @@ namespace {
 // The frame's outer array header is written last, in its longest form, over these bytes.
 constexpr std::size_t kArray32 = 5;
 
-// What msgpack's packer writes to: bytes of which there are enough.
+// From `size` down to half of it, in two pieces that may overlap.
+template <std::size_t kPiece>
+void copy_as_two(const char* from, std::size_t size, char* to) {
+  std::memcpy(to, from, kPiece);
+  std::memcpy(to + size - kPiece, from + size - kPiece, kPiece);
+}
+
+// What msgpack's packer writes to: bytes of which there are enough. Most texts are short, and to
+// call memcpy for them is a tenth of the encoding (bench/inner).
 struct Room {
   char* at;
   void write(const char* data, std::size_t size) {
-    at = std::copy_n(data, size, at);  // which may be of nothing, at no address
+    if (size > 16) {
+      std::memcpy(at, data, size);
+    } else if (size >= 8) {
+      copy_as_two<8>(data, size, at);
+    } else if (size >= 4) {
+      copy_as_two<4>(data, size, at);
+    } else if (size >= 2) {
+      copy_as_two<2>(data, size, at);
+    } else if (size == 1) {
+      *at = *data;
+    }
+    at += size;
   }
 };
 
@@ -123,23 +143,24 @@ bool add_value(const Element& element, std::vector<ValueRef>& values, std::strin
 
 }  // namespace
 
-RowsEncoder::RowsEncoder() : buffer_(kArray32, '\0') {}
+RowsEncoder::RowsEncoder() : size_(kArray32) {}
 
 template <typename Value>
 void RowsEncoder::add_row(std::span<const Value> row) {
-  const std::size_t begin = buffer_.size();
   std::size_t most = kArray32;
   for (const auto& value : row) {
     most += most_bytes(value);
   }
-  buffer_.resize(begin + most);
-  Room room{buffer_.data() + begin};
+  if (buffer_.size() < size_ + most) {
+    buffer_.resize(std::max(2 * buffer_.size(), size_ + most));
+  }
+  Room room{buffer_.data() + size_};
   msgpack::packer<Room> packer(room);
   packer.pack_array(static_cast<std::uint32_t>(row.size()));
   for (const auto& value : row) {
     pack(value, packer, room);
   }
-  buffer_.resize(static_cast<std::size_t>(room.at - buffer_.data()));
+  size_ = static_cast<std::size_t>(room.at - buffer_.data());
   ++rows_;
 }
 
@@ -152,15 +173,21 @@ void RowsEncoder::add(std::span<const std::string_view> row) {
 }
 
 Bytes RowsEncoder::take() {
+  buffer_.resize(std::max(buffer_.size(), kArray32));
   buffer_[0] = static_cast<char>(0xDD);
   for (std::size_t i = 1; i < kArray32; ++i) {
     buffer_[i] = static_cast<char>((rows_ >> (8 * (kArray32 - 1 - i))) & 0xFFU);
   }
-  const std::size_t expected = buffer_.size();
-  Bytes out(std::exchange(buffer_, std::string(kArray32, '\0')));
-  buffer_.reserve(expected + expected / 8);
+  std::string frame;
+  if (size_ > buffer_.size() / 2) {
+    buffer_.resize(size_);
+    frame = std::exchange(buffer_, std::string(size_ + size_ / 8, '\0'));
+  } else {
+    frame.assign(buffer_, 0, size_);  // whoever holds it shall not hold the rest
+  }
+  size_ = kArray32;
   rows_ = 0;
-  return out;
+  return Bytes(std::move(frame));
 }
 
 std::string_view DecodedRows::defect(std::size_t index) const {

@@ -31,14 +31,15 @@ class RowsEncoder {
   void add(std::span<const std::string_view> row);  // every value as text
 
   [[nodiscard]] std::uint32_t rows() const { return rows_; }
-  [[nodiscard]] std::size_t bytes() const { return buffer_.size(); }
+  [[nodiscard]] std::size_t bytes() const { return size_; }
   Bytes take();
 
  private:
   template <typename Value>
   void add_row(std::span<const Value> row);
 
-  std::string buffer_;
+  std::string buffer_;  // longer than what it holds: to fill what is written over takes time
+  std::size_t size_;
   std::uint32_t rows_ = 0;
 };
 

@@ -125,6 +125,20 @@ TEST_F(ProducerTest, FirstRowGoesAtOnceAndLaterOnesGatherWhileItIsOnItsWay) {
   EXPECT_EQ(batch_sizes(), (Sizes{1, 3}));
 }
 
+TEST_F(ProducerTest, AnswersAreTakenInTimeAlsoBetweenRowsThatComeAtOnce) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  broker_.to_producer.push_back(Stored{Sequence{1}});
+  broker_.now += milliseconds(2);
+  for (int rows = 0; producer.summary().stored == 0; ++rows) {
+    ASSERT_LT(rows, 20);
+    ASSERT_TRUE(producer.append(std::array<std::string_view, 1>{"row"}, Producer::Next::at_once));
+  }
+  EXPECT_EQ(broker_.all<Batch>().size(), 2U);
+}
+
 TEST_F(ProducerTest, FullBatchGoesWithoutWaitingForAnAnswer) {
   broker_.rows = FakeBroker::Rows::ignored;
   auto with = options();

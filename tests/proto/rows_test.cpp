@@ -111,6 +111,41 @@ TEST(Rows, ViewsOfNothingAreEmptyValues) {
   EXPECT_EQ(std::get<Blob>(rows.row(0)[1]).bytes, "");
 }
 
+TEST(Rows, TextsOfEveryLengthComeBackAndNothingOfTheirNeighbours) {
+  constexpr std::size_t kLengths = 70;
+  std::string bytes;
+  for (std::size_t i = 0; i < kLengths; ++i) {
+    bytes += static_cast<char>('!' + i);
+  }
+  for (std::size_t length = 0; length <= kLengths; ++length) {
+    const std::string_view text = std::string_view(bytes).substr(kLengths - length);
+    RowsEncoder encoder;
+    encoder.add(std::array<std::string_view, 3>{"before", text, "after"});
+    const Bytes frame = encoder.take();
+    DecodedRows rows;
+    ASSERT_TRUE(decode_rows(frame.view(), 1, rows));
+    EXPECT_EQ(shown(rows.row(0)), (Texts{"tbefore", "t" + std::string(text), "tafter"}));
+  }
+}
+
+TEST(Rows, ASmallFrameBehindALargeOneHoldsItsOwnRowsOnly) {
+  RowsEncoder encoder;
+  const std::string large(300'000, 'x');
+  for (int round = 0; round < 3; ++round) {
+    encoder.add(std::array<std::string_view, 1>{large});
+    EXPECT_EQ(encoder.rows(), 1U);
+    const Bytes large_frame = encoder.take();
+    encoder.add(std::array<std::string_view, 1>{"small"});
+    const Bytes small_frame = encoder.take();
+    EXPECT_EQ(small_frame.size(), 5U + 1U + 6U);
+    DecodedRows rows;
+    ASSERT_TRUE(decode_rows(large_frame.view(), 1, rows));
+    EXPECT_EQ(std::get<std::string_view>(rows.row(0)[0]), large);
+    ASSERT_TRUE(decode_rows(small_frame.view(), 1, rows));
+    EXPECT_EQ(std::get<std::string_view>(rows.row(0)[0]), "small");
+  }
+}
+
 TEST(Rows, RandomRowsComeBackAsTheyWere) {
   testing::Random random(testing::chosen_seed());
   RowsEncoder encoder;
