@@ -313,8 +313,8 @@ void Core::load(TimePoint now) {
 
 void Core::deliver(TimePoint now) {
   while (const Held* held = window_.deliver_next(now)) {
-    send(*lease_.holder(),
-         Delivery{held->ticket, held->header_frame, held->rows_frame, held->offset.has_value()});
+    send(*lease_.holder(), Delivery{held->ticket, held->header_frame, held->rows_frame,
+                                    held->offset.has_value() || window_.is_behind()});
   }
 }
 

@@ -25,7 +25,7 @@ constexpr auto kAtOnceMost = 5ms;
 constexpr int kAtOncePauses = 100;
 constexpr auto kFullLinkPause = 10ms;
 // Batches behind the one at hand of which the target knows at most.
-constexpr std::size_t kExpected = 8;
+constexpr std::size_t kExpected = store::RowsAhead::kPutMost;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
@@ -193,7 +193,7 @@ Result<void> Consumer::handle(Message&& message) {
   if (delivery != nullptr) {
     pending_bytes_ += delivery->rows_frame.size();
     pending_.push_back({delivery->ticket, decode_batch_header(delivery->header_frame.view()),
-                        std::move(delivery->rows_frame), delivery->stored});
+                        std::move(delivery->rows_frame), delivery->behind});
   } else if (const auto* lease = std::get_if<LeaseState>(&message)) {
     return on_lease(*lease);
   } else if (const auto* refusal = std::get_if<Refusal>(&message)) {
@@ -334,7 +334,7 @@ std::size_t Consumer::group_size() const {
   std::uint64_t rows = 0;
   for (const Pending& pending : pending_) {
     const bool holds = pending.header && pending.header->task_duration > 0ms;
-    const auto most_rows = pending.stored ? options_.backlog_group_rows : options_.group_rows;
+    const auto most_rows = pending.behind ? options_.group_rows_behind : options_.group_rows;
     if (batches > 0 && (holds || rows >= most_rows)) {
       break;
     }
@@ -427,6 +427,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
       return tl::make_unexpected(applied.error());
     }
     rows += applied->rows_applied;
+    keep_in_touch();  // rows of a table with many triggers may take longer than the lease
     expect_behind(i);
     if (i + 1 < batches) {
       link_.prefetch();  // the broker goes on handing over
@@ -442,8 +443,8 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   return results;
 }
 
-// Of a backlog the target gets the next batches ready. Rows of producers that send now are theirs
-// to be quick with: they need the processor.
+// A target that gets the next batches ready takes more of processors than one that does not, which
+// one producer that sends now would lack.
 void Consumer::expect_behind(std::size_t batch) {
   if (expected_ > batch + kExpected / 2) {
     return;  // enough, and a few at a time wake less
@@ -451,7 +452,7 @@ void Consumer::expect_behind(std::size_t batch) {
   const std::size_t end = std::min(pending_.size(), batch + 1 + kExpected);
   for (expected_ = std::max(expected_, batch + 1); expected_ < end; ++expected_) {
     const Pending& next = pending_[expected_];
-    if (next.stored && next.header) {
+    if (next.behind && next.header) {
       target_->expect(*next.header, next.rows_frame);
     }
   }

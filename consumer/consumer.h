@@ -36,9 +36,10 @@ Result<std::unique_ptr<store::WritableTarget>> open_target_file(store::TargetOpt
 
 struct ConsumerOptions {
   store::TargetOptions target;
-  // Bounds of one transaction. In a backlog nobody waits for the answer to one of its first rows.
+  // Bounds of one transaction; the larger one while this consumer is behind, when rows wait for
+  // longer than for one of that.
   std::uint32_t group_rows = 50'000;
-  std::uint32_t backlog_group_rows = 100'000;
+  std::uint32_t group_rows_behind = 100'000;
   std::size_t group_bytes = std::size_t{4} * 1024 * 1024;
   OpenTarget open_target = open_target_file;
   std::shared_ptr<lab::EventSink> events;  // null: nobody watches
@@ -106,7 +107,7 @@ class Consumer {
     Ticket ticket;
     Result<BatchHeader> header;
     Bytes rows_frame;
-    bool stored = false;
+    bool behind = false;
   };
   std::deque<Pending> pending_;
   std::size_t expected_ = 0;  // of these, from the first: the target was told of them

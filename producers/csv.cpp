@@ -17,7 +17,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// Rows that come at once: between two looks at the clock and at whether to stop.
+// Rows that come at once, between two looks at the clock.
 constexpr std::uint64_t kItemsUnasked = 64;
 
 }  // namespace
@@ -177,8 +177,8 @@ Result<void> CsvRun::check_table() {
 
 Result<void> CsvRun::stream() {
   const bool is_paced = job_.interval.max > milliseconds(0);
-  bool must_stop = stopping_.now();
-  for (std::uint64_t items = 1; !must_stop && (!job_.limit || position_ < *job_.limit); ++items) {
+  for (std::uint64_t items = 1; !stopping_.now() && (!job_.limit || position_ < *job_.limit);
+       ++items) {
     auto item = source_.next();
     if (!item) {
       return tl::make_unexpected(std::move(item.error()));
@@ -196,7 +196,6 @@ Result<void> CsvRun::stream() {
     }
     if (is_paced || items % kItemsUnasked == 0) {
       show_progress();
-      must_stop = stopping_.now();
     }
   }
   return {};

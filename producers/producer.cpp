@@ -237,7 +237,7 @@ Result<Sequence> Producer::append_row(std::span<const Value> row, Next next) {
   ++appended_;
   const Sequence sequence = last();
   const std::size_t values = (gathered_.rows() + std::size_t{1}) * row.size();
-  const bool asks_clock = next == Next::unknown || gathered_.rows() % kRowsUnasked == 0;
+  const bool asks_clock = next == Next::unknown || gathered_.rows() % kRowsUnasked == 1;
   if (gathered_.rows() >= options_.batch_rows || values > limits::kBatchValues) {
     cut();
     serve(milliseconds(0));

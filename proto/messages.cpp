@@ -179,7 +179,7 @@ Bytes encode_header(const LeaseState& m) {
       .take();
 }
 Bytes encode_header(const Delivery& m) {
-  return Writer(Type::delivery, 2).number(m.ticket.value).boolean(m.stored).take();
+  return Writer(Type::delivery, 2).number(m.ticket.value).boolean(m.behind).take();
 }
 Bytes encode_header(const AskProgress& m) {
   return Writer(Type::ask_progress, 3)
@@ -342,7 +342,7 @@ AskProgress read_ask_progress(HeaderReader& in) {
 
 Delivery read_delivery(HeaderReader& in, const Frames& frames) {
   Delivery m{Ticket{in.number("ticket")}, frames[1], frames[2]};
-  m.stored = in.has_more() && in.boolean("stored");
+  m.behind = in.has_more() && in.boolean("behind");
   return m;
 }
 

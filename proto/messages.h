@@ -197,7 +197,7 @@ struct Delivery {
   Ticket ticket;
   Bytes header_frame;
   Bytes rows_frame;
-  bool stored = false;  // in the journal: the consumer is behind
+  bool behind = false;  // the consumer is
 };
 
 struct AskProgress {

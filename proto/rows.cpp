@@ -16,8 +16,10 @@ namespace {
 
 // The frame's outer array header is written last, in its longest form, over these bytes.
 constexpr std::size_t kArray32 = 5;
+// An encoder keeps no more for the next batch, unless this one was as large.
+constexpr std::size_t kKeptMost = std::size_t{256} * 1024;
 
-// From `size` down to half of it, in two pieces that may overlap.
+// `size` bytes, of one piece to two, as two pieces that may overlap.
 template <std::size_t kPiece>
 void copy_as_two(const char* from, std::size_t size, char* to) {
   std::memcpy(to, from, kPiece);
@@ -184,6 +186,9 @@ Bytes RowsEncoder::take() {
     frame = std::exchange(buffer_, std::string(size_ + size_ / 8, '\0'));
   } else {
     frame.assign(buffer_, 0, size_);  // whoever holds it shall not hold the rest
+    if (buffer_.size() > kKeptMost) {
+      buffer_ = std::string();
+    }
   }
   size_ = kArray32;
   rows_ = 0;

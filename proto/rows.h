@@ -48,12 +48,10 @@ class DecodedRows {
  public:
   [[nodiscard]] std::size_t rows() const { return ends_.size(); }
   [[nodiscard]] std::span<const ValueRef> row(std::size_t index) const {
-    const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
-    return std::span(values_).subspan(begin, ends_[index] - begin);
+    return std::span(values_).subspan(begin(index), ends_[index] - begin(index));
   }
   [[nodiscard]] std::span<ValueRef> row(std::size_t index) {
-    const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
-    return std::span(values_).subspan(begin, ends_[index] - begin);
+    return std::span(values_).subspan(begin(index), ends_[index] - begin(index));
   }
   // Not empty when this row holds something that no SQLite value can be (an integer above
   // 2^63 - 1, text that is not UTF-8): the reason.
@@ -66,6 +64,10 @@ class DecodedRows {
     std::size_t row;
     std::string_view reason;
   };
+
+  [[nodiscard]] std::size_t begin(std::size_t index) const {
+    return index == 0 ? 0 : ends_[index - 1];
+  }
 
   std::vector<ValueRef> values_;
   std::vector<std::uint32_t> ends_;

@@ -4,26 +4,39 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <exception>
 #include <fstream>
 #include <new>
 #include <string>
-#include <system_error>
 
 #include "store/signals_held_back.h"
 
 namespace turnstile::store {
 namespace {
 
-// Of a control group with a quota the thread would take what the target's own thread needs.
+// Of a control group with a quota the thread would take what the target's own thread needs. Nothing
+// is known of groups of another kind than the unified one.
 bool has_quota_for_two() {
   std::ifstream groups("/proc/self/cgroup");
   std::string path;
   while (std::getline(groups, path) && !path.starts_with("0::")) {
   }
-  std::ifstream limits("/sys/fs/cgroup" + (path.empty() ? path : path.substr(3)) + "/cpu.max");
-  double quota = 0;
-  double period = 0;
-  return !(limits >> quota >> period) || quota >= 2 * period;  // "max" is no number
+  for (path.erase(0, std::min<std::size_t>(path.size(), 3)); path.starts_with('/');
+       path.erase(path.rfind('/'))) {
+    std::ifstream limits("/sys/fs/cgroup" + path + "/cpu.max");
+    double quota = 0;
+    double period = 0;
+    if (limits >> quota >> period && quota < 2 * period) {  // "max" is no number
+      return false;
+    }
+  }
+  return true;
+}
+
+bool may_use_two() {
+  cpu_set_t processors;
+  CPU_ZERO(&processors);
+  return ::sched_getaffinity(0, sizeof processors, &processors) != 0 || CPU_COUNT(&processors) > 1;
 }
 
 }  // namespace
@@ -39,15 +52,14 @@ RowsAhead::~RowsAhead() {
 
 void RowsAhead::start() {
   is_started_ = true;
-  const bool has_two = std::thread::hardware_concurrency() >= 2 && has_quota_for_two();
-  if (when_ == When::processor_to_spare && !has_two) {
-    return;
-  }
   try {
+    if (when_ == When::processor_to_spare && !(may_use_two() && has_quota_for_two())) {
+      return;
+    }
     const SignalsHeldBack held_back;
     thread_ = std::thread([this] { decode_what_is_put(); });
-  } catch (const std::system_error&) {
-    // Without it rows are decoded when they are applied.
+  } catch (const std::exception&) {
+    // No thread, no memory: rows are decoded when they are applied.
   }
 }
 
@@ -59,7 +71,7 @@ void RowsAhead::put(const Bytes& rows_frame, std::uint32_t rows,
   const std::uint32_t number = put_;
   Slot& to = slot(number);
   const State state = to.state.load(std::memory_order_acquire);
-  const bool has_room = number - first_ < kBatches - 1 && state != State::decoding;
+  const bool has_room = number - first_ < kPutMost && state != State::decoding;
   if (!thread_.joinable() || !has_room) {
     return;
   }
@@ -72,7 +84,7 @@ void RowsAhead::put(const Bytes& rows_frame, std::uint32_t rows,
   put_.notify_one();
 }
 
-// False: the thread has begun with it, whose frame it is then until the slot is put to use again.
+// False: the thread has begun with it. While it is at it, it needs the frame.
 bool RowsAhead::give_up(Slot& slot) {
   State state = State::waiting;
   const bool is_ours = slot.state.compare_exchange_strong(state, State::free);
@@ -96,8 +108,8 @@ const DecodedRows* RowsAhead::take(const Bytes& rows_frame, std::uint64_t versio
   }
   ++first_;
   Slot& found = slot(number);
-  const bool is_ready = !give_up(found) && found.state.load() == State::ready;
-  if (!is_ready || found.version != version) {
+  const bool was_begun = !give_up(found);
+  if (!was_begun || found.state != State::ready || found.version != version) {
     return nullptr;
   }
   ++given_;
@@ -111,9 +123,11 @@ void RowsAhead::settle() const {
 }
 
 void RowsAhead::decode_what_is_put() {
-  // Where this fails it runs as any other thread does.
-  constexpr sched_param kNoPriority{};
-  static_cast<void>(::sched_setscheduler(0, SCHED_IDLE, &kNoPriority));
+  if (when_ == When::processor_to_spare) {
+    // Where this fails it runs as any other thread does.
+    constexpr sched_param kNoPriority{};
+    static_cast<void>(::sched_setscheduler(0, SCHED_IDLE, &kNoPriority));
+  }
   static_cast<void>(::pthread_setname_np(::pthread_self(), "rows ahead"));
   for (std::uint32_t number = 0;; ++number) {
     put_.wait(number);

@@ -1,10 +1,11 @@
 // Rows of batches that will be applied soon, decoded and converted beside the transaction at hand,
 // by a thread that runs only where a processor has nothing else to do. It takes more processor time
-// than it saves, so it is for a backlog, whose producers are done. Nobody ever waits for it: what
-// is not ready, take() does not give.
+// than it saves, so it is for when the consumer is behind. Nobody waits for it, but for the batch
+// that it is at when the target is closed: what is not ready, take() does not give.
 //
 //        put()              the thread               take()
 //  free ───────► waiting ──► decoding ──► ready ───────────────► in use until the next take()
+//                   │           ├───────► unreadable
 //                   └───────────┴── take() gives nothing ──► free, once the thread has left it
 //
 // But for that thread it belongs to the target's.
@@ -12,6 +13,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <thread>
@@ -26,9 +28,11 @@ namespace turnstile::store {
 class RowsAhead {
  public:
   // Batches that are kept, the one in use among them. Each takes what limits::kBatchValues values
-  // do at most, 6 MiB, and usually a thirtieth of that.
-  static constexpr std::uint32_t kBatches = 10;
+  // do at most, 6 MiB, and usually a thirtieth of that, until the target is closed.
+  static constexpr std::uint32_t kBatches = 8;
+  static constexpr std::uint32_t kPutMost = kBatches - 1;  // and not taken
 
+  // always: without a processor to spare too, and as fast as any other thread. For tests.
   enum class When { processor_to_spare, always };
   explicit RowsAhead(When when = When::processor_to_spare) : when_(when) {}
   RowsAhead(const RowsAhead&) = delete;
@@ -66,6 +70,7 @@ class RowsAhead {
   void decode_what_is_put();
   static State decode(Slot& slot);
 
+  static_assert(std::has_single_bit(kBatches), "numbers of batches wrap");
   const When when_;
   std::array<Slot, kBatches> slots_;
   std::uint32_t first_ = 0;  // the oldest that was put and not taken

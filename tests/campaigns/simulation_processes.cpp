@@ -310,6 +310,7 @@ void ConsumerProcess::begin() {
   options.target.path = "target.db";
   options.target.busy_timeout = world_.setting.busy_timeout;
   options.group_rows = static_cast<std::uint32_t>(world_.dice.between(1, 20));
+  options.group_rows_behind = static_cast<std::uint32_t>(world_.dice.between(1, 40));
   options.group_bytes = world_.dice.between(50, 2000);
   options.clock = [this] { return world_.now(); };
   options.open_target =

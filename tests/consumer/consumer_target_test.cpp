@@ -62,17 +62,17 @@ TEST_F(ConsumerTargetTest, ABatchThatCannotBeReadStopsItsProducerAndNobodyElse) 
   EXPECT_THAT(done(), ElementsAre("begin", "apply p 2 rows2", "commit"));
 }
 
-// ---- a backlog
+// ---- behind
 
-TEST_F(ConsumerTargetTest, OfABacklogTheTargetIsToldOfTheNextBatchesOnceEach) {
-  options_.backlog_group_rows = 20;
+TEST_F(ConsumerTargetTest, WhileItIsBehindTheTargetIsToldOfTheNextBatchesOnceEach) {
+  options_.group_rows_behind = 20;
   get_lease();
-  std::vector<Message> backlog;
-  std::vector<std::uint64_t> behind;  // the first
+  std::vector<Message> messages;
+  std::vector<std::uint64_t> later;  // than the first
   for (std::uint64_t i = 1; i <= 50; ++i) {
-    backlog.emplace_back(stored(batch(i, i)));
+    messages.emplace_back(behind(batch(i, i)));
     if (i > 1) {
-      behind.push_back(i);
+      later.push_back(i);
     }
   }
   file_.on_commit = [&] {
@@ -81,35 +81,35 @@ TEST_F(ConsumerTargetTest, OfABacklogTheTargetIsToldOfTheNextBatchesOnceEach) {
     EXPECT_LE(file_.expected.back(), file_.through["p"] + 8);
     file_.on_commit = nullptr;
   };
-  ASSERT_TRUE(turn(std::move(backlog)));
+  ASSERT_TRUE(turn(std::move(messages)));
   ASSERT_TRUE(turn());
   ASSERT_TRUE(turn());
   EXPECT_THAT(tickets(), ElementsAre(SizeIs(20), SizeIs(20), SizeIs(10)));
-  EXPECT_EQ(file_.expected, behind);
+  EXPECT_EQ(file_.expected, later);
 }
 
-TEST_F(ConsumerTargetTest, OfRowsThatAProducerSendsNowTheTargetIsToldNothing) {
+TEST_F(ConsumerTargetTest, WhileItIsNotBehindTheTargetIsToldNothing) {
   get_lease();
-  ASSERT_TRUE(turn({batch(1, 1), batch(2, 2), stored(batch(3, 3)), batch(4, 4)}));
+  ASSERT_TRUE(turn({batch(1, 1), batch(2, 2), behind(batch(3, 3)), batch(4, 4)}));
   EXPECT_THAT(file_.expected, ElementsAre(3));
 }
 
 TEST_F(ConsumerTargetTest, ATargetThatWasOpenedAnewIsToldAgain) {
   get_lease();
   file_.fails["commit"] = {Errc::io};
-  ASSERT_TRUE(turn({stored(batch(1, 1)), stored(batch(2, 2)), stored(batch(3, 3))}));
+  ASSERT_TRUE(turn({behind(batch(1, 1)), behind(batch(2, 2)), behind(batch(3, 3))}));
   ASSERT_TRUE(idle(3s));
   EXPECT_THAT(tickets().back(), ElementsAre(1, 2, 3));
   EXPECT_THAT(file_.expected, ElementsAre(2, 3, 2, 3));
 }
 
-TEST_F(ConsumerTargetTest, ATransactionOfABacklogMayHaveMoreRows) {
+TEST_F(ConsumerTargetTest, WhileItIsBehindATransactionMayHaveMoreRows) {
   options_.group_rows = 2;
-  options_.backlog_group_rows = 3;
+  options_.group_rows_behind = 3;
   get_lease();
   std::vector<Message> messages;
   for (std::uint64_t i = 1; i <= 6; ++i) {
-    messages.emplace_back(i <= 3 ? stored(batch(i, i)) : batch(i, i));
+    messages.emplace_back(i <= 3 ? behind(batch(i, i)) : batch(i, i));
   }
   ASSERT_TRUE(turn(std::move(messages)));
   ASSERT_TRUE(turn());

@@ -210,8 +210,8 @@ class ConsumerTest : public testing::Test {
     return {{ticket}, encode_batch_header(header), Bytes("rows" + std::to_string(first))};
   }
 
-  static Delivery stored(Delivery delivery) {
-    delivery.stored = true;
+  static Delivery behind(Delivery delivery) {
+    delivery.behind = true;
     return delivery;
   }
 

@@ -139,6 +139,20 @@ TEST_F(ProducerTest, AnswersAreTakenInTimeAlsoBetweenRowsThatComeAtOnce) {
   EXPECT_EQ(broker_.all<Batch>().size(), 2U);
 }
 
+TEST_F(ProducerTest, AnswersAreTakenInTimeAlsoBetweenLongRowsThatComeAtOnce) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 1);
+  broker_.to_producer.push_back(Stored{Sequence{1}});
+  const std::string text(10'000, 'x');
+  for (int rows = 0; producer.summary().stored == 0; ++rows) {
+    ASSERT_LT(rows, 20);
+    broker_.now += milliseconds(2);
+    ASSERT_TRUE(producer.append(std::array<std::string_view, 1>{text}, Producer::Next::at_once));
+  }
+}
+
 TEST_F(ProducerTest, FullBatchGoesWithoutWaitingForAnAnswer) {
   broker_.rows = FakeBroker::Rows::ignored;
   auto with = options();

@@ -89,7 +89,7 @@ TEST(Messages, AHeaderAtEveryLimitIsTaken) {
   EXPECT_EQ(read->last().value, limits::kSequence - 1);
 }
 
-TEST(Messages, ADeliveryThatDoesNotSayWhetherItIsStoredIsNot) {
+TEST(Messages, ADeliveryThatDoesNotSayWhetherTheConsumerIsBehindMeansThatItIsNot) {
   const auto received = decode({Bytes(testing::from_hex("92 45 07")), Bytes("header"), {}});
   ASSERT_TRUE(received) << received.error().what;
   EXPECT_EQ(testing::describe(*received),

@@ -227,7 +227,7 @@ class Describer {
     field("DELIVERY ticket", m.ticket.value)
         .field("header_frame", m.header_frame.view())
         .field("rows_frame", m.rows_frame.view())
-        .field("stored", m.stored);
+        .field("behind", m.behind);
   }
   void operator()(const AskProgress& m) {
     field("ASK_PROGRESS request", m.request)

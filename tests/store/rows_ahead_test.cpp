@@ -200,7 +200,9 @@ class ExpectedBatches : public StoreTest {
   }
 };
 
-TEST_F(ExpectedBatches, AreAppliedAsAnyOthers) {
+class ExpectedRows : public ExpectedBatches, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(ExpectedRows, AreAppliedAsAnyOthers) {
   std::mt19937_64 random(test_seed());
   constexpr std::array<std::string_view, 10> kTexts{"12", "-0", "007", "1.5", "1e3",
                                                     "",   "x",  "9 ",  "-8",  "999999999999999999"};
@@ -209,7 +211,8 @@ TEST_F(ExpectedBatches, AreAppliedAsAnyOthers) {
   for (const char* name : {"expecting.db", "plain.db"}) {
     auto connection = sqlite::Connection::open(folder_ / name, sqlite::Access::read_write);
     ASSERT_TRUE(connection->execute(
-        "CREATE TABLE t(a INTEGER, b TEXT, c, d NUMERIC CHECK (d IS NOT 'x'), e REAL)"));
+        "CREATE TABLE t(a INTEGER, b TEXT, c, d NUMERIC CHECK (d IS NOT 'x'), e REAL" +
+        std::string(GetParam()) + ")"));
   }
   const std::vector<std::string> columns{"a", "b", "c", "d", "e"};
   std::uint64_t first = 1;
@@ -223,6 +226,7 @@ TEST_F(ExpectedBatches, AreAppliedAsAnyOthers) {
           row.emplace_back(random() % 5 == 0 ? ValueRef(std::int64_t{5})
                                              : ValueRef(kTexts.at(random() % kTexts.size())));
         }
+        row[4] = random() % 200 == 0 ? ValueRef(Null{}) : row[4];
       }
       batches.emplace_back(header_of("p", first, rows.size(), "t", columns), frame_of(rows));
       first += rows.size();
@@ -266,6 +270,31 @@ TEST_F(ExpectedBatches, AreAppliedAsAnyOthers) {
             0);
 }
 
+// One that bad rows become dead letters of, and one of which they roll the transaction back.
+INSTANTIATE_TEST_SUITE_P(Tables, ExpectedRows,
+                         ::testing::Values("", " NOT NULL ON CONFLICT ROLLBACK"));
+
+TEST_F(ExpectedBatches, OfWhichSomeRowsWereAppliedBeforeGiveTheOthers) {
+  auto target = open_target("t");
+  auto connection = sqlite::Connection::open(folder_ / "t.db", sqlite::Access::read_write);
+  ASSERT_TRUE(connection->execute("CREATE TABLE t(a INTEGER)"));
+  const auto rows_from = [](std::int64_t first) {
+    std::vector<Row> rows;
+    for (std::int64_t i = 0; i < 60; ++i) {
+      rows.push_back({first + i});
+    }
+    return rows;
+  };
+  write(*target, header_of("p", 1, 60, "t", {"a"}), rows_from(1));
+  const auto header = header_of("p", 31, 60, "t", {"a"});
+  const Bytes rows = frame_of(rows_from(31));
+  target->expect(header, rows);
+  target->rows_ahead().settle();
+  ASSERT_TRUE(target->begin() && target->apply(header, rows) && target->commit());
+  EXPECT_EQ(target->rows_ahead().given(), 1U);
+  EXPECT_EQ(*connection->query_integer("SELECT sum(a) FROM t"), 90 * 91 / 2);
+}
+
 TEST_F(ExpectedBatches, ATableThatIsMadeAnewMeanwhileGetsWhatItsColumnsSay) {
   auto target = open_target("t");
   const auto path = folder_ / "t.db";
@@ -276,13 +305,19 @@ TEST_F(ExpectedBatches, ATableThatIsMadeAnewMeanwhileGetsWhatItsColumnsSay) {
   change("CREATE TABLE t(a INTEGER)");
   const auto row = std::vector<Row>{{std::string_view("12")}};
   write(*target, header_of("p", 1, 1, "t", {"a"}), row);
-  const auto header = header_of("p", 2, 1, "t", {"a"});
+  const auto usual = header_of("p", 2, 1, "t", {"a"});
+  const auto header = header_of("p", 3, 1, "t", {"a"});
+  const Bytes usual_rows = frame_of(row);
   const Bytes rows = frame_of(row);
+  target->expect(usual, usual_rows);
   target->expect(header, rows);
   target->rows_ahead().settle();
+  ASSERT_TRUE(target->begin() && target->apply(usual, usual_rows) && target->commit());
+  EXPECT_EQ(target->rows_ahead().given(), 1U);
   change("DROP TABLE t; CREATE TABLE t(a BLOB)");
   ASSERT_TRUE(target->begin() && target->apply(header, rows) && target->commit());
   auto connection = sqlite::Connection::open(path, sqlite::Access::read_write);
+  EXPECT_EQ(target->rows_ahead().given(), 1U);
   EXPECT_EQ(*connection->query_text("SELECT typeof(a) FROM t"), "text");
 }
 
