@@ -62,6 +62,22 @@ TEST_F(ConsumerTargetTest, ABatchThatCannotBeReadStopsItsProducerAndNobodyElse) 
   EXPECT_THAT(done(), ElementsAre("begin", "apply p 2 rows2", "commit"));
 }
 
+TEST_F(ConsumerTargetTest, ItIsHeardWhileATransactionTakesLongerThanALease) {
+  get_lease();
+  int heard = 0;
+  file_.on_apply = [&] {
+    broker_.now += 600ms;
+    heard += static_cast<int>(sent<Heartbeat>().size());
+  };
+  std::vector<Message> messages;
+  for (std::uint64_t i = 1; i <= 10; ++i) {
+    messages.emplace_back(batch(i, i));
+  }
+  ASSERT_TRUE(turn(std::move(messages)));
+  EXPECT_EQ(heard, 9);
+  EXPECT_THAT(tickets(), ElementsAre(SizeIs(10)));
+}
+
 // ---- behind
 
 TEST_F(ConsumerTargetTest, WhileItIsBehindTheTargetIsToldOfTheNextBatchesOnceEach) {

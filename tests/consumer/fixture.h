@@ -34,6 +34,7 @@ struct FakeFile {
   std::uint32_t dead_per_batch = 0;
   std::optional<Error> text_error;
   bool is_held = false;  // by another program
+  std::function<void()> on_apply;
   std::function<void()> on_commit;
   // Within begin(): what a wait for a lock asks. False gives up.
   int waits_in_begin = 0;
@@ -78,6 +79,9 @@ class FakeTarget final : public store::WritableTarget {
     return done("begin_at_once").map([&] { return !file_.is_held; });
   }
   Result<store::BatchOutcome> apply(const BatchHeader& header, const Bytes& rows) override {
+    if (file_.on_apply) {
+      file_.on_apply();
+    }
     auto applied = done("apply");
     if (!applied) {
       return tl::make_unexpected(applied.error());
