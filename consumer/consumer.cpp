@@ -443,8 +443,8 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   return results;
 }
 
-// To get batches ready takes more processor time than it saves, and while this consumer keeps up its
-// producer needs that time.
+// To get batches ready takes more processor time than it saves, and while this consumer keeps up
+// its producer needs that time.
 void Consumer::expect_behind(std::size_t batch) {
   if (expected_ > batch + kExpected / 2) {
     return;  // enough, and a few at a time wake less
