@@ -23,17 +23,20 @@ constexpr double kUs = 1e6;
 constexpr double kKib = 1024;
 constexpr std::size_t kQuarters = 4;
 constexpr double kNearlyAll = 0.999;
+// How often a round makes the comparisons that take about a second: two such measurements side by
+// side differ most where a machine's speed changes.
+constexpr int kBothOrders = 2;
 constexpr const char* kNoServe = "this program has no 'serve'";
 
-// Ours and theirs, or the other way round in every second round.
+// Ours and theirs, or the other way round every second time.
 struct Pair {
   double ours;
   double theirs;
 };
-Pair in_turns(int round, const std::function<double()>& ours,
+Pair in_turns(int time, const std::function<double()>& ours,
               const std::function<double()>& theirs) {
   Pair pair{};
-  if (round % 2 == 1) {
+  if (time % 2 == 1) {
     pair.ours = ours();
     pair.theirs = theirs();
   } else {
@@ -88,26 +91,31 @@ double Lines::rate(double seconds) const {
 
 void Lines::run(int round, const std::function<void(const std::string& what)>& tell) {
   const bool has_jetstream = jetstream_problem_.empty();
-  const std::array<std::pair<bool, std::function<void()>>, 11> parts{{
-      {wanted(1) || wanted(2), [&] { compare_with_import(round); }},
-      {wanted(3), [&] { compare_with_limit(round); }},
-      {wanted(4), [&] { compare_four(round); }},
-      {wanted(5) && has_jetstream, [&] { compare_each(round); }},
-      {wanted(6) && has_jetstream, [&] { compare_with_jetstream(round); }},
-      {wanted(7), [&] { compare_waiting(round); }},
-      {wanted(8), [&] { compare_one(round); }},
-      {wanted(9) || wanted(10), [&] { compare_backlog(round); }},
-      {wanted(11), [&] { compare_big_backlog(round); }},
-      {wanted(12), [&] { measure_idle(); }},
-      {wanted(13), [&] { measure_start(); }},
+  struct Part {
+    const char* name;
+    bool wanted;
+    int times;  // in one round
+    std::function<void(int)> measure;
+  };
+  const std::array<Part, 11> parts{{
+      {"lines 1 and 2", wanted(1) || wanted(2), kBothOrders,
+       [&](int time) { compare_with_import(time); }},
+      {"line 3", wanted(3), kBothOrders, [&](int time) { compare_with_limit(time); }},
+      {"line 4", wanted(4), kBothOrders, [&](int time) { compare_four(time); }},
+      {"line 5", wanted(5) && has_jetstream, 1, [&](int time) { compare_each(time); }},
+      {"line 6", wanted(6) && has_jetstream, 1, [&](int time) { compare_with_jetstream(time); }},
+      {"line 7", wanted(7), 1, [&](int time) { compare_waiting(time); }},
+      {"line 8", wanted(8), 1, [&](int time) { compare_one(time); }},
+      {"lines 9 and 10", wanted(9) || wanted(10), kBothOrders,
+       [&](int time) { compare_backlog(time); }},
+      {"line 11", wanted(11), 1, [&](int time) { compare_big_backlog(time); }},
+      {"line 12", wanted(12), 1, [&](int) { measure_idle(); }},
+      {"line 13", wanted(13), 1, [&](int) { measure_start(); }},
   }};
-  constexpr std::array kNames{"lines 1 and 2", "line 3",  "line 4", "line 5",
-                              "line 6",        "line 7",  "line 8", "lines 9 and 10",
-                              "line 11",       "line 12", "line 13"};
-  for (std::size_t i = 0; i < parts.size(); ++i) {
-    if (parts[i].first) {
-      tell(kNames[i]);
-      parts[i].second();
+  for (const Part& part : parts) {
+    for (int time = 1; part.wanted && time <= part.times; ++time) {
+      tell(part.name);
+      part.measure(part.times * (round - 1) + time);
     }
   }
 }
@@ -226,28 +234,28 @@ double Lines::median_wait(Way way) {
 
 // ---- the lines
 
-void Lines::compare_with_import(int round) {
+void Lines::compare_with_import(int time) {
   if (wanted(1)) {
     const auto pair = in_turns(
-        round, [&] { return through_turnstile(false); }, [&] { return through_import(); });
+        time, [&] { return through_turnstile(false); }, [&] { return through_import(); });
     figures_.add("csv", rate(pair.ours), rate(pair.theirs));
   }
   if (wanted(2)) {
     const auto pair = in_turns(
-        round, [&] { return through_turnstile(true); }, [&] { return through_import(); });
+        time, [&] { return through_turnstile(true); }, [&] { return through_import(); });
     figures_.add("csv-text", rate(pair.ours), rate(pair.theirs));
   }
 }
 
-void Lines::compare_with_limit(int round) {
+void Lines::compare_with_limit(int time) {
   const auto pair = in_turns(
-      round, [&] { return through_turnstile(false); }, [&] { return through_limit(); });
+      time, [&] { return through_turnstile(false); }, [&] { return through_limit(); });
   figures_.add("limit", rate(pair.ours), rate(pair.theirs));
 }
 
-void Lines::compare_four(int round) {
+void Lines::compare_four(int time) {
   const auto pair = in_turns(
-      round, [&] { return four_producers(); }, [&] { return through_turnstile(false); });
+      time, [&] { return four_producers(); }, [&] { return through_turnstile(false); });
   figures_.add("four", rate(pair.ours), rate(pair.theirs));
 }
 
@@ -317,10 +325,10 @@ void Lines::compare_one(int round) {
   }
 }
 
-void Lines::compare_backlog(int round) {
+void Lines::compare_backlog(int time) {
   Stored stored{};
   const auto pair = in_turns(
-      round,
+      time,
       [&] {
         stored = store_and_drain(all_);
         return stored.store_seconds;

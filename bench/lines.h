@@ -36,8 +36,8 @@ class Lines {
   // Makes the files that the lines read.
   Lines(Setting setting, const std::set<int>& lines, Figures& figures);
 
-  // Measures everything once; who is first changes from round to round (from 1). `tell` is called
-  // with what begins.
+  // Measures everything once, and lines 1 to 4, 9 and 10 in both orders; who is first of the others
+  // changes from round to round (from 1). `tell` is called with what begins.
   void run(int round, const std::function<void(const std::string& what)>& tell);
 
  private:
@@ -66,14 +66,14 @@ class Lines {
   Stored store_and_drain(const Input& input);
   double median_wait(Way way);
 
-  void compare_with_import(int round);
-  void compare_with_limit(int round);
-  void compare_four(int round);
+  void compare_with_import(int time);
+  void compare_with_limit(int time);
+  void compare_four(int time);
   void compare_each(int round);
   void compare_with_jetstream(int round);
   void compare_waiting(int round);
   void compare_one(int round);
-  void compare_backlog(int round);
+  void compare_backlog(int time);
   void compare_big_backlog(int round);
   void measure_idle();
   void measure_start();

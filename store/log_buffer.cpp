@@ -1,11 +1,19 @@
 #include "store/log_buffer.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
+
+#include "store/signals_held_back.h"
 
 namespace turnstile::sqlite {
 namespace {
@@ -16,6 +24,64 @@ constexpr sqlite3_int64 kDiskPageBytes = 4096;
 // Which of the locks in a database's shared memory a writer holds (sqlite.org/walformat.html).
 constexpr int kWriteLock = 0;
 
+// Frames that belong at `at`, one behind the other.
+struct Piece {
+  std::string bytes;
+  sqlite3_int64 at = 0;
+
+  [[nodiscard]] sqlite3_int64 end() const { return at + static_cast<sqlite3_int64>(bytes.size()); }
+};
+
+// A thread that writes one piece while the next is made. Between write() and wait() the file is
+// its own.
+class PieceWriter {
+ public:
+  // Errors: std::system_error when there can be no thread, std::bad_alloc.
+  explicit PieceWriter(std::function<void(const Piece&)> write) : write_(std::move(write)) {
+    piece_.bytes.reserve(kPieceBytes);
+    const SignalsHeldBack held_back;
+    thread_ = std::thread([this] { run(); });
+  }
+  PieceWriter(const PieceWriter&) = delete;
+  PieceWriter& operator=(const PieceWriter&) = delete;
+  ~PieceWriter() {
+    wait();
+    must_end_ = true;
+    hand_over();
+    thread_.join();
+  }
+
+  void wait() const { is_writing_.wait(true); }
+  // Leaves `piece` empty.
+  void write(Piece& piece) {
+    wait();
+    std::swap(piece, piece_);
+    piece.bytes.clear();
+    hand_over();
+  }
+
+ private:
+  void hand_over() {
+    is_writing_ = true;
+    is_writing_.notify_all();
+  }
+
+  void run() {
+    static_cast<void>(::pthread_setname_np(::pthread_self(), "log writer"));
+    for (is_writing_.wait(false); !must_end_; is_writing_.wait(false)) {
+      write_(piece_);
+      is_writing_ = false;
+      is_writing_.notify_all();
+    }
+  }
+
+  const std::function<void(const Piece&)> write_;
+  Piece piece_;
+  bool must_end_ = false;
+  std::atomic<bool> is_writing_ = false;
+  std::thread thread_;
+};
+
 class LogBuffer;
 
 // What SQLite calls for a file, and how a call finds the buffer.
@@ -25,15 +91,16 @@ struct Methods : sqlite3_io_methods {
 
 class LogBuffer {
  public:
-  LogBuffer(sqlite3_file* database, sqlite3_file* log, const char* log_path)
+  LogBuffer(sqlite3_file* database, sqlite3_file* log, const char* log_path, const bool* beside)
       : database_(database),
         real_of_database_(database->pMethods),
         methods_of_database_{*real_of_database_, this},
         log_(log),
         real_(log->pMethods),
         methods_{*real_, this},
-        hint_fd_(open_for_hints(log_path)) {
-    kept_.reserve(kPieceBytes);  // SQLite expects no exception later
+        hint_fd_(open_for_hints(log_path)),
+        beside_(beside) {
+    kept_.bytes.reserve(kPieceBytes);  // SQLite expects no exception later
     methods_of_database_.xShmLock = [](sqlite3_file* file, int lock, int count, int flags) {
       return of(file).lock(lock, count, flags);
     };
@@ -47,6 +114,10 @@ class LogBuffer {
     methods_.xTruncate = behind_a_flush<&sqlite3_io_methods::xTruncate, sqlite3_int64>;
     methods_.xSync = behind_a_flush<&sqlite3_io_methods::xSync, int>;
     methods_.xFileSize = behind_a_flush<&sqlite3_io_methods::xFileSize, sqlite3_int64*>;
+    methods_.xFileControl = [](sqlite3_file* file, int what, void* value) {
+      of(file).wait_for_writer();  // it may set what is asked: the last errno
+      return of(file).real_->xFileControl(file, what, value);
+    };
     database_->pMethods = &methods_of_database_;
     log_->pMethods = &methods_;
   }
@@ -85,7 +156,8 @@ class LogBuffer {
   int lock(int lock, int count, int flags) {
     if (lock == kWriteLock && (flags & SQLITE_SHM_UNLOCK) != 0 &&
         (flags & SQLITE_SHM_EXCLUSIVE) != 0) {
-      kept_.clear();
+      wait_for_writer();
+      kept_.bytes.clear();
       failure_ = SQLITE_OK;
     }
     return real_of_database_->xShmLock(database_, lock, count, flags);
@@ -105,45 +177,83 @@ class LogBuffer {
                  ? code
                  : real_->xWrite(log_, bytes.data(), static_cast<int>(bytes.size()), at);
     }
-    const sqlite3_int64 end = kept_at_ + static_cast<sqlite3_int64>(kept_.size());
-    const bool is_full = kept_.size() + bytes.size() > kPieceBytes;
-    if (at != end || is_full || failure_ != SQLITE_OK) {
-      const sqlite3_int64 begin = kept_at_;
-      if (const int code = flush(); code != SQLITE_OK) {
-        return code;
-      }
-      if (is_full) {
-        begin_to_sync(begin, end);
-      }
-      kept_at_ = at;
+    const bool goes_on = at == kept_.end();
+    const bool is_full = kept_.bytes.size() + bytes.size() > kPieceBytes;
+    if (goes_on && is_full) {
+      end_piece();
+    } else if (!goes_on) {
+      flush();
     }
-    kept_.append(bytes);
+    if (failure_ != SQLITE_OK) {
+      return flush();
+    }
+    if (kept_.bytes.empty()) {
+      kept_.at = at;
+    }
+    kept_.bytes.append(bytes);
     return SQLITE_OK;
+  }
+
+  void end_piece() {
+    if (beside_ != nullptr && *beside_ && has_writer()) {
+      writer_->write(kept_);
+    } else {
+      wait_for_writer();
+      write_piece(kept_);
+      kept_.bytes.clear();
+    }
   }
 
   // Of what could not be written SQLite knows nothing but this failure, so until its transaction
   // has ended nothing more is written, nor synced.
   int flush() {
-    for (std::string_view rest = kept_; failure_ == SQLITE_OK && !rest.empty();) {
-      const auto piece = rest.substr(0, kWriteBytes);
-      failure_ = real_->xWrite(log_, piece.data(), static_cast<int>(piece.size()), kept_at_);
-      if (failure_ == SQLITE_OK) {
-        kept_at_ += static_cast<sqlite3_int64>(piece.size());
-        rest.remove_prefix(piece.size());
-      } else {
-        lost_from_ = kept_at_;
-      }
-    }
-    kept_.clear();
+    wait_for_writer();
+    write_frames(kept_);
+    kept_.bytes.clear();
     return failure_;
   }
 
-  // Only a hint, so it may fail: the sync that counts is SQLite's own, and its descriptor hears of
-  // every error. A disk page that the next piece goes on with is left to that one.
-  void begin_to_sync(sqlite3_int64 begin, sqlite3_int64 end) const {
-    const sqlite3_int64 from = begin / kDiskPageBytes * kDiskPageBytes;
-    const sqlite3_int64 to = end / kDiskPageBytes * kDiskPageBytes;
-    if (hint_fd_ >= 0) {
+  void wait_for_writer() const {
+    if (writer_ != nullptr) {
+      writer_->wait();
+    }
+  }
+
+  bool has_writer() {
+    if (writer_ == nullptr && may_have_writer_) {
+      try {
+        writer_ = std::make_unique<PieceWriter>([this](const Piece& piece) { write_piece(piece); });
+      } catch (const std::exception&) {
+        may_have_writer_ = false;
+      }
+    }
+    return writer_ != nullptr;
+  }
+
+  // These two run in either thread.
+  void write_frames(const Piece& piece) {
+    sqlite3_int64 at = piece.at;
+    for (std::string_view rest = piece.bytes; failure_ == SQLITE_OK && !rest.empty();) {
+      const auto part = rest.substr(0, kWriteBytes);
+      const int code = real_->xWrite(log_, part.data(), static_cast<int>(part.size()), at);
+      if (code == SQLITE_OK) {
+        at += static_cast<sqlite3_int64>(part.size());
+        rest.remove_prefix(part.size());
+      } else {
+        lost_from_ = at;
+        failure_ = code;
+      }
+    }
+  }
+
+  // Only a hint is behind it, so that may fail: the sync that counts is SQLite's own, and its
+  // descriptor hears of every error. A disk page that the next piece goes on with is left to that
+  // one.
+  void write_piece(const Piece& piece) {
+    write_frames(piece);
+    const sqlite3_int64 from = piece.at / kDiskPageBytes * kDiskPageBytes;
+    const sqlite3_int64 to = piece.end() / kDiskPageBytes * kDiskPageBytes;
+    if (failure_ == SQLITE_OK && hint_fd_ >= 0) {
       static_cast<void>(::sync_file_range(hint_fd_, from, to - from, SYNC_FILE_RANGE_WRITE));
     }
   }
@@ -155,21 +265,24 @@ class LogBuffer {
   const sqlite3_io_methods* real_;
   Methods methods_;
   int hint_fd_;
-  std::string kept_;  // not in the file yet; belongs at kept_at_
-  sqlite3_int64 kept_at_ = 0;
-  int failure_ = SQLITE_OK;  // of a write in this transaction
-  sqlite3_int64 lost_from_ = 0;
+  const bool* beside_;
+  Piece kept_;                            // not in the file yet, nor with the writer
+  std::atomic<int> failure_ = SQLITE_OK;  // of a write in this transaction
+  sqlite3_int64 lost_from_ = 0;           // counts when there is one
+  bool may_have_writer_ = true;
+  std::unique_ptr<PieceWriter> writer_;
 };
 
 }  // namespace
 
-void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path) {
+void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path,
+                const bool* beside) {
   // Where an overwritten sector may take its neighbour along, SQLite syncs in the midst of a frame.
   const bool is_safe = (database->pMethods->xDeviceCharacteristics(database) &
                         SQLITE_IOCAP_POWERSAFE_OVERWRITE) != 0;
   if (is_safe && log->pMethods != nullptr) {
     // It ends itself when SQLite closes the log.
-    static_cast<void>(std::make_unique<LogBuffer>(database, log, log_path).release());
+    static_cast<void>(std::make_unique<LogBuffer>(database, log, log_path, beside).release());
   }
 }
 

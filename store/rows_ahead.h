@@ -47,6 +47,8 @@ class RowsAhead {
   // put before it is dropped.
   const DecodedRows* take(const Bytes& rows_frame, std::uint64_t version);
 
+  // From the first put() on, where there is a processor to spare.
+  [[nodiscard]] bool has_thread() const { return thread_.joinable(); }
   // How often take() gave rows.
   [[nodiscard]] std::uint64_t given() const { return given_; }
   // Returns when the thread has seen to all that was put. For tests: nobody else may wait for it.

@@ -86,7 +86,7 @@ class Connection {
   Result<std::string> query_text(const std::string& sql, std::string_view doing = {});
 
   // Of a database in WAL mode with synchronous=FULL, once: see store/log_buffer.h.
-  Result<void> buffer_log();
+  Result<void> buffer_log(const bool* beside = nullptr);
 
   // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
   // by so many bytes of zeros or a few more, which nobody reads. What is overwritten syncs at twice

@@ -18,8 +18,13 @@ using std::chrono::steady_clock;
 constexpr milliseconds kAskEvery{100};
 constexpr milliseconds kForgetEvery{60'000};
 
+// The cache is small at first, so that rows that are only appended stay near the processor and are
+// written while more come, and large from the time that it has missed as much as it holds: where
+// indexes are written in no order.
 constexpr const char* kSettings =
-    "PRAGMA synchronous=FULL; PRAGMA cache_size=-32768; PRAGMA temp_store=MEMORY";
+    "PRAGMA synchronous=FULL; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY";
+constexpr std::int64_t kSmallCacheBytes = std::int64_t{2048} * 1024;
+constexpr const char* kLargeCache = "PRAGMA cache_size=-32768";
 
 constexpr std::int64_t kPageBytes = std::int64_t{16} * 1024;
 // Transactions of a few rows wait for little but their sync: a log of at least so many pages gets
@@ -93,7 +98,7 @@ Result<void> Target::prepare() {
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
-  if (auto buffered = connection_.buffer_log(); !buffered) {
+  if (auto buffered = connection_.buffer_log(&writes_log_beside_); !buffered) {
     return buffered;
   }
   auto page_bytes = connection_.query_integer("PRAGMA page_size", kDoing);
@@ -281,6 +286,9 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
     batches_[at].outcome = std::move(**outcome);
     ++at;
   }
+  if (auto grown = grow_cache(); !grown) {
+    return tl::make_unexpected(abandon(std::move(grown.error())));
+  }
   if (batches_.back().outcome.rows_applied > 0) {
     hold(header.task_duration);
   }
@@ -293,6 +301,10 @@ void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
                                  : nullptr;
   if (inserter != nullptr && inserter->refusal().empty()) {
     rows_ahead_.put(rows_frame, header.rows, inserter->affinities(), tables_->version());
+    // More comes than this thread keeps up with, and there is a processor to spare. A file system
+    // that a test brings is for one thread.
+    was_told_to_expect_ = true;
+    writes_log_beside_ = rows_ahead_.has_thread() && options_.vfs.empty();
   }
 }
 
@@ -310,6 +322,7 @@ Result<void> Target::finish() {
     return committed;
   }
   batches_.clear();
+  writes_log_beside_ = writes_log_beside_ && std::exchange(was_told_to_expect_, false);
   if (text_log_ != nullptr) {
     text_log_->committed();
   }
@@ -371,6 +384,19 @@ Result<void> Target::grow_log() {
     return tl::make_unexpected(std::move(grown.error()));
   }
   return {};
+}
+
+Result<void> Target::grow_cache() {
+  if (has_large_cache_) {
+    return {};
+  }
+  int missed = 0;
+  int unused = 0;
+  const int code = sqlite3_db_status(connection_.handle(), SQLITE_DBSTATUS_CACHE_MISS, &missed,
+                                     &unused, /*resetFlg=*/0);
+  const bool misses = code == SQLITE_OK && missed >= kSmallCacheBytes / wal_page_bytes_;
+  has_large_cache_ = misses;
+  return misses ? connection_.execute(kLargeCache) : Result<void>();
 }
 
 void Target::checkpoint() {

@@ -100,12 +100,15 @@ class Target final : public WritableTarget {
   Result<void> finish();
   Error abandon(Error error);
   Result<void> grow_log();
+  Result<void> grow_cache();
   void checkpoint();
   void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);
   bool still_wanted();
 
   const TargetOptions options_;
+  bool writes_log_beside_ = false;   // the connection reads it
+  bool was_told_to_expect_ = false;  // ... since the last commit
   sqlite::Connection connection_;
   sqlite::Statement begin_;
   sqlite::Statement commit_;
@@ -119,6 +122,7 @@ class Target final : public WritableTarget {
   std::optional<Generation> generation_;  // from take_over() on
   std::optional<Error> broken_;           // promise 8
   std::uint64_t dead_letters_ = 0;
+  bool has_large_cache_ = false;
   int wal_pages_ = 0;  // in the write-ahead log after the last commit
   std::int64_t wal_page_bytes_ = 0;
   std::int64_t wal_room_ = 0;  // pages that the log's file had when it was last made longer

@@ -1,8 +1,12 @@
 #include "store/target.h"
 
+#include <random>
+
 #include <gmock/gmock.h>
 
 #include "tests/store/fixture.h"
+#include "tests/support/fault_vfs.h"
+#include "tests/support/seed.h"
 
 namespace turnstile::test {
 namespace {
@@ -92,6 +96,48 @@ TEST_F(TargetTest, NothingIsInTheFileBeforeTheCommit) {
   target_->rollback();
   EXPECT_FALSE(target_->progress({"p"}, {0})->known);
   EXPECT_EQ(write_pets(1, 1).rows_applied, 1U);
+}
+
+TEST_F(TargetTest, RowsThatAreOnlyAppendedAreOnTheirWayToTheDiskBeforeTheCommit) {
+  run("CREATE TABLE t(text)");
+  const std::string text(500, 'x');
+  ASSERT_TRUE(target_->begin());
+  for (std::uint64_t batch = 0; batch < 10; ++batch) {  // 5 MB
+    ASSERT_TRUE(target_->apply(header_of("p", 1 + 1000 * batch, 1000, "t", {"text"}),
+                               frame_of(std::vector<Row>(1000, Row{std::string_view(text)}))));
+  }
+  EXPECT_GT(std::filesystem::file_size(db().string() + "-wal"), 2'000'000U);
+  EXPECT_EQ(number("SELECT count(*) FROM t"), 0);
+  ASSERT_TRUE(target_->commit());
+  EXPECT_EQ(number("SELECT count(*) FROM t"), 10'000);
+}
+
+TEST_F(TargetTest, RowsInNoOrderOfAnIndexReadItsPagesFewTimesSinceTheCacheGrows) {
+  FaultVfs vfs;
+  auto watched = options();
+  watched.vfs = vfs.name();
+  target_ = open(watched);
+  run("CREATE TABLE keys(key UNIQUE)");
+  std::mt19937_64 random(test_seed());
+  const std::string rest(500, 'x');
+  const int before = vfs.reads();
+  ASSERT_TRUE(target_->begin());
+  for (std::uint64_t batch = 0; batch < 12; ++batch) {  // the index has 6 MB, the rows as many
+    std::vector<std::string> keys(1000);
+    std::vector<Row> rows;
+    for (auto& key : keys) {
+      key = std::to_string(random()) + rest;
+      rows.push_back({std::string_view(key)});
+    }
+    const auto applied = target_->apply(
+        header_of("p", 1 + 1000 * batch, keys.size(), "keys", {"key"}), frame_of(rows));
+    ASSERT_TRUE(applied);
+    EXPECT_EQ(applied->rows_applied, 1000U);
+  }
+  ASSERT_TRUE(target_->commit());
+  EXPECT_LT(vfs.reads() - before, 1500) << "of 12,000 rows";
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+  target_ = nullptr;  // before its file system
 }
 
 TEST_F(TargetTest, ResentBatchIsAppliedOnceAndGivesTheOutcomeThatItHad) {

@@ -27,6 +27,7 @@ int close_file(sqlite3_file* f) {
   return methods != nullptr ? methods->xClose(system_file(f)) : SQLITE_OK;
 }
 int read_file(sqlite3_file* f, void* to, int size, sqlite3_int64 at) {
+  of(f)->vfs->reading();
   return system_file(f)->pMethods->xRead(system_file(f), to, size, at);
 }
 int write_file(sqlite3_file* f, const void* from, int size, sqlite3_int64 at) {

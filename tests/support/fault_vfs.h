@@ -30,10 +30,12 @@ class FaultVfs {
 
   [[nodiscard]] int failures() const { return failures_; }  // so far
   [[nodiscard]] int syncs() const { return syncs_; }        // that succeeded
+  [[nodiscard]] int reads() const { return reads_; }
 
   // For the methods of its files: SQLITE_OK, or the code to fail with.
   int before(Operation operation, File file);
   void synced() { ++syncs_; }
+  void reading() { ++reads_; }
   [[nodiscard]] sqlite3_vfs* system() const { return system_; }
 
  private:
@@ -48,6 +50,7 @@ class FaultVfs {
   int times_ = 0;
   int failures_ = 0;
   int syncs_ = 0;
+  int reads_ = 0;
 };
 
 }  // namespace turnstile::test
