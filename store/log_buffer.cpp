@@ -148,6 +148,7 @@ class LogBuffer {
   // SQLite closes the log before the database.
   static int close(sqlite3_file* file) {
     const std::unique_ptr<LogBuffer> self(&of(file));
+    self->wait_for_writer();
     return self->real_->xClose(file);
   }
 

@@ -19,11 +19,12 @@ constexpr milliseconds kAskEvery{100};
 constexpr milliseconds kForgetEvery{60'000};
 
 // The cache is small at first, so that rows that are only appended stay near the processor and are
-// written while more come, and large from the time that it has missed as much as it holds: where
-// indexes are written in no order.
+// written while more come, and large from the time that it misses as many pages as it holds in few
+// rows: where indexes are written in no order.
 constexpr const char* kSettings =
     "PRAGMA synchronous=FULL; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY";
 constexpr std::int64_t kSmallCacheBytes = std::int64_t{2048} * 1024;
+constexpr std::uint64_t kRowsAMiss = 64;
 constexpr const char* kLargeCache = "PRAGMA cache_size=-32768";
 
 constexpr std::int64_t kPageBytes = std::int64_t{16} * 1024;
@@ -286,7 +287,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
     batches_[at].outcome = std::move(**outcome);
     ++at;
   }
-  if (auto grown = grow_cache(); !grown) {
+  if (auto grown = grow_cache(batches_.back().outcome.rows_applied); !grown) {
     return tl::make_unexpected(abandon(std::move(grown.error())));
   }
   if (batches_.back().outcome.rows_applied > 0) {
@@ -301,10 +302,11 @@ void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
                                  : nullptr;
   if (inserter != nullptr && inserter->refusal().empty()) {
     rows_ahead_.put(rows_frame, header.rows, inserter->affinities(), tables_->version());
-    // More comes than this thread keeps up with, and there is a processor to spare. A file system
-    // that a test brings is for one thread.
+    // More comes than this thread keeps up with, and there is a processor to spare. Where the cache
+    // is large, all is written at the commit, and two threads are slower. A file system that a test
+    // brings is for one thread.
     was_told_to_expect_ = true;
-    writes_log_beside_ = rows_ahead_.has_thread() && options_.vfs.empty();
+    writes_log_beside_ = rows_ahead_.has_thread() && !has_large_cache_ && options_.vfs.empty();
   }
 }
 
@@ -386,17 +388,24 @@ Result<void> Target::grow_log() {
   return {};
 }
 
-Result<void> Target::grow_cache() {
+// Rows that are only appended read a page back now and then.
+Result<void> Target::grow_cache(std::uint64_t rows) {
   if (has_large_cache_) {
     return {};
   }
+  rows_since_misses_ += rows;
   int missed = 0;
   int unused = 0;
-  const int code = sqlite3_db_status(connection_.handle(), SQLITE_DBSTATUS_CACHE_MISS, &missed,
-                                     &unused, /*resetFlg=*/0);
-  const bool misses = code == SQLITE_OK && missed >= kSmallCacheBytes / wal_page_bytes_;
-  has_large_cache_ = misses;
-  return misses ? connection_.execute(kLargeCache) : Result<void>();
+  const auto look = [&](bool begin_anew) {
+    return sqlite3_db_status(connection_.handle(), SQLITE_DBSTATUS_CACHE_MISS, &missed, &unused,
+                             begin_anew ? 1 : 0);
+  };
+  if (look(false) != SQLITE_OK || missed < kSmallCacheBytes / wal_page_bytes_) {
+    return {};
+  }
+  look(true);
+  has_large_cache_ = std::exchange(rows_since_misses_, 0) < kRowsAMiss * std::uint64_t(missed);
+  return has_large_cache_ ? connection_.execute(kLargeCache) : Result<void>();
 }
 
 void Target::checkpoint() {

@@ -100,7 +100,7 @@ class Target final : public WritableTarget {
   Result<void> finish();
   Error abandon(Error error);
   Result<void> grow_log();
-  Result<void> grow_cache();
+  Result<void> grow_cache(std::uint64_t rows);
   void checkpoint();
   void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);
@@ -123,6 +123,7 @@ class Target final : public WritableTarget {
   std::optional<Error> broken_;           // promise 8
   std::uint64_t dead_letters_ = 0;
   bool has_large_cache_ = false;
+  std::uint64_t rows_since_misses_ = 0;
   int wal_pages_ = 0;  // in the write-ahead log after the last commit
   std::int64_t wal_page_bytes_ = 0;
   std::int64_t wal_room_ = 0;  // pages that the log's file had when it was last made longer
