@@ -9,8 +9,8 @@
 
 namespace turnstile::bench {
 
-// The target's settings, for those comparisons that share its way of writing much at once. The cache
-// is the larger of its two, with which these are as fast or faster.
+// The target's settings, for those comparisons that share its way of writing much at once. The
+// cache is the larger of its two, with which these are as fast or faster.
 inline constexpr const char* kTargetFileSettings =
     "PRAGMA page_size=16384; PRAGMA journal_mode=WAL";
 inline constexpr const char* kTargetSettings =
