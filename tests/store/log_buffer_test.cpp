@@ -149,9 +149,11 @@ Watched* watched_log =
 
 TEST_P(LogBuffer, AnotherThreadWritesFullPiecesWhileItIsToldToAndNothingElse) {
   std::ofstream(folder_ / "buffered").put('\n');
+  Watched mine;  // until the log is closed
   LogFile database(folder_ / "buffered", SQLITE_OPEN_MAIN_DB);
   LogFile log(folder_ / "buffered-wal");
-  Watched mine{log.file()->pMethods, *log.file()->pMethods, {}};
+  mine.real = log.file()->pMethods;
+  mine.methods = *mine.real;
   watched_log = &mine;
   mine.methods.xWrite = [](sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
     watched_log->writers.push_back(std::this_thread::get_id());
