@@ -404,7 +404,8 @@ Result<void> Target::grow_cache(std::uint64_t rows) {
     return {};
   }
   look(true);
-  has_large_cache_ = std::exchange(rows_since_misses_, 0) < kRowsAMiss * static_cast<std::uint64_t>(missed);
+  has_large_cache_ =
+      std::exchange(rows_since_misses_, 0) < kRowsAMiss * static_cast<std::uint64_t>(missed);
   return has_large_cache_ ? connection_.execute(kLargeCache) : Result<void>();
 }
 
