@@ -302,9 +302,9 @@ void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
                                  : nullptr;
   if (inserter != nullptr && inserter->refusal().empty()) {
     rows_ahead_.put(rows_frame, header.rows, inserter->affinities(), tables_->version());
-    // More comes than this thread keeps up with, and there is a processor to spare. Where the cache
-    // is large, all is written at the commit, and two threads are slower. A file system that a test
-    // brings is for one thread.
+    // More comes than this thread keeps up with, and there is a processor to spare. With the large
+    // cache all is written at the commit, and nothing goes on beside that. A file system that a
+    // test brings is for one thread.
     was_told_to_expect_ = true;
     writes_log_beside_ = rows_ahead_.has_thread() && !has_large_cache_ && options_.vfs.empty();
   }
