@@ -36,8 +36,8 @@ class Lines {
   // Makes the files that the lines read.
   Lines(Setting setting, const std::set<int>& lines, Figures& figures);
 
-  // Measures everything once, and lines 1 to 4, 9 and 10 in both orders; who is first of the others
-  // changes from round to round (from 1). `tell` is called with what begins.
+  // Measures everything once, and what takes only seconds several times; who is first changes from
+  // time to time. Rounds count from 1. `tell` is called with what begins.
   void run(int round, const std::function<void(const std::string& what)>& tell);
 
  private:
@@ -56,6 +56,9 @@ class Lines {
   [[nodiscard]] bool wanted(int line) const { return lines_.contains(line); }
   [[nodiscard]] double rate(double seconds) const;
 
+  // An empty folder, and memory to work in.
+  [[nodiscard]] std::filesystem::path fresh(const std::string& name) const;
+
   // What is measured: each in a fresh folder, from nothing. Seconds.
   double through_turnstile(bool with_text);
   double through_import();
@@ -69,12 +72,12 @@ class Lines {
   void compare_with_import(int time);
   void compare_with_limit(int time);
   void compare_four(int time);
-  void compare_each(int round);
-  void compare_with_jetstream(int round);
-  void compare_waiting(int round);
-  void compare_one(int round);
+  void compare_each(int time);
+  void compare_with_jetstream(int time);
+  void compare_waiting(int time);
+  void compare_one(int time);
   void compare_backlog(int time);
-  void compare_big_backlog(int round);
+  void compare_big_backlog();
   void measure_idle();
   void measure_start();
 

@@ -4,14 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 #include <utility>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace turnstile::bench {
 namespace {
 
 using std::chrono::milliseconds;
+
+constexpr std::size_t kPieceBytes = std::size_t{256} * 1024;
 
 std::filesystem::path make_socket_folder() {
   std::string path = (std::filesystem::temp_directory_path() / "turnstile-bench.XXXXXX").string();
@@ -29,6 +33,20 @@ std::filesystem::path fresh_folder(const std::filesystem::path& parent, const st
   std::filesystem::create_directories(folder);
   ::sync();
   return folder;
+}
+
+void warm_memory(const std::filesystem::path& folder, std::uint64_t bytes) {
+  const std::string piece(kPieceBytes, 'w');
+  const auto path = folder / "warm";
+  std::ofstream file(path, std::ios::binary);
+  for (std::uint64_t written = 0; written < bytes; written += piece.size()) {
+    file << piece;
+  }
+  file.close();
+  if (!file) {
+    throw Failure(fmt::format("cannot write {} bytes to {}", bytes, path.string()));
+  }
+  std::filesystem::remove(path);
 }
 
 System::System(std::filesystem::path program, std::filesystem::path folder, Text text)

@@ -1,6 +1,7 @@
 // The system that is measured: broker and consumer as people run them, in a folder of its own.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -13,6 +14,11 @@ namespace turnstile::bench {
 // Folder NAME in `parent`, made anew; what was in it is removed, and what is to be written to disk
 // is written before this returns.
 std::filesystem::path fresh_folder(const std::filesystem::path& parent, const std::string& name);
+
+// Has files of so many bytes written in `folder` find memory that the machine has at hand: writes
+// such a file and removes it. What a virtual machine does not use, its host may take back within
+// seconds (free page reporting), and the first write to it then takes up to ten times as long.
+void warm_memory(const std::filesystem::path& folder, std::uint64_t bytes);
 
 class System {
  public:
