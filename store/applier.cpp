@@ -171,6 +171,9 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
   const bool in_groups = group > 0 && !work.batch.one_by_one && work.batch.refused.empty();
   std::uint32_t one_by_one_until = work.next;
   while (work.next < header.rows) {
+    if (auto room = connection_.make_room(); !room) {
+      return tl::make_unexpected(std::move(room.error()));
+    }
     const std::uint32_t row = work.next;
     if (in_groups && row >= one_by_one_until && header.rows - row >= group) {
       one_by_one_until = row + group;
@@ -178,6 +181,7 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
       for (std::uint32_t i = row; i < one_by_one_until; ++i) {
         all_fit = all_fit && fits(i);
       }
+      const int spilled = connection_.pages_spilled();
       const int code = all_fit ? inserter.insert_group(*work.rows, row) : SQLITE_CONSTRAINT;
       if (code == SQLITE_DONE) {
         log(row, group);
@@ -188,7 +192,11 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
       if (!sqlite::is_row_error(code)) {
         return failure(code);
       }
-      if (!connection_.in_transaction()) {
+      auto rolled_back = has_rolled_back(spilled);
+      if (!rolled_back) {
+        return tl::make_unexpected(std::move(rolled_back.error()));
+      }
+      if (*rolled_back) {
         work.batch.one_by_one = true;
         return Step::rolled_back;
       }
@@ -211,6 +219,7 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
   if (reason.empty()) {
     // What a failed insert may leave behind is taken back with the savepoint.
     const bool careful = inserter.table()->careful;
+    const int spilled = connection_.pages_spilled();
     if (careful) {
       if (auto saved = connection_.execute("SAVEPOINT turnstile_row"); !saved) {
         return tl::make_unexpected(std::move(saved.error()));
@@ -222,7 +231,11 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
     }
     if (code != SQLITE_DONE) {
       reason = connection_.message();
-      if (!connection_.in_transaction()) {
+      auto rolled_back = has_rolled_back(spilled);
+      if (!rolled_back) {
+        return tl::make_unexpected(std::move(rolled_back.error()));
+      }
+      if (*rolled_back) {
         work.batch.refused.emplace(row, std::move(reason));
         return Step::rolled_back;
       }
@@ -243,6 +256,22 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
   return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
 }
 
+// After a row's own error. When a statement that is taken back has written pages before, SQLite
+// (3.40; sqlite3WalSavepointUndo keeps iReCksum) may commit frames without checksums: everybody
+// reads them until a crash, and then they and all behind them are gone. So the whole transaction
+// goes instead, and from then on no statement writes before its end.
+Result<bool> Applier::has_rolled_back(int pages_spilled_before) {
+  if (!connection_.in_transaction()) {
+    return true;
+  }
+  if (connection_.pages_spilled() == pages_spilled_before) {
+    return false;
+  }
+  return connection_.execute("ROLLBACK")
+      .and_then([&] { return connection_.keep_pages_in_statements(); })
+      .map([] { return true; });
+}
+
 Result<Applier::Step> Applier::define_table(Work& work) {
   const BatchHeader& header = work.batch.header;
   std::string reason = reserved_table_problem(header.table);
@@ -253,6 +282,7 @@ Result<Applier::Step> Applier::define_table(Work& work) {
     reason = work.rows->defect(0);
   }
   if (reason.empty()) {
+    const int spilled = connection_.pages_spilled();
     auto sql = definition_sql(header.table, header.columns, work.rows->row(0));
     auto made = sql ? connection_.execute(*sql, "creating a table").and_then([&] {
       return tables_.refresh();
@@ -262,6 +292,13 @@ Result<Applier::Step> Applier::define_table(Work& work) {
       reason = made.error().what;
     } else if (!made && made.error().code == Errc::refused) {
       reason = connection_.message();
+      auto rolled_back = has_rolled_back(spilled);
+      if (!rolled_back) {
+        return tl::make_unexpected(std::move(rolled_back.error()));
+      }
+      if (*rolled_back) {
+        return Step::rolled_back;
+      }
     } else if (!made) {
       return tl::make_unexpected(std::move(made.error()));
     }
@@ -293,6 +330,9 @@ Result<Applier::Step> Applier::retry_rows(Work& work) {
 }
 
 Result<Applier::Step> Applier::retry_one(Work& work, Inserter& inserter, const std::string& unfit) {
+  if (auto room = connection_.make_room(); !room) {
+    return tl::make_unexpected(std::move(room.error()));
+  }
   auto letter = letter_of(work);
   if (!letter) {
     return tl::make_unexpected(std::move(letter.error()));

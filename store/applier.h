@@ -34,8 +34,8 @@ class Applier {
         text_log_(text_log),
         now_ms_(std::move(now_ms)) {}
 
-  // Nothing: a row made SQLite roll back the whole transaction; `batch` says now which, and the
-  // transaction must be begun again with all its batches.
+  // Nothing: the whole transaction was rolled back for a row, which `batch` says now, and must be
+  // begun again with all its batches.
   // `rows`: those of its frame, as they are or as bound_for() has them; nullptr: to be decoded.
   // Errors are the file's; the transaction is then of no use.
   Result<std::optional<BatchOutcome>> apply(OpenBatch& batch, const DecodedRows* rows);
@@ -63,6 +63,7 @@ class Applier {
   Result<Step> insert_rows(Work& work);
   Result<Step> insert_one(Work& work, Inserter& inserter, std::uint32_t row);
   Result<Step> define_table(Work& work);
+  Result<bool> has_rolled_back(int pages_spilled_before);
   Result<Step> retry_rows(Work& work);
   Result<Step> retry_one(Work& work, Inserter& inserter, const std::string& unfit);
   Result<void> discard_letters(Work& work);

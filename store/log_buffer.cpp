@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -211,6 +212,9 @@ class LogBuffer {
     wait_for_writer();
     write_frames(kept_);
     kept_.bytes.clear();
+    if (failure_ != SQLITE_OK) {
+      errno = system_error_;  // SQLite asks this thread for it
+    }
     return failure_;
   }
 
@@ -242,6 +246,7 @@ class LogBuffer {
         rest.remove_prefix(part.size());
       } else {
         lost_from_ = at;
+        system_error_ = errno;
         failure_ = code;
       }
     }
@@ -270,6 +275,7 @@ class LogBuffer {
   Piece kept_;                            // not in the file yet, nor with the writer
   std::atomic<int> failure_ = SQLITE_OK;  // of a write in this transaction
   sqlite3_int64 lost_from_ = 0;           // counts when there is one
+  int system_error_ = 0;                  // the same
   bool may_have_writer_ = true;
   std::unique_ptr<PieceWriter> writer_;
 };

@@ -339,6 +339,37 @@ bool Connection::in_transaction() const {
   return sqlite3_get_autocommit(handle_.get()) == 0;
 }
 
+int Connection::pages_spilled() const {
+  int pages = 0;
+  int unused = 0;
+  sqlite3_db_status(handle_.get(), SQLITE_DBSTATUS_CACHE_SPILL, &pages, &unused, 0);
+  return pages;
+}
+
+Result<void> Connection::keep_pages_in_statements() {
+  // More pages than any cache has. "OFF" would stop sqlite3_db_cacheflush() as well, and so would a
+  // number whose lowest byte is 0.
+  return execute("PRAGMA cache_spill=1000000001").map([this] { keeps_pages_ = true; });
+}
+
+Result<void> Connection::make_room() {
+  constexpr int kMostBytes = 32 * 1024 * 1024;
+  int bytes = 0;
+  int unused = 0;
+  if (!keeps_pages_ ||
+      sqlite3_db_status(handle_.get(), SQLITE_DBSTATUS_CACHE_USED, &bytes, &unused, 0) !=
+          SQLITE_OK ||
+      bytes < kMostBytes) {
+    return {};
+  }
+  // Busy: a page is in use, all others are written.
+  const int code = sqlite3_db_cacheflush(handle_.get());
+  if (code != SQLITE_OK && code != SQLITE_BUSY) {
+    return tl::make_unexpected(error(code, "writing a transaction's first pages"));
+  }
+  return {};
+}
+
 std::int64_t Connection::last_insert_rowid() const {
   return sqlite3_last_insert_rowid(handle_.get());
 }

@@ -94,6 +94,13 @@ class Connection {
   // is not free: the next sync writes its inode, with the time of change.)
   Result<std::int64_t> grow_log(std::int64_t bytes) const;
 
+  // Pages that statements wrote into the write-ahead log before their commit, to make room.
+  [[nodiscard]] int pages_spilled() const;
+  // From now on none does. make_room(), between two statements, writes instead, when a transaction
+  // has 32 MiB in memory. Errors of make_room(): full, io.
+  Result<void> keep_pages_in_statements();
+  Result<void> make_room();
+
   // Called while another process holds the file, with the time waited so far; returning false gives
   // up with SQLITE_BUSY. Between calls it waits 1 ms to 50 ms, rising. Replaces any earlier one.
   void on_busy(std::function<bool(std::chrono::milliseconds waited)> handler);
@@ -120,6 +127,7 @@ class Connection {
   static int busy_callback(void* busy, int calls);
 
   std::filesystem::path path_;
+  bool keeps_pages_ = false;
   std::unique_ptr<Busy> busy_;  // its address is given to SQLite, so it outlives moves
   std::unique_ptr<sqlite3, Close> handle_;
 };

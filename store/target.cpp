@@ -287,9 +287,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
     batches_[at].outcome = std::move(**outcome);
     ++at;
   }
-  if (auto grown = grow_cache(batches_.back().outcome.rows_applied); !grown) {
-    return tl::make_unexpected(abandon(std::move(grown.error())));
-  }
+  grow_cache(batches_.back().outcome.rows_applied);
   if (batches_.back().outcome.rows_applied > 0) {
     hold(header.task_duration);
   }
@@ -389,9 +387,9 @@ Result<void> Target::grow_log() {
 }
 
 // Rows that are only appended read a page back now and then.
-Result<void> Target::grow_cache(std::uint64_t rows) {
+void Target::grow_cache(std::uint64_t rows) {
   if (has_large_cache_) {
-    return {};
+    return;
   }
   rows_since_misses_ += rows;
   int missed = 0;
@@ -401,12 +399,12 @@ Result<void> Target::grow_cache(std::uint64_t rows) {
                              begin_anew ? 1 : 0);
   };
   if (look(false) != SQLITE_OK || missed < kSmallCacheBytes / wal_page_bytes_) {
-    return {};
+    return;
   }
   look(true);
-  has_large_cache_ =
-      std::exchange(rows_since_misses_, 0) < kRowsAMiss * static_cast<std::uint64_t>(missed);
-  return has_large_cache_ ? connection_.execute(kLargeCache) : Result<void>();
+  if (std::exchange(rows_since_misses_, 0) < kRowsAMiss * static_cast<std::uint64_t>(missed)) {
+    has_large_cache_ = connection_.execute(kLargeCache).has_value();
+  }
 }
 
 void Target::checkpoint() {

@@ -100,7 +100,7 @@ class Target final : public WritableTarget {
   Result<void> finish();
   Error abandon(Error error);
   Result<void> grow_log();
-  Result<void> grow_cache(std::uint64_t rows);
+  void grow_cache(std::uint64_t rows);
   void checkpoint();
   void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);

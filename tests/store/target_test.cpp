@@ -124,6 +124,59 @@ TEST_F(TargetTest, RowsThatAreOnlyAppendedAreOnTheirWayToTheDiskBeforeTheCommit)
   target_ = nullptr;  // before its file system
 }
 
+// A row whose trigger changes more than the cache holds, and then refuses it; `careful` makes it
+// leave something behind when it fails.
+class RefusedAfterMuchTest : public TargetTest, public testing::WithParamInterface<const char*> {
+ protected:
+  void SetUp() override {
+    TargetTest::SetUp();
+    run("CREATE TABLE first(n, fill); CREATE TABLE much(n, fill); CREATE TABLE t(v)");
+    run("WITH c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 5) "
+        "INSERT INTO first SELECT 0, zeroblob(15000) FROM c");
+    run("WITH c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 300) "
+        "INSERT INTO much SELECT 0, zeroblob(15000) FROM c");
+    run("CREATE TRIGGER refuse AFTER INSERT ON t WHEN NEW.v < 0 BEGIN "
+        "UPDATE first SET n = n + 1; UPDATE much SET n = n + 1; UPDATE much SET n = n + 1; "
+        "SELECT RAISE(" +
+        std::string(GetParam()) + ", 'no'); END");
+  }
+
+  // What a crash would leave: the index of the log is made anew from the log.
+  std::int64_t number_after_a_crash(const std::string& sql) {
+    const auto left = folder_ / "left.db";
+    std::filesystem::copy_file(db(), left);
+    std::filesystem::copy_file(db().string() + "-wal", left.string() + "-wal");
+    auto connection = sqlite::Connection::open(left, sqlite::Access::read_write);
+    return connection->query_integer(sql).value();
+  }
+};
+
+TEST_P(RefusedAfterMuchTest, WhatIsCommittedWithItAndAfterItOutlivesACrash) {
+  const auto refused = write(*target_, header_of("p", 1, 1, "t", {"v"}), {{std::int64_t{-1}}});
+  EXPECT_EQ(refused.dead_count, 1U);
+  write(*target_, header_of("p", 2, 2, "t", {"v"}), {{std::int64_t{1}}, {std::int64_t{2}}});
+  EXPECT_EQ(number("SELECT sum(n) FROM much"), 0);
+  EXPECT_EQ(number_after_a_crash("SELECT sum(v) FROM t"), 3);
+}
+
+TEST_P(RefusedAfterMuchTest, WhatFollowsIsInTheLogBeforeTheCommitAndNotInMemory) {
+  write(*target_, header_of("p", 1, 1, "t", {"v"}), {{std::int64_t{-1}}});
+  run("PRAGMA wal_checkpoint(TRUNCATE)");
+  const std::string text(10'000, 'x');
+  ASSERT_TRUE(target_->begin());
+  std::uint64_t next = 2;
+  for (int batch = 0; batch < 40; ++batch, next += 100) {  // 40 MB
+    ASSERT_TRUE(target_->apply(header_of("p", next, 100, "t", {"v"}),
+                               frame_of(std::vector<Row>(100, Row{std::string_view(text)}))));
+  }
+  EXPECT_GT(std::filesystem::file_size(db().string() + "-wal"), 30'000'000U);
+  ASSERT_TRUE(target_->commit());
+  EXPECT_EQ(number_after_a_crash("SELECT count(*) FROM t"), 4000);
+}
+
+INSTANTIATE_TEST_SUITE_P(By, RefusedAfterMuchTest, testing::Values("ABORT", "FAIL", "ROLLBACK"),
+                         [](const auto& by) { return std::string(by.param); });
+
 TEST_F(TargetTest, RowsInNoOrderOfAnIndexReadItsPagesFewTimesSinceTheCacheGrows) {
   FaultVfs vfs;
   auto watched = options();
