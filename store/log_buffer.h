@@ -2,8 +2,8 @@
 // other (24 bytes, then a page) and then waits for the disk, which has had nothing to do so far.
 // Here frames are gathered into pieces of 256 KiB, and the disk begins with each while SQLite makes
 // the next: the sync of two MiB took 2.8 ms of a transaction of 20, and takes 0.8. While `*beside`
-// pieces are written by a thread of their own, so that SQLite waits for none before the sync; that
-// thread takes a processor from others, and what it costs is not less.
+// full pieces are written by a thread of their own, each while SQLite fills the next; that thread
+// takes a processor from others, and what it costs is not less.
 #pragma once
 
 #include <sqlite3.h>
@@ -16,12 +16,13 @@ namespace turnstile::sqlite {
 // room without harm to the transaction, or a page of the largest size.
 inline constexpr std::size_t kStraightBytes = std::size_t{64} * 1024;
 
-// From now until SQLite closes `log`, the open log of `database` with the path `log_path`. Any call
-// but a write finds everything written, and fails if that cannot be; what a transaction that ends
-// without a commit leaves is dropped. For connections that sync each commit (synchronous=FULL):
-// SQLite shows a commit to others only behind that sync, so nobody is told of frames that are not
-// in the file yet. Not for locking_mode=EXCLUSIVE, where no lock tells of a transaction's end.
-// `beside` outlives the connection and belongs to its thread; null: never.
+// From now until SQLite closes `log`, the open log of `database` with the path `log_path`. A read,
+// a sync, and whatever asks for the file's length or changes it finds everything written, and fails
+// if that cannot be; what a transaction that ends without a commit leaves is dropped. For
+// connections that sync each commit (synchronous=FULL): SQLite shows a commit to others only behind
+// that sync, so nobody is told of frames that are not in the file yet. Not for
+// locking_mode=EXCLUSIVE, where no lock tells of a transaction's end. `beside` outlives the
+// connection and belongs to its thread; null: never.
 void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path,
                 const bool* beside);
 

@@ -322,7 +322,7 @@ Result<void> Target::finish() {
     return committed;
   }
   batches_.clear();
-  writes_log_beside_ = writes_log_beside_ && std::exchange(was_told_to_expect_, false);
+  writes_log_beside_ = std::exchange(was_told_to_expect_, false) && writes_log_beside_;
   if (text_log_ != nullptr) {
     text_log_->committed();
   }

@@ -126,7 +126,7 @@ TEST_F(TargetTest, RowsThatAreOnlyAppendedAreOnTheirWayToTheDiskBeforeTheCommit)
 
 // A row whose trigger changes more than the cache holds, and then refuses it; `careful` makes it
 // leave something behind when it fails.
-class RefusedAfterMuchTest : public TargetTest, public testing::WithParamInterface<const char*> {
+class RefusedAfterMuchTest : public TargetTest, public ::testing::WithParamInterface<const char*> {
  protected:
   void SetUp() override {
     TargetTest::SetUp();
@@ -174,7 +174,7 @@ TEST_P(RefusedAfterMuchTest, WhatFollowsIsInTheLogBeforeTheCommitAndNotInMemory)
   EXPECT_EQ(number_after_a_crash("SELECT count(*) FROM t"), 4000);
 }
 
-INSTANTIATE_TEST_SUITE_P(By, RefusedAfterMuchTest, testing::Values("ABORT", "FAIL", "ROLLBACK"),
+INSTANTIATE_TEST_SUITE_P(By, RefusedAfterMuchTest, ::testing::Values("ABORT", "FAIL", "ROLLBACK"),
                          [](const auto& by) { return std::string(by.param); });
 
 TEST_F(TargetTest, RowsInNoOrderOfAnIndexReadItsPagesFewTimesSinceTheCacheGrows) {
