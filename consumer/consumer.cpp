@@ -26,6 +26,8 @@ constexpr int kAtOncePauses = 100;
 constexpr auto kFullLinkPause = 10ms;
 // Batches behind the one at hand of which the target knows at most.
 constexpr std::size_t kExpected = store::RowsAhead::kPutMost;
+// Of rows, between two looks at the link: a part of what a socket holds.
+constexpr std::size_t kPrefetchEvery = std::size_t{16} * 1024;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
@@ -409,6 +411,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   tell_of_group(lab::EventKind::lock, batches);
   std::vector<BatchResult> results;
   std::uint64_t rows = 0;
+  std::size_t applied_bytes = 0;  // since the link was asked
   for (std::size_t i = 0; i < batches; ++i) {
     const Pending& pending = pending_[i];
     if (!pending.header) {
@@ -429,8 +432,10 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
     rows += applied->rows_applied;
     keep_in_touch();  // rows of a table with many triggers may take longer than the lease
     expect_behind(i);
-    if (i + 1 < batches) {
+    applied_bytes += pending.rows_frame.size();
+    if (applied_bytes >= kPrefetchEvery && i + 1 < batches) {
       link_.prefetch();  // the broker goes on handing over
+      applied_bytes = 0;
     }
     results.push_back({pending.ticket, applied->outcome, applied->through, applied->dead_count,
                        std::move(applied->dead)});

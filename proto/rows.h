@@ -53,6 +53,10 @@ class DecodedRows {
   [[nodiscard]] std::span<ValueRef> row(std::size_t index) {
     return std::span(values_).subspan(begin(index), ends_[index] - begin(index));
   }
+  // Of rows that follow each other, one row's behind the other's.
+  [[nodiscard]] std::span<const ValueRef> values(std::size_t first, std::size_t count) const {
+    return std::span(values_).subspan(begin(first), begin(first + count) - begin(first));
+  }
   // Not empty when this row holds something that no SQLite value can be (an integer above
   // 2^63 - 1, text that is not UTF-8): the reason.
   [[nodiscard]] std::string_view defect(std::size_t index) const;

@@ -11,6 +11,10 @@ namespace turnstile::store {
 namespace {
 
 constexpr std::size_t kEllipsis = 3;
+// What a failed insert may leave behind is taken back with a savepoint.
+constexpr const char* kSave = "SAVEPOINT turnstile_row";
+constexpr const char* kKeep = "RELEASE turnstile_row";
+constexpr const char* kTakeBack = "ROLLBACK TO turnstile_row; RELEASE turnstile_row";
 
 // As a message can carry it and a log can print it.
 std::string fitting(std::string_view reason) {
@@ -140,88 +144,170 @@ std::string Applier::defect(const Work& work, std::uint32_t row, std::size_t col
   return problem.empty() ? std::string(work.rows->defect(row)) : problem;
 }
 
+// Which rows of a batch go in together: the next ones that may, but for what was left out.
+class Applier::RowGroups {
+ public:
+  RowGroups(const Work& work, const Inserter& inserter)
+      : work_(work),
+        inserter_(inserter),
+        rows_(inserter.groups() != Inserter::Groups::none && !work.batch.one_by_one &&
+                      work.batch.refused.empty()
+                  ? work.batch.header.rows
+                  : 0) {}
+
+  // Of the group that begins with `row`; at least the next one.
+  std::uint32_t end_from(std::uint32_t row) {
+    const bool is_left_out = row >= left_out_from_ && row < left_out_until_;
+    const std::uint32_t most = row < left_out_from_ ? std::min(rows_, left_out_from_) : rows_;
+    if (is_left_out || row >= most) {
+      return row + 1;
+    }
+    for (fit_until_ = std::max(fit_until_, row);
+         fit_until_ < most && fit_until_ - row < Inserter::kGroupRows && fits(fit_until_);) {
+      ++fit_until_;
+    }
+    return std::max(row + 1, std::min(fit_until_, most));
+  }
+
+  // These rows are inserted one by one.
+  void leave_out(std::uint32_t from, std::uint32_t until) {
+    left_out_from_ = from;
+    left_out_until_ = until;
+  }
+
+ private:
+  [[nodiscard]] bool fits(std::uint32_t row) const {
+    return work_.rows->row(row).size() == inserter_.columns() && work_.rows->defect(row).empty();
+  }
+
+  const Work& work_;
+  const Inserter& inserter_;
+  std::uint32_t rows_;
+  std::uint32_t fit_until_ = 0;  // those from the last group's beginning on
+  std::uint32_t left_out_from_ = 0;
+  std::uint32_t left_out_until_ = 0;
+};
+
 Result<Applier::Step> Applier::insert_rows(Work& work) {
   const BatchHeader& header = work.batch.header;
   auto found = tables_.inserter_or_lab(header.table, header.columns);
   if (!found) {
     return tl::make_unexpected(std::move(found.error()));
   }
-  Inserter& inserter = **found;
-  if (const auto reason = refusal(inserter, header.table, header.columns); !reason.empty()) {
+  if (const auto reason = refusal(**found, header.table, header.columns); !reason.empty()) {
     auto refused = refuse_rest(work, reason);
     return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
   }
   std::optional<BatchLines> lines;
-  if (text_log_ != nullptr && same_name(inserter.table()->name, text_log_->table())) {
-    if (auto ready = text_log_->before_rows(); !ready) {
-      return tl::make_unexpected(std::move(ready.error()));
+  if (text_log_ != nullptr && same_name((*found)->table()->name, text_log_->table())) {
+    // It may look for its table, which may have all others forgotten.
+    auto ready = text_log_->before_rows();
+    found = ready ? tables_.inserter(header.table, header.columns)
+                  : tl::make_unexpected(std::move(ready.error()));
+    if (!found) {
+      return tl::make_unexpected(std::move(found.error()));
     }
-    lines = BatchLines::make(*inserter.table(), header.columns);
+    lines = BatchLines::make(*(*found)->table(), header.columns);
   }
-  const auto log = [&](std::uint32_t first, std::size_t count) {
-    if (lines) {
-      text_log_->add_rows(*lines, *work.rows, first, count, connection_.last_insert_rowid());
-    }
-  };
-  const auto fits = [&](std::uint32_t row) {
-    return work.rows->row(row).size() == inserter.columns() && work.rows->defect(row).empty();
-  };
-
-  const auto group = static_cast<std::uint32_t>(inserter.group_rows());
-  const bool in_groups = group > 0 && !work.batch.one_by_one && work.batch.refused.empty();
-  std::uint32_t one_by_one_until = work.next;
+  Inserter& inserter = **found;
+  RowGroups groups(work, inserter);
   while (work.next < header.rows) {
     if (auto room = connection_.make_room(); !room) {
       return tl::make_unexpected(std::move(room.error()));
     }
     const std::uint32_t row = work.next;
-    if (in_groups && row >= one_by_one_until && header.rows - row >= group) {
-      one_by_one_until = row + group;
-      bool all_fit = true;
-      for (std::uint32_t i = row; i < one_by_one_until; ++i) {
-        all_fit = all_fit && fits(i);
-      }
-      const int spilled = connection_.pages_spilled();
-      const int code = all_fit ? inserter.insert_group(*work.rows, row) : SQLITE_CONSTRAINT;
-      if (code == SQLITE_DONE) {
-        log(row, group);
-        work.applied += group;
-        work.next += group;
-        continue;
-      }
-      if (!sqlite::is_row_error(code)) {
-        return failure(code);
-      }
-      auto rolled_back = has_rolled_back(spilled);
-      if (!rolled_back) {
-        return tl::make_unexpected(std::move(rolled_back.error()));
-      }
-      if (*rolled_back) {
-        work.batch.one_by_one = true;
-        return Step::rolled_back;
-      }
-    }
     const std::uint32_t applied_before = work.applied;
-    auto step = insert_one(work, inserter, row);
+    const std::uint32_t end = groups.end_from(row);
+    Result<Step> step = Step::done;
+    if (end - row > 1) {
+      step = insert_group(work, inserter, end, groups);
+    } else {
+      step = insert_one(work, inserter, row);
+      ++work.next;
+    }
     if (!step || *step == Step::rolled_back) {
       return step;
     }
-    if (work.applied > applied_before) {
-      log(row, 1);
+    if (lines && work.applied > applied_before) {
+      text_log_->add_rows(*lines, *work.rows, row, work.applied - applied_before,
+                          connection_.last_insert_rowid());
     }
-    ++work.next;
   }
   return Step::done;
+}
+
+// Inserts rows [work.next, end), or the first ones, or none, and goes behind those that are in.
+Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std::uint32_t end,
+                                            RowGroups& groups) {
+  const std::uint32_t row = work.next;
+  const std::uint32_t count = end - row;
+  const bool all_or_none =
+      work.batch.in_savepoints || inserter.groups() == Inserter::Groups::all_or_none;
+  const int spilled = connection_.pages_spilled();
+  if (all_or_none) {
+    if (auto saved = connection_.execute(kSave); !saved) {
+      return tl::make_unexpected(std::move(saved.error()));
+    }
+  }
+  const auto [code, passed] = inserter.insert_group(*work.rows, row, count);
+  if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
+    return failure(code);
+  }
+  std::uint32_t inserted = count;
+  if (code != SQLITE_DONE) {
+    auto left = all_or_none ? none_left(work, spilled) : rows_left(inserter, passed);
+    if (!left) {
+      return tl::make_unexpected(std::move(left.error()));
+    }
+    if (!left->has_value()) {
+      return Step::rolled_back;
+    }
+    inserted = **left;
+    if (passed < count) {
+      const std::uint32_t to_blame = row + static_cast<std::uint32_t>(passed);
+      groups.leave_out(to_blame, to_blame + 1);
+    } else {
+      groups.leave_out(row, end);
+    }
+  }
+  if (all_or_none) {
+    if (auto ended = connection_.execute(code == SQLITE_DONE ? kKeep : kTakeBack); !ended) {
+      return tl::make_unexpected(std::move(ended.error()));
+    }
+  }
+  work.applied += inserted;
+  work.next += inserted;
+  return Step::done;
+}
+
+// How many rows of a refused group are in the table. Nothing: the whole transaction was rolled
+// back, and groups are in savepoints from then on. SQLite (3.40) does not always say what it left:
+// after a value of the wrong type in a STRICT table, or for a rowid, there are rows that it does
+// not count, even of an INSERT without OR FAIL.
+Result<std::optional<std::uint32_t>> Applier::rows_left(Inserter& inserter, std::size_t passed) {
+  const auto counted = static_cast<std::uint32_t>(connection_.changes());
+  if (connection_.in_transaction() && counted == passed) {
+    return counted;
+  }
+  inserter.take_groups_back();
+  return roll_back().map([] { return std::optional<std::uint32_t>(); });
+}
+
+// The same of one in a savepoint: none once that is taken back.
+Result<std::optional<std::uint32_t>> Applier::none_left(Work& work, int pages_spilled_before) {
+  return has_rolled_back(pages_spilled_before).map([&](bool rolled_back) {
+    work.batch.one_by_one = rolled_back;
+    return rolled_back ? std::nullopt : std::optional<std::uint32_t>(0);
+  });
 }
 
 Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::uint32_t row) {
   std::string reason = defect(work, row, inserter.columns());
   if (reason.empty()) {
-    // What a failed insert may leave behind is taken back with the savepoint.
     const bool careful = inserter.table()->careful;
     const int spilled = connection_.pages_spilled();
     if (careful) {
-      if (auto saved = connection_.execute("SAVEPOINT turnstile_row"); !saved) {
+      if (auto saved = connection_.execute(kSave); !saved) {
         return tl::make_unexpected(std::move(saved.error()));
       }
     }
@@ -241,9 +327,7 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
       }
     }
     if (careful) {
-      const char* end = code == SQLITE_DONE ? "RELEASE turnstile_row"
-                                            : "ROLLBACK TO turnstile_row; RELEASE turnstile_row";
-      if (auto ended = connection_.execute(end); !ended) {
+      if (auto ended = connection_.execute(code == SQLITE_DONE ? kKeep : kTakeBack); !ended) {
         return tl::make_unexpected(std::move(ended.error()));
       }
     }
@@ -254,6 +338,10 @@ Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::u
   }
   auto refused = refuse(work, row, reason);
   return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+}
+
+Result<void> Applier::roll_back() {
+  return connection_.in_transaction() ? connection_.execute("ROLLBACK") : Result<void>();
 }
 
 // After a row's own error. When a statement that is taken back has written pages before, SQLite
@@ -267,9 +355,9 @@ Result<bool> Applier::has_rolled_back(int pages_spilled_before) {
   if (connection_.pages_spilled() == pages_spilled_before) {
     return false;
   }
-  return connection_.execute("ROLLBACK")
-      .and_then([&] { return connection_.keep_pages_in_statements(); })
-      .map([] { return true; });
+  return roll_back().and_then([&] { return connection_.keep_pages_in_statements(); }).map([] {
+    return true;
+  });
 }
 
 Result<Applier::Step> Applier::define_table(Work& work) {

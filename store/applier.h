@@ -58,12 +58,17 @@ class Applier {
     DeadRows dead;
   };
   enum class Step { done, rolled_back };
+  class RowGroups;
 
   Result<Step> apply_rows(Work& work);
   Result<Step> insert_rows(Work& work);
+  Result<Step> insert_group(Work& work, Inserter& inserter, std::uint32_t end, RowGroups& groups);
   Result<Step> insert_one(Work& work, Inserter& inserter, std::uint32_t row);
   Result<Step> define_table(Work& work);
+  Result<std::optional<std::uint32_t>> rows_left(Inserter& inserter, std::size_t passed);
+  Result<std::optional<std::uint32_t>> none_left(Work& work, int pages_spilled_before);
   Result<bool> has_rolled_back(int pages_spilled_before);
+  Result<void> roll_back();
   Result<Step> retry_rows(Work& work);
   Result<Step> retry_one(Work& work, Inserter& inserter, const std::string& unfit);
   Result<void> discard_letters(Work& work);

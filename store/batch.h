@@ -30,6 +30,7 @@ struct OpenBatch {
   Bytes rows_frame;
   std::map<std::uint32_t, std::string> refused;  // rows that rolled the transaction back, and why
   bool one_by_one = false;                       // one of a group did, and which is not known yet
+  bool in_savepoints = false;                    // its groups: the transaction was begun anew
   BatchOutcome outcome;
 };
 

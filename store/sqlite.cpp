@@ -122,6 +122,20 @@ void Statement::bind(int position, const ValueRef& value) {
   }
 }
 
+void set_result(sqlite3_context* context, const ValueRef& value) {
+  if (const auto* text = std::get_if<std::string_view>(&value)) {
+    sqlite3_result_text64(context, bytes_of(*text), text->size(), SQLITE_STATIC, SQLITE_UTF8);
+  } else if (const auto* integer = std::get_if<std::int64_t>(&value)) {
+    sqlite3_result_int64(context, *integer);
+  } else if (const auto* real = std::get_if<double>(&value)) {
+    sqlite3_result_double(context, *real);
+  } else if (const auto* blob = std::get_if<Blob>(&value)) {
+    sqlite3_result_blob64(context, bytes_of(blob->bytes), blob->bytes.size(), SQLITE_STATIC);
+  } else {
+    sqlite3_result_null(context);
+  }
+}
+
 void Statement::bind(int position, std::int64_t value) {
   sqlite3_bind_int64(handle_.get(), position, value);
 }

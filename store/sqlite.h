@@ -132,6 +132,9 @@ class Connection {
   std::unique_ptr<sqlite3, Close> handle_;
 };
 
+// What a function or a virtual table gives; text and blobs are not copied.
+void set_result(sqlite3_context* context, const ValueRef& value);
+
 // A name as SQL: quoted, so that any valid identifier is only ever a name.
 std::string quoted(std::string_view name);
 

@@ -9,8 +9,8 @@
 namespace turnstile::store {
 namespace {
 
-constexpr std::size_t kVariables = 32'766;  // SQLite's default SQLITE_MAX_VARIABLE_NUMBER
 constexpr std::size_t kCached = 256;        // a sender may name ever new columns: promise 6
+constexpr std::size_t kGroupColumns = 256;  // for each number of them there is a table of rows
 
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -36,28 +36,23 @@ std::string rowid_word(const TableInfo& table) {
   return {};
 }
 
-std::string insert_sql(const TableInfo& table, const std::vector<std::string>& columns,
-                       std::size_t rows) {
+// `insert`: INSERT or INSERT OR FAIL. `rows`: VALUES or SELECT.
+std::string insert_sql(const std::string& insert, const TableInfo& table,
+                       const std::vector<std::string>& columns, const std::string& rows) {
   std::string names;
-  std::string row;
   for (const auto& column : columns) {
-    if (!names.empty()) {
-      names += ',';
-      row += ',';
-    }
+    names += names.empty() ? "" : ",";
     names += sqlite::quoted(column);
-    row += '?';
   }
-  std::string sql = "INSERT INTO " + sqlite::quoted(table.name) + "(" + names + ") VALUES ";
-  for (std::size_t i = 0; i < rows; ++i) {
-    if (i > 0) {
-      sql += ',';
-    }
-    sql += '(';
-    sql += row;
-    sql += ')';
+  return insert + " INTO " + sqlite::quoted(table.name) + "(" + names + ") " + rows;
+}
+
+std::string values_of_one_row(std::size_t columns) {
+  std::string values = "VALUES (?";
+  for (std::size_t i = 1; i < columns; ++i) {
+    values += ",?";
   }
-  return sql;
+  return values + ")";
 }
 
 std::string key_of(const std::string& table, const std::vector<std::string>& columns) {
@@ -118,27 +113,21 @@ bool TableInfo::names_rowid(std::string_view column) const {
   return same_name(column, "rowid") || same_name(column, "_rowid_") || same_name(column, "oid");
 }
 
-void Inserter::bind_row(sqlite::Statement& statement, int position,
-                        std::span<const ValueRef> row) const {
-  for (std::size_t i = 0; i < row.size(); ++i) {
-    statement.bind(position++, bound_for(affinities_[i], row[i]));
-  }
-}
-
 int Inserter::insert(std::span<const ValueRef> row) {
-  bind_row(one_, 1, row);
+  int position = 1;
+  for (std::size_t i = 0; i < row.size(); ++i) {
+    one_.bind(position++, bound_for(affinities_[i], row[i]));
+  }
   const sqlite::ResetAtEnd reset(one_);
   return one_.step();
 }
 
-int Inserter::insert_group(const DecodedRows& rows, std::size_t first) {
-  int position = 1;
-  for (std::size_t i = 0; i < group_rows_; ++i) {
-    bind_row(group_, position, rows.row(first + i));
-    position += static_cast<int>(affinities_.size());
-  }
+Inserter::GroupResult Inserter::insert_group(const DecodedRows& rows, std::size_t first,
+                                             std::size_t count) {
+  rows_table_->show(rows.values(first, count), affinities_);
   const sqlite::ResetAtEnd reset(group_);
-  return group_.step();
+  const int code = group_.step();
+  return {code, rows_table_->rows_passed()};
 }
 
 Result<void> Tables::refresh() {
@@ -247,6 +236,7 @@ Result<std::shared_ptr<const TableInfo>> Tables::read(const std::string& table) 
   info->careful = type != "table" || has_triggers ||
                   (has_clause && (mentions(sql, "FAIL") || mentions(sql, "ROLLBACK")));
   info->plain = type == "table" && !has_triggers && !generated && !has_clause;
+  info->may_fail = !has_clause && !mentions(sql, "AUTOINCREMENT");
   return std::shared_ptr<const TableInfo>(std::move(info));
 }
 
@@ -299,33 +289,49 @@ Result<Inserter> Tables::make_inserter(const std::string& table,
     return inserter;
   }
   // What else the table says against these columns, SQLite says when it prepares the insert.
-  const auto prepare = [&](std::size_t rows, sqlite::Statement& into) -> Result<void> {
-    auto statement = connection_.prepare(insert_sql(**info, columns, rows));
-    if (statement) {
-      into = std::move(*statement);
-    } else if (sqlite3_extended_errcode(connection_.handle()) == SQLITE_ERROR) {
-      inserter.refusal_ = connection_.message();
-    } else {
-      return tl::make_unexpected(std::move(statement.error()));
-    }
-    return {};
-  };
-  if (auto prepared = prepare(1, inserter.one_); !prepared) {
-    return tl::make_unexpected(std::move(prepared.error()));
+  auto one =
+      connection_.prepare(insert_sql("INSERT", **info, columns, values_of_one_row(columns.size())));
+  if (one) {
+    inserter.one_ = std::move(*one);
+  } else if (sqlite3_extended_errcode(connection_.handle()) == SQLITE_ERROR) {
+    inserter.refusal_ = connection_.message();
+    return inserter;
+  } else {
+    return tl::make_unexpected(std::move(one.error()));
   }
   for (const auto& column : columns) {
     const std::size_t at = (*info)->find(column);
     inserter.affinities_.push_back(at < (*info)->columns.size() ? (*info)->columns[at].affinity
                                                                 : Affinity::integer);
   }
-  const std::size_t group = std::min(Inserter::kGroupRows, kVariables / columns.size());
-  if (inserter.refusal_.empty() && !(*info)->careful && group > 1) {
-    if (auto prepared = prepare(group, inserter.group_); !prepared) {
-      return tl::make_unexpected(std::move(prepared.error()));
-    }
-    inserter.group_rows_ = group;
+  if ((*info)->careful || columns.size() > kGroupColumns) {
+    return inserter;
   }
+  auto rows = rows_table(columns.size());
+  if (!rows) {
+    return tl::make_unexpected(std::move(rows.error()));
+  }
+  auto group = connection_.prepare(insert_sql((*info)->may_fail ? "INSERT OR FAIL" : "INSERT",
+                                              **info, columns, (*rows)->select_sql()));
+  if (!group) {
+    return tl::make_unexpected(std::move(group.error()));
+  }
+  inserter.group_ = std::move(*group);
+  inserter.rows_table_ = *rows;
+  inserter.groups_ = Inserter::Groups::up_to_refused;
   return inserter;
+}
+
+Result<RowsTable*> Tables::rows_table(std::size_t columns) {
+  auto& known = rows_tables_[columns];
+  if (known == nullptr) {
+    auto made = RowsTable::make(connection_, columns);
+    if (!made) {
+      return tl::make_unexpected(std::move(made.error()));
+    }
+    known = std::move(*made);
+  }
+  return known.get();
 }
 
 TableAnswer answer_about(const Inserter& inserter, const std::string& table,

@@ -15,6 +15,7 @@
 #include "proto/result.h"
 #include "proto/rows.h"
 #include "store/affinity.h"
+#include "store/rows_table.h"
 #include "store/sqlite.h"
 
 namespace turnstile::store {
@@ -38,6 +39,10 @@ struct TableInfo {
   // A row once inserted reads back as affinity alone says: no trigger, conflict clause or generated
   // column.
   bool plain = false;
+  // INSERT OR FAIL does what INSERT does, but for the rows before one that it refuses: it leaves
+  // them. Not so with a conflict clause, which it overrules, and with AUTOINCREMENT, whose counter
+  // is written last.
+  bool may_fail = false;
 
   // The position in `columns`, or columns.size(). SQLite's names do not mind ASCII case.
   [[nodiscard]] std::size_t find(std::string_view column) const;
@@ -48,29 +53,40 @@ struct TableInfo {
 // One row or a group of rows into certain columns of one table.
 class Inserter {
  public:
-  static constexpr std::size_t kGroupRows = 50;
+  // Of one group at most: what its statement changes stays in memory until it ends.
+  static constexpr std::size_t kGroupRows = 100;
+  enum class Groups {
+    none,           // insert rows one by one
+    up_to_refused,  // of a refused group the rows before the one to blame stay if changes() counts
+                    // them; else nobody knows what does
+    all_or_none,    // the caller takes back what stays: within a savepoint
+  };
 
   // Not empty: the database takes no row of this form, and why.
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
   [[nodiscard]] const TableInfo* table() const { return table_.get(); }  // null when there is none
   [[nodiscard]] std::size_t columns() const { return affinities_.size(); }
   [[nodiscard]] const std::vector<Affinity>& affinities() const { return affinities_; }
-  // Rows that one insert_group takes; 0: insert rows one by one.
-  [[nodiscard]] std::size_t group_rows() const { return group_rows_; }
+  [[nodiscard]] Groups groups() const { return groups_; }
+  // From up_to_refused to all_or_none: a group was refused and SQLite did not say what it left.
+  void take_groups_back() { groups_ = Groups::all_or_none; }
 
   // SQLITE_DONE or an (extended) error code. The rows have columns() values each.
   int insert(std::span<const ValueRef> row);
-  int insert_group(const DecodedRows& rows, std::size_t first);
+  struct GroupResult {
+    int code;
+    std::size_t passed;  // rows before the one to blame, or all: it is not known
+  };
+  GroupResult insert_group(const DecodedRows& rows, std::size_t first, std::size_t count);
 
  private:
   friend class Tables;
 
-  void bind_row(sqlite::Statement& statement, int position, std::span<const ValueRef> row) const;
-
   std::string refusal_;
   std::shared_ptr<const TableInfo> table_;
   std::vector<Affinity> affinities_;
-  std::size_t group_rows_ = 0;
+  Groups groups_ = Groups::none;
+  RowsTable* rows_table_ = nullptr;  // when there are groups
   sqlite::Statement one_;
   sqlite::Statement group_;
 };
@@ -83,10 +99,10 @@ class Tables {
   // and after a change of one's own.
   Result<void> refresh();
 
-  // Nullptr: there is no such table or view. Valid until the next refresh().
+  // Nullptr: there is no such table or view. Valid until the next refresh(), find() or inserter().
   Result<const TableInfo*> find(const std::string& table);
 
-  // Valid until the next refresh() or inserter().
+  // Valid until the next refresh(), find() or inserter().
   Result<Inserter*> inserter(const std::string& table, const std::vector<std::string>& columns);
 
   // One that inserter() has given; nullptr when it has not.
@@ -104,12 +120,14 @@ class Tables {
   Result<std::shared_ptr<const TableInfo>> look_up(const std::string& table);
   Result<std::shared_ptr<const TableInfo>> read(const std::string& table);
   Result<Inserter> make_inserter(const std::string& table, const std::vector<std::string>& columns);
+  Result<RowsTable*> rows_table(std::size_t columns);
   void forget();
 
   sqlite::Connection& connection_;
   sqlite::Statement schema_version_;
   std::int64_t seen_schema_version_ = -1;
   std::uint64_t version_ = 0;
+  std::unordered_map<std::size_t, std::unique_ptr<RowsTable>> rows_tables_;  // by their columns
   std::unordered_map<std::string, std::shared_ptr<const TableInfo>> tables_;
   std::unordered_map<std::string, Inserter> inserters_;
 };

@@ -256,6 +256,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
   OpenBatch& batch = batches_.emplace_back();
   batch.header = header;
   batch.rows_frame = rows_frame;
+  batch.in_savepoints = batches_.front().in_savepoints;
   const DecodedRows* rows = rows_ahead_.take(rows_frame, tables_->version());
   std::size_t at = batches_.size() - 1;
   while (at < batches_.size()) {
@@ -270,6 +271,9 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
         return fail(Errc::locked, "the transaction was given up");
       }
       auto batches = std::move(batches_);
+      for (OpenBatch& each : batches) {
+        each.in_savepoints = true;
+      }
       auto again = start();
       batches_ = std::move(batches);
       if (!again) {
