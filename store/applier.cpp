@@ -255,7 +255,7 @@ Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std:
   }
   std::uint32_t inserted = count;
   if (code != SQLITE_DONE) {
-    auto left = all_or_none ? none_left(work, spilled) : rows_left(inserter, passed);
+    auto left = all_or_none ? none_left(work, spilled) : rows_left(work, inserter, passed, spilled);
     if (!left) {
       return tl::make_unexpected(std::move(left.error()));
     }
@@ -284,12 +284,16 @@ Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std:
 // back, and groups are in savepoints from then on. SQLite (3.40) does not always say what it left:
 // after a value of the wrong type in a STRICT table, or for a rowid, there are rows that it does
 // not count, even of an INSERT without OR FAIL.
-Result<std::optional<std::uint32_t>> Applier::rows_left(Inserter& inserter, std::size_t passed) {
+Result<std::optional<std::uint32_t>> Applier::rows_left(Work& work, Inserter& inserter,
+                                                        std::size_t passed,
+                                                        int pages_spilled_before) {
   const auto counted = static_cast<std::uint32_t>(connection_.changes());
-  if (connection_.in_transaction() && counted == passed) {
+  const bool is_undone = counted == 0 && connection_.pages_spilled() != pages_spilled_before;
+  if (connection_.in_transaction() && counted == passed && !is_undone) {
     return counted;
   }
   inserter.take_groups_back();
+  work.batch.in_savepoints = true;
   return roll_back().map([] { return std::optional<std::uint32_t>(); });
 }
 

@@ -34,8 +34,8 @@ class Applier {
         text_log_(text_log),
         now_ms_(std::move(now_ms)) {}
 
-  // Nothing: the whole transaction was rolled back for a row, which `batch` says now, and must be
-  // begun again with all its batches.
+  // Nothing: the whole transaction was rolled back for a row, and must be begun again with all its
+  // batches; what `batch` says now keeps that from happening again.
   // `rows`: those of its frame, as they are or as bound_for() has them; nullptr: to be decoded.
   // Errors are the file's; the transaction is then of no use.
   Result<std::optional<BatchOutcome>> apply(OpenBatch& batch, const DecodedRows* rows);
@@ -65,7 +65,8 @@ class Applier {
   Result<Step> insert_group(Work& work, Inserter& inserter, std::uint32_t end, RowGroups& groups);
   Result<Step> insert_one(Work& work, Inserter& inserter, std::uint32_t row);
   Result<Step> define_table(Work& work);
-  Result<std::optional<std::uint32_t>> rows_left(Inserter& inserter, std::size_t passed);
+  Result<std::optional<std::uint32_t>> rows_left(Work& work, Inserter& inserter, std::size_t passed,
+                                                 int pages_spilled_before);
   Result<std::optional<std::uint32_t>> none_left(Work& work, int pages_spilled_before);
   Result<bool> has_rolled_back(int pages_spilled_before);
   Result<void> roll_back();

@@ -23,8 +23,8 @@ struct BatchOutcome {
   std::vector<DeadRow> dead;       // the first limits::kDeadListed
 };
 
-// Kept until the commit: a row may make SQLite roll everything back, and then the others are
-// applied once more without it.
+// Kept until the commit: for a row everything may have to be rolled back, and is then applied once
+// more, without that row or more carefully.
 struct OpenBatch {
   BatchHeader header;
   Bytes rows_frame;

@@ -149,6 +149,11 @@ Result<void> Tables::refresh() {
   return {};
 }
 
+void Tables::begin_anew() {
+  forget();
+  seen_schema_version_ = kNoVersion;
+}
+
 void Tables::forget() {
   inserters_.clear();
   tables_.clear();

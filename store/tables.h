@@ -53,7 +53,7 @@ struct TableInfo {
 // One row or a group of rows into certain columns of one table.
 class Inserter {
  public:
-  // Of one group at most: what its statement changes stays in memory until it ends.
+  // Of one group at most: what is needed to take its statement back is in memory until it ends.
   static constexpr std::size_t kGroupRows = 100;
   enum class Groups {
     none,           // insert rows one by one
@@ -99,6 +99,10 @@ class Tables {
   // and after a change of one's own.
   Result<void> refresh();
 
+  // A transaction was rolled back in which the schema may have changed: what was seen of it may
+  // never have been, and its version is given again.
+  void begin_anew();
+
   // Nullptr: there is no such table or view. Valid until the next refresh(), find() or inserter().
   Result<const TableInfo*> find(const std::string& table);
 
@@ -125,7 +129,8 @@ class Tables {
 
   sqlite::Connection& connection_;
   sqlite::Statement schema_version_;
-  std::int64_t seen_schema_version_ = -1;
+  static constexpr std::int64_t kNoVersion = -1;
+  std::int64_t seen_schema_version_ = kNoVersion;
   std::uint64_t version_ = 0;
   std::unordered_map<std::size_t, std::unique_ptr<RowsTable>> rows_tables_;  // by their columns
   std::unordered_map<std::string, std::shared_ptr<const TableInfo>> tables_;

@@ -209,10 +209,14 @@ Result<void> Target::start() {
                     options_.path.string() + " now",
                 "stop this one");
   }
+  if (tables_->version() != known_tables_) {
+    tables_->begin_anew();
+  }
   auto begun = current.map([](Generation) {}).and_then([&] { return tables_->refresh(); });
   if (!begun) {
     return tl::make_unexpected(abandon(std::move(begun.error())));
   }
+  known_tables_ = tables_->version();
   if (text_log_ != nullptr) {
     text_log_->begin();
   }
@@ -265,7 +269,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
       return tl::make_unexpected(abandon(std::move(outcome.error())));
     }
     if (!outcome->has_value()) {
-      // A row made SQLite roll everything back: once more, without that row.
+      // A row had everything rolled back: once more, all with the same care.
       if (!still_wanted()) {
         rollback();
         return fail(Errc::locked, "the transaction was given up");
@@ -326,6 +330,7 @@ Result<void> Target::finish() {
     return committed;
   }
   batches_.clear();
+  known_tables_ = tables_->version();
   writes_log_beside_ = std::exchange(was_told_to_expect_, false) && writes_log_beside_;
   if (text_log_ != nullptr) {
     text_log_->committed();

@@ -113,6 +113,7 @@ class Target final : public WritableTarget {
   sqlite::Statement begin_;
   sqlite::Statement commit_;
   std::unique_ptr<Tables> tables_;
+  std::uint64_t known_tables_ = 0;  // their version when a transaction last began or was committed
   std::unique_ptr<Books> books_;
   std::unique_ptr<TextLog> text_log_;  // null: none was asked for
   std::unique_ptr<Applier> applier_;

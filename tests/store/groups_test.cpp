@@ -231,6 +231,18 @@ TEST_F(BegunAnewTest, MoreFormsThanAreRememberedCostOneTransactionMoreAndNotOneE
   EXPECT_LE(applied_, kForms + 1);
 }
 
+TEST_F(StoreTest, ATableThatWentWithItsTransactionIsMadeAgainThoughAnotherProgramChangedTheSchema) {
+  auto target = open(options());
+  const auto header = header_of("p", 1, 1, "pets", pet_columns);
+  const auto frame = frame_of({{std::string_view("Rex"), std::string_view("Boxer")}});
+  ASSERT_TRUE(target->begin());
+  ASSERT_TRUE(target->apply(header, frame));
+  target->rollback();
+  run("CREATE TABLE other(a)");  // of the schema's version that ours had
+  EXPECT_EQ(write_frame(*target, header, frame.view()).dead_count, 0U);
+  EXPECT_EQ(number("SELECT count(*) FROM pets"), 1);
+}
+
 // 256 names are remembered, and the log looks for its table by one more.
 TEST_F(StoreTest, ATextLogThatHasOtherTablesForgottenLosesNoRowOfItsOwn) {
   run("CREATE TABLE t(v); CREATE TABLE abcdefgh(v)");
@@ -266,7 +278,7 @@ TEST_F(RowsTableTest, ATableOfItsNameInTheDatabaseIsNotReadInsteadOfTheRows) {
   EXPECT_EQ(word("SELECT group_concat(v) FROM t"), "1,2");
 }
 
-TEST_F(RowsTableTest, ATriggerThatReadsItIsRefused) {
+TEST_F(RowsTableTest, ARowWhoseTriggerReadsItIsRefused) {
   run("CREATE TABLE t(v); CREATE TABLE u(v);"
       "CREATE TRIGGER g AFTER INSERT ON u BEGIN INSERT INTO t SELECT c0 FROM turnstile_rows_1; "
       "END");
