@@ -201,12 +201,7 @@ TEST_P(ConversionPropertyTest, TextLogEqualsTheTable) {
       ASSERT_TRUE(target->commit());
     }
   }
-  auto connection = sqlite::Connection::open(db(), sqlite::Access::read_write);
-  auto stored = connection->prepare("SELECT * FROM t ORDER BY rowid");
-  std::string expected;
-  while (stored->step() == SQLITE_ROW) {
-    store::append_line(*stored, 0, expected);
-  }
+  const std::string expected = lines_of("t");
   EXPECT_EQ(read_text(text()), expected);
   EXPECT_GT(expected.size(), 1000U);
 }

@@ -19,6 +19,7 @@
 #include "proto/rows.h"
 #include "store/sqlite.h"
 #include "store/target.h"
+#include "store/text_lines.h"
 
 namespace turnstile::test {
 
@@ -136,6 +137,19 @@ class StoreTest : public ::testing::Test {
     auto value = connection->query_text(sql);
     EXPECT_TRUE(value) << value.error().what;
     return value.value_or("");
+  }
+
+  // What the text log of this table should hold.
+  [[nodiscard]] std::string lines_of(const std::string& table) const {
+    auto connection = sqlite::Connection::open(db(), sqlite::Access::read_write);
+    EXPECT_TRUE(connection);
+    auto stored = connection->prepare("SELECT * FROM " + table + " ORDER BY rowid");
+    EXPECT_TRUE(stored);
+    std::string lines;
+    while (stored->step() == SQLITE_ROW) {
+      store::append_line(*stored, 0, lines);
+    }
+    return lines;
   }
 
   TempFolder folder_;
