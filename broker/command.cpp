@@ -66,7 +66,7 @@ void log_broker_notes(const broker::Broker& broker) {
 }
 
 void add_broker_flags(CLI::App& app, BrokerFlags& flags) {
-  add_broker_option(app, flags.endpoint);
+  add_listen_option(app, flags.endpoint);
   app.add_option("--journal-file", flags.journal_file,
                  "The broker's durable store of batches that wait")
       ->capture_default_str();

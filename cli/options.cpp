@@ -82,17 +82,19 @@ Result<void> check_ipc_path(std::string_view endpoint) {
   return check_socket_path(endpoint);
 }
 
-Result<void> check_tcp_address(std::string_view endpoint) {
+Result<void> check_tcp_address(std::string_view endpoint, EndpointUse use) {
   const std::string_view address = endpoint.substr(kTcp.size());
   const std::size_t colon = address.rfind(':');
   const std::string_view host = address.substr(0, colon);
-  const auto port =
-      colon == std::string_view::npos ? std::nullopt : split_number(address.substr(colon + 1));
+  const std::string_view port_text =
+      colon == std::string_view::npos ? std::string_view() : address.substr(colon + 1);
+  const auto port = split_number(port_text);
   const bool is_bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
   const bool has_host =
       !host.empty() && (is_bracketed || host.find_first_of(":[]") == std::string_view::npos);
-  const bool has_port = port && port->unit.empty() && port->number > 0 &&
-                        port->number <= std::numeric_limits<std::uint16_t>::max();
+  const bool is_any = use == EndpointUse::listen && port_text == "*";
+  const bool has_port = is_any || (port && port->unit.empty() && port->number > 0 &&
+                                   port->number <= std::numeric_limits<std::uint16_t>::max());
   if (!has_host || !has_port) {
     return fail(Errc::bad_input, fmt::format("'{}' is no tcp://HOST:PORT", endpoint),
                 "write it as tcp://127.0.0.1:5555 or tcp://[::1]:5555, port 1 to 65535");
@@ -122,6 +124,10 @@ CLI::Option* add_parsed_option(CLI::App& app, const std::string& name, T& value,
 
 Result<std::string> parse_endpoint(std::string_view text) {
   return check_endpoint(text).map([&] { return std::string(text); });
+}
+
+Result<std::string> parse_listen_endpoint(std::string_view text) {
+  return check_endpoint(text, EndpointUse::listen).map([&] { return std::string(text); });
 }
 
 CLI::Option* add_path_option(CLI::App& app, const std::string& name, std::string& path,
@@ -224,12 +230,12 @@ std::string format_bytes_exactly(std::uint64_t bytes) {
   return in_largest_unit(bytes, kByteUnits);
 }
 
-Result<void> check_endpoint(std::string_view endpoint) {
+Result<void> check_endpoint(std::string_view endpoint, EndpointUse use) {
   if (endpoint.starts_with(kIpc)) {
     return check_ipc_path(endpoint);
   }
   if (endpoint.starts_with(kTcp)) {
-    return check_tcp_address(endpoint);
+    return check_tcp_address(endpoint, use);
   }
   return fail(Errc::bad_input, fmt::format("'{}' is no endpoint", endpoint), kEndpointHint);
 }
@@ -270,6 +276,16 @@ CLI::Option* add_broker_option(CLI::App& app, std::string& endpoint) {
   }
   return add_parsed_option(app, "--broker", endpoint, &parse_endpoint, "ENDPOINT",
                            "Where the broker listens: ipc://PATH or tcp://HOST:PORT")
+      ->default_str(endpoint);
+}
+
+CLI::Option* add_listen_option(CLI::App& app, std::string& endpoint) {
+  if (endpoint.empty()) {
+    endpoint = default_broker_endpoint();
+  }
+  return add_parsed_option(app, "--broker", endpoint, &parse_listen_endpoint, "ENDPOINT",
+                           "Where to listen: ipc://PATH or tcp://HOST:PORT; PORT * takes a free "
+                           "one, which the log names")
       ->default_str(endpoint);
 }
 

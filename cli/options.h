@@ -50,8 +50,11 @@ Result<std::uint64_t> parse_bytes(std::string_view text);
 // In the largest unit that gives a whole number, so that parse_bytes reads it back.
 std::string format_bytes_exactly(std::uint64_t bytes);
 
+// A broker may leave the port to the system: `tcp://HOST:*`.
+enum class EndpointUse : std::uint8_t { connect, listen };
+
 // `ipc://PATH`, where PATH fits a socket address of the kernel, or `tcp://HOST:PORT`.
-Result<void> check_endpoint(std::string_view endpoint);
+Result<void> check_endpoint(std::string_view endpoint, EndpointUse use = EndpointUse::connect);
 
 // Promise 10: a socket in a directory of the user's own: $XDG_RUNTIME_DIR/turnstile/broker.sock, or
 // /tmp/turnstile-UID/broker.sock where there is no such variable or its path is too long.
@@ -69,6 +72,8 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
 // The flags that mean the same everywhere. An empty string is replaced by the usual default
 // (`shared.db`, the user's own socket); --text has none.
 CLI::Option* add_broker_option(CLI::App& app, std::string& endpoint);
+// The broker's own --broker.
+CLI::Option* add_listen_option(CLI::App& app, std::string& endpoint);
 CLI::Option* add_db_option(CLI::App& app, std::string& path);
 CLI::Option* add_text_option(CLI::App& app, std::string& path);
 CLI::Option* add_json_flag(CLI::App& app, bool& json);

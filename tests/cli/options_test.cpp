@@ -120,6 +120,13 @@ TEST(Endpoint, SocketFilesAndTcpAddressesAreTaken) {
   }
 }
 
+TEST(Endpoint, WhereToListenMayLeaveThePortToTheSystem) {
+  EXPECT_TRUE(check_endpoint("tcp://127.0.0.1:*", EndpointUse::listen));
+  EXPECT_TRUE(check_endpoint("tcp://127.0.0.1:5555", EndpointUse::listen));
+  EXPECT_FALSE(check_endpoint("tcp://*", EndpointUse::listen));
+  EXPECT_FALSE(check_endpoint("tcp://127.0.0.1:0", EndpointUse::listen));
+}
+
 TEST(Endpoint, AnythingElseIsRefused) {
   for (const auto* endpoint : {"",
                                "broker.sock",
@@ -136,6 +143,7 @@ TEST(Endpoint, AnythingElseIsRefused) {
                                "tcp://:5555",
                                "tcp://127.0.0.1:",
                                "tcp://127.0.0.1:0",
+                               "tcp://127.0.0.1:*",
                                "tcp://127.0.0.1:65536",
                                "tcp://127.0.0.1:55x",
                                "tcp://127.0.0.1:-1",

@@ -146,29 +146,6 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-// Below those that the system gives to connections on their way out, one of which could be given
-// the same before it is bound.
-std::uint16_t free_port() {
-  constexpr int kTries = 1000;
-  std::random_device random;
-  std::uniform_int_distribution<std::uint16_t> ports(20'000, 32'000);
-  for (int i = 0; i < kTries; ++i) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const std::uint16_t port = ports(random);
-    address.sin_port = htons(port);
-    const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const bool is_bound =
-        ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
-    ::close(fd);
-    if (is_bound) {
-      return port;
-    }
-  }
-  throw std::runtime_error("no port is free");
-}
-
 Process::~Process() {
   // Whoever is killed keeps no count of what it ran.
   if (std::getenv("LLVM_PROFILE_FILE") != nullptr) {
@@ -248,6 +225,30 @@ std::size_t Process::open_files() const {
   std::error_code gone;
   const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid_) + "/fd", gone);
   return static_cast<std::size_t>(std::distance(begin(files), end(files)));
+}
+
+Process System::broker(std::vector<std::string> more) {
+  more.insert(more.begin(), {"broker", "--journal-file", folder.file("journal.db")});
+  Process broker = run("broker", std::move(more));
+  if (endpoint.ends_with(":*")) {
+    static constexpr std::string_view kListens = "listens on";
+    std::string found;
+    const auto is_found = [&] {
+      const std::string log = broker.err();
+      const auto at = log.find(kListens);
+      const auto end = at == std::string::npos ? at : log.find('\n', at);
+      if (end != std::string::npos) {
+        const auto line = log.substr(at, end - at);
+        found = line.substr(line.rfind(' ') + 1);
+      }
+      return !found.empty() || !broker.running();
+    };
+    if (!folder.wait_until(is_found, &broker) || found.empty()) {
+      throw std::runtime_error("the broker does not say where it listens: " + broker.err());
+    }
+    endpoint = found;
+  }
+  return broker;
 }
 
 Process System::run(const std::string& name, std::vector<std::string> arguments, int input) {

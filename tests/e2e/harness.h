@@ -32,9 +32,6 @@ inline constexpr std::uint64_t kMiB = std::uint64_t{1024} * 1024;
 std::string read_file(const std::filesystem::path& path);
 void write_file(const std::filesystem::path& path, std::string_view content);
 
-// A port of 127.0.0.1 that nobody listens on.
-std::uint16_t free_port();
-
 class Process;
 
 // A short path (socket addresses are limited), removed with everything in it at the end.
@@ -106,13 +103,11 @@ class Process {
 class System {
  public:
   Folder folder;
-  // For all that do not name another with --broker.
+  // For all that do not name another with --broker. A port `*` is replaced by the one that the
+  // broker got, when broker() has started it.
   std::string endpoint = "ipc://" + folder.file("broker.sock");
 
-  Process broker(std::vector<std::string> more = {}) {
-    more.insert(more.begin(), {"broker", "--journal-file", folder.file("journal.db")});
-    return run("broker", std::move(more));
-  }
+  Process broker(std::vector<std::string> more = {});
   Process consumer(std::vector<std::string> more = {}, const std::string& name = "consumer") {
     more.insert(more.begin(),
                 {"consumer", "--db", folder.file("shared.db"), "--text", folder.file("out9.txt")});

@@ -111,7 +111,7 @@ TEST(MainJob, StatusTellsPeopleOfBrokerConsumerQueueAndProducers) {
 TEST(MainJob, OverTcpRowsArriveAsOverASocketFile) {
   System system;
   write_file(system.folder.file("nutrient.csv"), nutrients_csv(200));
-  system.endpoint = "tcp://127.0.0.1:" + std::to_string(free_port());
+  system.endpoint = "tcp://127.0.0.1:*";
   Process broker = system.broker();
   Process consumer = system.consumer();
   Process stream = system.produce({"csv", system.folder.file("nutrient.csv"), "--json"});
