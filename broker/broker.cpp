@@ -15,6 +15,7 @@
 #include "broker/process_limits.h"
 #include "link/endpoint.h"
 #include "link/frames.h"
+#include "proto/counted.h"
 
 namespace turnstile::broker {
 namespace {
@@ -331,7 +332,8 @@ void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint no
 void Broker::log_rejected(const Error& why, TimePoint now) {
   ++rejected_since_log_;
   if (now >= next_rejected_log_) {
-    spdlog::warn("{} message(s) refused, the last because: {}", rejected_since_log_, why.what);
+    spdlog::warn("{} refused, the last because: {}", counted(rejected_since_log_, "message"),
+                 why.what);
     rejected_since_log_ = 0;
     next_rejected_log_ = now + kRejectedLogInterval;
   }
@@ -389,8 +391,8 @@ void Broker::guard_memory(TimePoint now) {
     return look > 2 || (is_silent(route) && (look > 1 || !consumer));
   });
   if (now >= next_guard_log_) {
-    spdlog::warn("{} MiB of memory are in use, above the bound of {} MiB: {} connection(s) closed",
-                 heap_bytes() / kMiB, limit / kMiB, closed);
+    spdlog::warn("{} MiB of memory are in use, above the bound of {} MiB: {} closed",
+                 heap_bytes() / kMiB, limit / kMiB, counted(closed, "connection"));
     next_guard_log_ = now + kRejectedLogInterval;
   }
 }

@@ -10,6 +10,7 @@
 #include "cli/banner.h"
 #include "cli/options.h"
 #include "cli/signals.h"
+#include "proto/counted.h"
 
 namespace turnstile {
 namespace {
@@ -36,7 +37,8 @@ int serve(const BrokerCommand& command) {
     print_error(served.error());
     return exit_code_for(served.error());
   }
-  spdlog::info("broker stopped; {} batches wait in the journal", (*broker)->journal().batches());
+  spdlog::info("broker stopped; the journal holds {}",
+               counted((*broker)->journal().batches(), "batch", "batches"));
   return static_cast<int>(ExitCode::done);
 }
 

@@ -4,6 +4,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "proto/counted.h"
 #include "proto/utf8.h"
 
 namespace turnstile::broker {
@@ -322,11 +323,12 @@ void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
     refuse(route, RefusalCode::not_now, {}, "too many status reports in a short time");
     return;
   }
-  if (!reported_ || now - *reported_ >= kReportFresh) {
-    report_ = status_report(now);
-    reported_ = now;
+  const bool is_producer = session.role == Role::producer;
+  Report& report = is_producer ? producer_report_ : report_;
+  if (!report.made || now - *report.made >= kReportFresh) {
+    report = {status_report(now, !is_producer), now};
   }
-  send(route, Status{m.request, report_});
+  send(route, Status{m.request, report.bytes});
 }
 
 // ---- time and disk
@@ -424,7 +426,8 @@ void Core::journal_works_again() {
   journal_retry_.reset();
   journal_problem_.clear();
   if (!journal_problem_logged_.empty()) {
-    spdlog::info("the journal works again; it holds {} batches", journal_.batches());
+    spdlog::info("the journal works again; it holds {}",
+                 counted(journal_.batches(), "batch", "batches"));
     journal_problem_logged_.clear();
   }
 }

@@ -84,7 +84,7 @@ class Core {
   // ... that could not be read, or were not their sender's to send.
   [[nodiscard]] std::uint64_t client_errors() const { return client_errors_; }
   // As MessagePack; PROTOCOL.md lists the fields.
-  Bytes status_report(TimePoint now);
+  Bytes status_report(TimePoint now, bool with_producers = true);
 
  private:
   // Between two lines in the log about the same matter, whatever clients and disks do.
@@ -209,8 +209,12 @@ class Core {
   TimePoint next_refused_log_{};
   TimePoint next_housekeeping_;
   std::optional<TimePoint> forgot_names_;
-  Bytes report_;  // the latest, and when it was made
-  std::optional<TimePoint> reported_;
+  struct Report {
+    Bytes bytes;
+    std::optional<TimePoint> made;
+  };
+  Report report_;           // the latest
+  Report producer_report_;  // ... for producers, of whom many may wait and ask
   std::uint64_t fruitless_ = 0;
   std::uint64_t client_errors_ = 0;
 

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include "broker/core.h"
+#include "proto/counted.h"
 #include "proto/utf8.h"
 
 namespace turnstile::broker {
@@ -91,8 +92,8 @@ void Core::refuse_batch(const BatchResult& result, const Window::Settled& settle
   } else if (!settled.stopped) {
     ++refused_since_log_;
     if (now >= next_refused_log_) {
-      spdlog::warn("{} batch(es) refused, the last of producer {}: {}", refused_since_log_,
-                   settled.producer.text, text);
+      spdlog::warn("{} refused, the last of producer {}: {}",
+                   counted(refused_since_log_, "batch", "batches"), settled.producer.text, text);
       refused_since_log_ = 0;
       next_refused_log_ = now + kLogInterval;
     }
@@ -227,6 +228,8 @@ void Core::lose_consumer(const char* why) {
   spdlog::info("consumer gone: {}", why);
   lease_.leave(route);
   window_.consumer_gone();
+  consumer_stats_.problem.clear();
+  consumer_stats_.tables.clear();
   // Those who waited for its word are answered without it.
   for (auto& [request, question] : questions_) {
     question.until = TimePoint{};
@@ -249,6 +252,8 @@ void Core::hand_over_lease(TimePoint now) {
                printable(sessions_.at(*granted).hello.producer.text, limits::kReasonBytes));
   retries_stopped_ = !window_.stopped_producers().empty();
   window_.consumer_attached(now);
+  consumer_stats_.problem.clear();
+  consumer_stats_.tables.clear();
   is_lease_new_ = true;
   send(*granted, LeaseState{true, lease_.lease(), lease_.duration()});
   // Its predecessor's questions are void. Outcomes may have been lost with it, or with the broker

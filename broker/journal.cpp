@@ -11,6 +11,7 @@
 
 #include "broker/journal_migrations.h"
 #include "broker/journal_schema.h"
+#include "proto/counted.h"
 
 namespace turnstile::broker {
 namespace {
@@ -267,7 +268,7 @@ Result<std::vector<Offset>> Journal::store(const std::vector<const Held*>& batch
   if (bytes > room() && bytes_ > 0) {
     return fail(Errc::full,
                 "the journal " + options_.path.string() + " is at its limit of " +
-                    std::to_string(options_.limit_bytes) + " bytes",
+                    counted(options_.limit_bytes, "byte"),
                 "Start a consumer, or raise --journal-limit.");
   }
   if (auto begun = begin(); !begun) {

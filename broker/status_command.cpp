@@ -9,6 +9,8 @@
 #include "broker/command.h"
 #include "cli/options.h"
 #include "link/endpoint.h"
+#include "proto/counted.h"
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
@@ -33,6 +35,9 @@ Result<nlohmann::json> ask(const StatusFlags& options) {
   bool said_hello = false;
   bool asked = false;
   while (Clock::now() < deadline) {
+    if (const auto& trouble = (*link)->trouble()) {
+      return fail(Errc::unreachable, trouble->what, trouble->hint);
+    }
     if (!said_hello) {
       Hello hello;
       hello.producer = {"status"};
@@ -60,9 +65,9 @@ Result<nlohmann::json> ask(const StatusFlags& options) {
     }
   }
   return fail(Errc::unreachable,
-              "no broker answers at " + options.endpoint + " (waited " +
-                  format_duration(options.timeout) + ")",
-              "Start one with `turnstile broker`, or name its endpoint with --broker.");
+              "no answer from the broker at " + options.endpoint + " for " +
+                  format_duration(options.timeout),
+              "is it running? `turnstile broker` starts one, --broker names another endpoint");
 }
 
 std::string bytes_text(std::uint64_t bytes) {
@@ -70,34 +75,70 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMiB);
 }
 
-void print(const nlohmann::json& r) {
-  const auto& consumer = r["consumer"];
-  const auto& window = r["window"];
-  const auto& journal = r["journal"];
-  fmt::print("broker      {} at {}, up {:.1f} s\n", r["version"].get<std::string>(),
-             r["endpoint"].get<std::string>(), r["uptime_ms"].get<double>() / 1000);
+std::string count_text(const nlohmann::json& map, const char* key, const char* noun,
+                       const char* plural = "") {
+  return counted(map[key].get<std::uint64_t>(), noun, plural);
+}
+
+// Texts of a report that are not known to be printable.
+std::string line_text(const nlohmann::json& text) {
+  return printable(text.get<std::string>(), limits::kReasonBytes);
+}
+
+// Why nothing can be applied; empty: it can.
+std::string standstill(const nlohmann::json& report) {
+  const auto& consumer = report["consumer"];
+  if (!consumer["attached"].get<bool>()) {
+    return "no consumer is running";
+  }
+  const std::string problem = line_text(consumer.value("problem", nlohmann::json("")));
+  return problem.empty() ? std::string() : "the consumer cannot apply rows: " + problem;
+}
+
+void print_consumer(const nlohmann::json& consumer) {
   if (consumer["attached"].get<bool>()) {
-    fmt::print("consumer    attached, {} rows applied, {:.0f} rows/s, target {}\n",
-               consumer["rows_applied"].get<std::uint64_t>(),
-               consumer["rows_per_second"].get<double>(), consumer["target"].get<std::string>());
+    fmt::print("consumer    attached, {} applied, {}, target {}\n",
+               count_text(consumer, "rows_applied", "row"),
+               rows_per_second_text(consumer["rows_per_second"].get<double>()),
+               line_text(consumer["target"]));
+    if (const auto problem = line_text(consumer.value("problem", nlohmann::json("")));
+        !problem.empty()) {
+      fmt::print("            cannot apply rows: {}\n", problem);
+    }
+    for (const auto& trouble : consumer.value("tables", nlohmann::json::array())) {
+      fmt::print("            refuses rows of table {}: {}\n", line_text(trouble["table"]),
+                 line_text(trouble["reason"]));
+    }
   } else {
     fmt::print("consumer    none; rows are stored and applied when one comes\n");
   }
   if (const auto waiting = consumer["standing_by"].get<std::uint64_t>(); waiting > 0) {
     fmt::print("            {} standing by\n", waiting);
   }
-  fmt::print("window      {} batches, {} rows, {} of {}\n", window["batches"].get<std::uint64_t>(),
-             window["rows"].get<std::uint64_t>(), bytes_text(window["bytes"].get<std::uint64_t>()),
+}
+
+void print(const nlohmann::json& r) {
+  const auto& window = r["window"];
+  const auto& journal = r["journal"];
+  fmt::print("broker      {} at {}, up {:.1f} s\n", r["version"].get<std::string>(),
+             r["endpoint"].get<std::string>(), r["uptime_ms"].get<double>() / 1000);
+  print_consumer(r["consumer"]);
+  fmt::print("window      {}, {}, {} of {}\n", count_text(window, "batches", "batch", "batches"),
+             count_text(window, "rows", "row"), bytes_text(window["bytes"].get<std::uint64_t>()),
              bytes_text(window["limit_bytes"].get<std::uint64_t>()));
   fmt::print(
-      "journal     {} batches, {} rows, {} of {} ({})\n", journal["batches"].get<std::uint64_t>(),
-      journal["rows"].get<std::uint64_t>(), bytes_text(journal["bytes"].get<std::uint64_t>()),
+      "journal     {}, {}, {} of {} ({})\n", count_text(journal, "batches", "batch", "batches"),
+      count_text(journal, "rows", "row"), bytes_text(journal["bytes"].get<std::uint64_t>()),
       bytes_text(journal["limit_bytes"].get<std::uint64_t>()), journal["path"].get<std::string>());
   if (const auto problem = journal["problem"].get<std::string>(); !problem.empty()) {
     fmt::print("            {}\n", problem);
   }
-  fmt::print("oldest      waits for {} ms\n", r["oldest_waiting_ms"].get<std::int64_t>());
-  fmt::print("dead        {} dead letters in the target\n", r["dead_letters"].get<std::uint64_t>());
+  if (const auto oldest = r["oldest_waiting_ms"].get<std::int64_t>(); oldest > 0) {
+    fmt::print("oldest      has waited {:.1f} s\n", static_cast<double>(oldest) / 1000);
+  } else {
+    fmt::print("oldest      no row waits\n");
+  }
+  fmt::print("dead        {} in the target\n", count_text(r, "dead_letters", "dead letter"));
   for (const auto& stopped : r["producers_stopped"]) {
     fmt::print("stopped     {}: its stored rows cannot be applied, see the broker's log\n",
                stopped.get<std::string>());
@@ -118,12 +159,15 @@ int show(const StatusFlags& options) {
     print_error(report.error());
     return exit_code_for(report.error());
   }
+  const std::string why = standstill(*report);
   if (options.json) {
     fmt::print("{}\n", report->dump());
-  } else {
+  } else if (!options.log.quiet) {
     print(*report);
+  } else if (!why.empty()) {
+    print_error({Errc::refused, why, ""});
   }
-  return static_cast<int>(ExitCode::done);
+  return static_cast<int>(why.empty() ? ExitCode::done : ExitCode::refused);
 }
 
 }  // namespace

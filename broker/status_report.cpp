@@ -25,10 +25,10 @@ double Core::rows_per_second(TimePoint now) const {
   return seconds > 0 ? static_cast<double>(rows_settled_ - rows) / seconds : 0;
 }
 
-Bytes Core::status_report(TimePoint now) {
+Bytes Core::status_report(TimePoint now, bool with_producers) {
   nlohmann::json producers = nlohmann::json::array();
   for (const auto& [id, route] : routes_) {
-    if (producers.size() == kProducersListed) {
+    if (!with_producers || producers.size() == kProducersListed) {
       break;
     }
     const Session& session = sessions_.at(route);
@@ -40,7 +40,15 @@ Bytes Core::status_report(TimePoint now) {
   }
   nlohmann::json stopped = nlohmann::json::array();
   for (const auto& id : window_.stopped_producers()) {
+    if (!with_producers) {
+      break;
+    }
     stopped.push_back(id.text);
+  }
+
+  nlohmann::json tables = nlohmann::json::array();
+  for (const auto& trouble : consumer_stats_.tables) {
+    tables.push_back({{"table", trouble.table}, {"reason", trouble.reason}});
   }
 
   std::int64_t oldest_ms = 0;
@@ -80,7 +88,9 @@ Bytes Core::status_report(TimePoint now) {
         {"lease", lease_.lease().value},
         {"standing_by", lease_.standing_by()},
         {"rows_applied", consumer_stats_.rows_applied},
-        {"rows_per_second", rows_per_second(now)}}},
+        {"rows_per_second", rows_per_second(now)},
+        {"problem", consumer_stats_.problem},
+        {"tables", std::move(tables)}}},
       {"dead_letters", consumer_stats_.dead_letters},
       {"messages_rejected", messages_rejected_},
   };

@@ -11,6 +11,7 @@
 #include "cli/check_sqlite.h"
 #include "cli/check_target.h"
 #include "cli/check_text.h"
+#include "proto/counted.h"
 
 namespace turnstile::check {
 namespace {
@@ -119,8 +120,8 @@ void judge(Report& report) {
     verdict.lost += applied > rows ? applied - rows : 0;
     verdict.twice += rows > applied ? rows - applied : 0;
     if (applied != rows) {
-      report.add(Breach::rows,
-                 fmt::format("{} rows were applied, but the tables have {}", applied, rows));
+      report.add(Breach::rows, fmt::format("{} {} applied, but the tables have {}",
+                                           counted(applied, "row"), was_or_were(applied), rows));
     }
   } else if (report.text_log) {
     verdict.lost += report.text_log->rows_missing;
@@ -134,16 +135,17 @@ void add_notes(Report& report) {
   const std::uint64_t rows = report.target.table_rows;
   if (!report.options.exclusive && applied != rows) {
     report.notes.push_back(fmt::format(
-        "the tables have {} rows and {} were applied by producers that the target knows: other "
+        "the tables have {} and {} {} applied by producers that the target knows: other "
         "programs and forgotten producers make the difference, or rows that are lost or twice",
-        rows, applied));
+        counted(rows, "row"), applied, was_or_were(applied)));
   }
   std::uint64_t waiting = 0;
   for (const auto& [id, producer] : report.producers) {
     waiting += producer.waiting;
   }
   if (waiting > 0) {
-    report.notes.push_back(fmt::format("{} rows are stored and not applied yet", waiting));
+    report.notes.push_back(fmt::format("{} {} stored and not applied yet", counted(waiting, "row"),
+                                       is_or_are(waiting)));
   }
 }
 

@@ -142,6 +142,8 @@ Result<Report> check(const CheckOptions& options);
 // "1,000,000 acknowledged, 1,000,000 present, 0 lost, 0 twice"
 std::string verdict_line(const Verdict& verdict);
 std::string text_report(const Report& report);
+// What is wrong alone; empty when nothing is.
+std::string problems_text(const Report& report);
 // One JSON object; its keys are those of the structs above.
 std::string json_report(const Report& report);
 

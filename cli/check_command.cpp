@@ -18,6 +18,7 @@ struct Options {
   std::vector<std::string> ledgers;
   bool exclusive = false;
   bool json = false;
+  bool quiet = false;
 };
 
 int run_check(const Options& options) {
@@ -32,7 +33,11 @@ int run_check(const Options& options) {
     print_error(report.error());
     return exit_code_for(report.error());
   }
-  fmt::print("{}", options.json ? check::json_report(*report) : check::text_report(*report));
+  if (options.quiet && !options.json) {
+    fmt::print(stderr, "{}", check::problems_text(*report));
+  } else {
+    fmt::print("{}", options.json ? check::json_report(*report) : check::text_report(*report));
+  }
   return static_cast<int>(report->problem_count == 0 ? ExitCode::done : ExitCode::refused);
 }
 
@@ -55,6 +60,7 @@ void add_check_command(CLI::App& app, int& exit_code) {
                     "Nothing but turnstile ever wrote the target's tables, which began empty: they "
                     "must have as many rows as were applied");
   add_json_flag(*command, options->json);
+  command->add_flag("--quiet", options->quiet, "Print nothing but what is wrong");
   add_config_option(*command);
   command->callback([options, &exit_code] { exit_code = run_check(*options); });
 }

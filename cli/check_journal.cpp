@@ -9,6 +9,7 @@
 #include <msgpack.hpp>
 
 #include "broker/journal_schema.h"
+#include "proto/counted.h"
 
 namespace turnstile::check {
 namespace {
@@ -81,9 +82,9 @@ std::string damage(const Query& row, const Batch& batch) {
   const auto rows = static_cast<std::uint64_t>(batch.last - batch.first) + 1;
   if (header->producer != batch.producer || header->first != first || header->rows != rows) {
     return fmt::format(
-        "its header says producer {}, {} rows from sequence {}; its columns say "
-        "producer {}, {} rows from {}",
-        header->producer, header->rows, header->first, batch.producer, rows, first);
+        "its header says producer {}, {} from sequence {}; its columns say producer {}, {} from {}",
+        header->producer, counted(header->rows, "row"), header->first, batch.producer,
+        counted(rows, "row"), first);
   }
   return {};
 }

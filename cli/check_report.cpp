@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/check.h"
+#include "proto/counted.h"
 
 namespace turnstile::check {
 namespace {
@@ -20,6 +21,10 @@ std::string grouped(std::uint64_t number) {
     digits.insert(at, ",");
   }
   return digits;
+}
+
+std::string grouped(std::uint64_t number, std::string_view noun, std::string_view plural = {}) {
+  return grouped(number) + " " + noun_for(number, noun, plural);
 }
 
 std::string producer_line(const std::string& id, const ProducerReport& p) {
@@ -104,26 +109,37 @@ std::string verdict_line(const Verdict& verdict) {
                      grouped(verdict.twice));
 }
 
+std::string problems_text(const Report& report) {
+  std::string out;
+  for (const Problem& problem : report.problems) {
+    out += fmt::format("WRONG     {}: {}\n", breach_name(problem.breach), problem.what);
+  }
+  if (report.problem_count > report.problems.size()) {
+    out +=
+        fmt::format("WRONG     ... and {} more\n", report.problem_count - report.problems.size());
+  }
+  return out;
+}
+
 std::string text_report(const Report& report) {
   const TargetReport& target = report.target;
-  std::string out = fmt::format(
-      "target    {}: {} rows applied, {} refused, {} rows in its tables, {} dead letters\n",
-      report.options.target.string(), grouped(target.rows_applied), grouped(target.rows_dead),
-      grouped(target.table_rows), grouped(target.dead_letters));
+  std::string out = fmt::format("target    {}: {} applied, {} refused, {} in its tables, {}\n",
+                                report.options.target.string(), grouped(target.rows_applied, "row"),
+                                grouped(target.rows_dead), grouped(target.table_rows, "row"),
+                                grouped(target.dead_letters, "dead letter"));
   if (report.journal) {
     const JournalReport& journal = *report.journal;
-    out += fmt::format("journal   {}: {} batches, {} rows, offsets {} to {}\n",
-                       report.options.journal.string(), grouped(journal.batches),
-                       grouped(journal.rows), journal.first_offset, journal.last_offset);
+    out += fmt::format("journal   {}: {}, {}, offsets {} to {}\n", report.options.journal.string(),
+                       grouped(journal.batches, "batch", "batches"), grouped(journal.rows, "row"),
+                       journal.first_offset, journal.last_offset);
   }
   if (report.text_log) {
     const TextLogReport& log = *report.text_log;
-    out += fmt::format("text log  {}: {} lines of table {}, {} bytes\n",
-                       report.options.text_log.string(), grouped(log.lines), log.table,
-                       grouped(log.recorded_bytes));
+    out += fmt::format("text log  {}: {} of table {}, {}\n", report.options.text_log.string(),
+                       grouped(log.lines, "line"), log.table, grouped(log.recorded_bytes, "byte"));
   }
   for (const LedgerFile& ledger : report.ledgers.files) {
-    out += fmt::format("ledger    {}: {} lines\n", ledger.path.string(), grouped(ledger.lines));
+    out += fmt::format("ledger    {}: {}\n", ledger.path.string(), grouped(ledger.lines, "line"));
   }
   out += fmt::format("producers {}\n", grouped(report.producers.size()));
   for (const auto& [id, producer] : report.producers) {
@@ -132,14 +148,7 @@ std::string text_report(const Report& report) {
   for (const std::string& note : report.notes) {
     out += "note      " + note + "\n";
   }
-  for (const Problem& problem : report.problems) {
-    out += fmt::format("WRONG     {}: {}\n", breach_name(problem.breach), problem.what);
-  }
-  if (report.problem_count > report.problems.size()) {
-    out +=
-        fmt::format("WRONG     ... and {} more\n", report.problem_count - report.problems.size());
-  }
-  return out + verdict_line(report.verdict) + "\n";
+  return out + problems_text(report) + verdict_line(report.verdict) + "\n";
 }
 
 std::string json_report(const Report& report) {

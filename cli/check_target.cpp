@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
 #include "store/schema.h"
 
 namespace turnstile::check {
@@ -18,7 +19,7 @@ constexpr std::string_view kTables =
     "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND name NOT LIKE 'turnstile\\_%' ESCAPE '\\' "
     "ORDER BY name";
 
-std::uint64_t counted(std::int64_t value) {
+std::uint64_t as_count(std::int64_t value) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(value, 0));
 }
 
@@ -74,11 +75,11 @@ Result<void> read_producers(const Database& target, Report& report) {
                    fmt::format("producer {}: its progress holds something that is no number", id));
       }
     }
-    producer.through = counted(rows->integer(2));
-    producer.rows_applied = counted(rows->integer(3));
-    producer.rows_dead = counted(rows->integer(4));
-    producer.changes = counted(rows->integer(5));
-    producer.letters_gone = counted(rows->integer(6));
+    producer.through = as_count(rows->integer(2));
+    producer.rows_applied = as_count(rows->integer(3));
+    producer.rows_dead = as_count(rows->integer(4));
+    producer.changes = as_count(rows->integer(5));
+    producer.letters_gone = as_count(rows->integer(6));
     report.target.rows_applied += producer.rows_applied;
     report.target.rows_dead += producer.rows_dead;
     judge_producer(id, producer, report);
@@ -126,8 +127,8 @@ Result<void> read_letters(const Database& target, Report& report) {
       }
       letters = {.producer = std::string(rows->bytes(0)), .rows = 0, .last = 0};
     }
-    const std::uint64_t first = counted(rows->integer(1));
-    const std::uint64_t count = counted(rows->integer(2));
+    const std::uint64_t first = as_count(rows->integer(1));
+    const std::uint64_t count = as_count(rows->integer(2));
     if (first == 0 || count == 0) {
       report.add(Breach::dead_letters,
                  fmt::format("dead letter {} stands for no sequence", rows->integer(3)));
@@ -156,9 +157,10 @@ Result<void> read_letters(const Database& target, Report& report) {
         producer.in_target && kept + producer.letters_gone != producer.rows_dead) {
       report.add(
           Breach::dead_letters,
-          fmt::format("producer {}: {} rows were refused, {} of them dealt with since, but its "
-                      "dead letters stand for {}",
-                      id, producer.rows_dead, producer.letters_gone, kept));
+          fmt::format("producer {}: {} {} refused, {} of them dealt with since, but its dead "
+                      "letters stand for {}",
+                      id, counted(producer.rows_dead, "row"), was_or_were(producer.rows_dead),
+                      producer.letters_gone, kept));
     }
   }
   return {};
@@ -175,7 +177,7 @@ Result<void> count_rows(const Database& target, Report& report) {
     if (!rows) {
       return tl::make_unexpected(std::move(rows.error()));
     }
-    report.target.table_rows += counted(rows->value_or(0));
+    report.target.table_rows += as_count(rows->value_or(0));
   }
   return row ? Result<void>() : tl::make_unexpected(std::move(row.error()));
 }
@@ -209,7 +211,7 @@ void check_target(const Database& target, Report& report) {
   }
   const auto letters =
       target.integer("SELECT coalesce(sum(rows), 0) FROM main.turnstile_dead_letters");
-  report.target.dead_letters = letters ? counted(letters->value_or(0)) : 0;
+  report.target.dead_letters = letters ? as_count(letters->value_or(0)) : 0;
   if (auto counted_rows = count_rows(target, report); !counted_rows) {
     read_failed(target, "the tables", counted_rows.error(), report);
   }

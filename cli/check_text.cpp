@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
 #include "store/schema.h"
 
 namespace turnstile::check {
@@ -281,9 +282,9 @@ Result<void> compare_rows(const Database& target, const CheckOptions& options, c
   }
   if (table_bytes != record.length) {
     into.problems.push_back(
-        fmt::format("the target says that {} has {} bytes, but the rows of "
+        fmt::format("the target says that {} has {}, but the rows of "
                     "table {} give {}: rows were changed or deleted",
-                    record.path, record.length, record.table, table_bytes));
+                    record.path, counted(record.length, "byte"), record.table, table_bytes));
     if (!figures.first_difference && figures.file_bytes > table_bytes) {
       figures.first_difference = table_bytes;
     }
@@ -294,8 +295,8 @@ Result<void> compare_rows(const Database& target, const CheckOptions& options, c
   }
   if (figures.rows_extra > 0) {
     into.problems.push_back(fmt::format(
-        "table {} has {} rows behind the last one of the text log: another program wrote them",
-        record.table, figures.rows_extra));
+        "table {} has {} after the last one of the text log: another program wrote {}",
+        record.table, counted(figures.rows_extra, "row"), figures.rows_extra == 1 ? "it" : "them"));
   }
   return {};
 }
@@ -318,9 +319,9 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
   figures.table = (*record)->table;
   figures.recorded_bytes = (*record)->length;
   if ((*record)->synced_length > (*record)->length) {
-    comparison.problems.push_back(
-        fmt::format("the target says that {} bytes of {} are synced, of {}",
-                    (*record)->synced_length, figures.path, figures.recorded_bytes));
+    comparison.problems.push_back(fmt::format("the target says that {} of {} are synced, of {}",
+                                              counted((*record)->synced_length, "byte"),
+                                              figures.path, figures.recorded_bytes));
   }
   if (auto compared = compare_rows(target, options, **record, comparison); !compared) {
     return tl::make_unexpected(std::move(compared.error()));
@@ -330,10 +331,10 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
       figures.first_difference = figures.recorded_bytes;
     }
     comparison.problems.push_back(
-        fmt::format("{} has {} bytes, {} more than the target says: from byte {} on it holds what "
+        fmt::format("{} has {}, {} more than the target says: from byte {} on it holds what "
                     "is not committed",
-                    options.text_log.string(), size_before, size_before - figures.recorded_bytes,
-                    figures.recorded_bytes));
+                    options.text_log.string(), counted(size_before, "byte"),
+                    size_before - figures.recorded_bytes, figures.recorded_bytes));
   }
   return comparison;
 }

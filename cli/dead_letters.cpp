@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/check_target.h"
+#include "proto/counted.h"
 #include "store/schema.h"
 
 namespace turnstile::dead_letters {
@@ -139,8 +140,8 @@ Result<std::optional<Letter>> find(const check::Database& target, std::int64_t i
 
 Result<std::vector<ValueRef>> values_of(const Letter& letter) {
   if (letter.kind == LetterKind::frame) {
-    return fail(Errc::corrupt, fmt::format("dead letter {} holds {} rows that cannot be decoded",
-                                           letter.id, letter.rows));
+    return fail(Errc::corrupt, fmt::format("dead letter {} holds {} that cannot be decoded",
+                                           letter.id, counted(letter.rows, "row")));
   }
   // Alone it is a frame of one row, but for the frame's own first byte.
   const std::string frame = '\x91' + letter.bytes;

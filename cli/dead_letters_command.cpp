@@ -135,7 +135,8 @@ int print_outcomes(const LetterOptions& options, bool retry, const std::vector<O
         {{"id", outcome.id}, {"done", outcome.refused.empty()}, {"reason", outcome.refused}});
     if (!outcome.refused.empty() && !options.json) {
       constexpr std::size_t kReasonShown = 1024;
-      fmt::print("dead letter {} was refused again, and is a new one: {}\n", outcome.id,
+      fmt::print(options.log.quiet ? stderr : stdout,
+                 "dead letter {} was refused again, and is a new one: {}\n", outcome.id,
                  printable(outcome.refused, kReasonShown));
     }
   }
@@ -143,7 +144,7 @@ int print_outcomes(const LetterOptions& options, bool retry, const std::vector<O
   if (options.json) {
     const nlohmann::ordered_json json{{"done", done}, {"refused", refused}, {"letters", list}};
     fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
-  } else {
+  } else if (!options.log.quiet) {
     fmt::print("{} {}, {} refused\n", done, retry ? "applied" : "discarded", refused);
   }
   return static_cast<int>(refused == 0 ? ExitCode::done : ExitCode::refused);

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/dead_letters.h"
+#include "proto/counted.h"
 #include "proto/utf8.h"
 
 namespace turnstile::dead_letters {
@@ -113,7 +114,7 @@ std::string list_text(const std::vector<Letter>& letters) {
                        printable(letter.table, kShown), printable(letter.producer, kShown),
                        sequences, printable(letter.reason, kShown));
   }
-  return out + fmt::format("{} dead letters\n", letters.size());
+  return out + counted(letters.size(), "dead letter") + "\n";
 }
 
 std::string list_json(const std::vector<Letter>& letters) {

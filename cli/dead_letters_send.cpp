@@ -7,6 +7,7 @@
 #include "cli/dead_letters.h"
 #include "producers/identity.h"
 #include "producers/producer.h"
+#include "proto/counted.h"
 #include "proto/limits.h"
 #include "store/schema.h"
 
@@ -34,13 +35,13 @@ Result<std::vector<Outcome>> send(Link& link, const std::vector<Change>& changes
   of_producer.id = random_producer_id();
   of_producer.timeout = options.timeout;
   of_producer.peer = options.peer;
+  of_producer.if_no_broker = IfNoBroker::fail;
   of_producer.interrupted = options.interrupted;
   of_producer.on_dead = [&](const DeadRow& dead) { refused.emplace(dead.sequence, dead.reason); };
   Producer producer(link, std::move(of_producer));
   if (auto started = producer.start(); !started) {
     return tl::make_unexpected(std::move(started.error()));
   }
-  const auto deadline = std::chrono::steady_clock::now() + options.timeout;
   std::vector<Sequence> sequences;
   for (const Change& change : changes) {
     auto sequence = append(producer, change);
@@ -50,20 +51,19 @@ Result<std::vector<Outcome>> send(Link& link, const std::vector<Change>& changes
     sequences.push_back(*sequence);
     // One answer names no more refused rows than that.
     const bool full = sequences.size() % limits::kDeadListed == 0;
-    auto settled = full ? producer.settle(deadline) : Result<bool>(true);
+    auto settled = full ? producer.settle() : Result<bool>(true);
     if (settled && *settled && sequences.size() == changes.size()) {
-      settled = producer.finish(deadline);
+      settled = producer.finish();
     }
-    if (!settled) {
-      return tl::make_unexpected(std::move(settled.error()));
-    }
-    if (!*settled) {
+    if (!settled || !*settled) {
       const Summary summary = producer.summary();
-      return fail(Errc::unreachable,
-                  fmt::format("{} of {} dead letters were dealt with, and then nobody answered",
-                              summary.applied + summary.dead_count, changes.size()),
-                  "see with `turnstile status` whether a consumer runs; what is stored happens "
-                  "then, and what is asked for twice happens once");
+      const std::uint64_t done = summary.applied + summary.dead_count;
+      Error error = settled ? Error{Errc::unreachable, "interrupted", ""} : settled.error();
+      error.what =
+          fmt::format("{} of {} {} dealt with; {}", done, counted(changes.size(), "dead letter"),
+                      was_or_were(done), error.what);
+      error.hint = "what is stored happens later, and what is asked for twice happens once";
+      return tl::make_unexpected(std::move(error));
     }
   }
   std::vector<Outcome> outcomes;

@@ -23,6 +23,7 @@
 #include "cli/signals.h"
 #include "consumer/command.h"
 #include "link/inside_link.h"
+#include "proto/counted.h"
 
 namespace turnstile {
 namespace {
@@ -190,7 +191,8 @@ int serve_both(const ServeCommand& command) {
       return exit_code_for(ended->error());
     }
   }
-  spdlog::info("stopped; {} batches wait in the journal", (*broker)->journal().batches());
+  spdlog::info("stopped; the journal holds {}",
+               counted((*broker)->journal().batches(), "batch", "batches"));
   return static_cast<int>(ExitCode::done);
 }
 

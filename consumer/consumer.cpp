@@ -49,6 +49,10 @@ Consumer::Consumer(Link& link, ConsumerOptions options, std::function<bool()> st
     keep_in_touch();
     return !stop_requested_();
   };
+  options_.target.on_locked = [this](const Error& error) {
+    lock_problem_ = error.what;
+    tell_trouble();
+  };
 }
 
 Result<void> Consumer::run() {
@@ -71,7 +75,9 @@ Result<void> Consumer::serve(std::chrono::milliseconds wait) {
   if (auto taken = take_in(wait_at_most(wait)); !taken) {
     return taken;
   }
+  tell_link_trouble();
   if (paused_until_ && options_.clock() < *paused_until_) {
+    tell_trouble();
     return {};
   }
   paused_until_.reset();
@@ -82,7 +88,11 @@ Result<void> Consumer::serve(std::chrono::milliseconds wait) {
   if (done) {
     done = apply_group();
   }
-  return done ? done : back_off(done.error());
+  if (!done) {
+    done = back_off(done.error());
+  }
+  tell_trouble();
+  return done;
 }
 
 std::chrono::milliseconds Consumer::patience() const {
@@ -162,6 +172,17 @@ void Consumer::keep_in_touch() {
     lost_touch_ = true;  // run() acts on it: here a transaction may be open
   } else if (now - last_sent_ >= kHeartbeat && link_.send(Heartbeat{})) {
     last_sent_ = now;
+  }
+}
+
+// Once for each reason.
+void Consumer::tell_link_trouble() {
+  const auto& trouble = link_.trouble();
+  if (!trouble) {
+    link_trouble_.clear();
+  } else if (trouble->what != link_trouble_) {
+    link_trouble_ = trouble->what;
+    spdlog::warn("{}, trying again; {}", trouble->what, trouble->hint);
   }
 }
 
@@ -247,6 +268,8 @@ void Consumer::forget_lease() {
   pending_bytes_ = 0;
   unreported_.clear();
   questions_.clear();
+  told_problem_.clear();
+  told_tables_.clear();
 }
 
 // A question that cannot be answered now is kept, since the broker counts on an answer.
@@ -287,21 +310,70 @@ void Consumer::report() {
            (dead += end->dead.size()) <= kDeadPerMessage) {
       message.results.push_back(*end++);
     }
-    if (!link_.send(message)) {
+    if (!send_figures(message)) {
       link_is_full_ = true;
       return;
     }
-    last_sent_ = options_.clock();
     unreported_.erase(unreported_.begin(), end);
   }
 }
 
-Results Consumer::figures() const {
+Results Consumer::figures() {
+  constexpr std::size_t kTextBytes = limits::kReasonBytes - 3;
+  if (target_) {
+    dead_letters_ = target_->dead_letters();
+  }
   Results message;
   message.lease = lease_;
-  message.stats = {rows_applied_, target_->dead_letters(),
-                   printable(options_.target.path.string(), limits::kReasonBytes - 3)};
+  message.stats.rows_applied = rows_applied_;
+  message.stats.dead_letters = dead_letters_;
+  message.stats.target = printable(options_.target.path.string(), kTextBytes);
+  message.stats.problem = printable(present_problem(), kTextBytes);
+  if (target_) {
+    message.stats.tables = target_->table_troubles();
+    message.stats.tables.resize(std::min(message.stats.tables.size(), limits::kTablesListed));
+    for (TableTrouble& trouble : message.stats.tables) {
+      trouble.table = printable(trouble.table, limits::kNameBytes - 3);
+      trouble.reason = printable(trouble.reason, kTextBytes);
+    }
+  }
   return message;
+}
+
+bool Consumer::send_figures(const Results& figures) {
+  if (!link_.send(figures)) {
+    return false;
+  }
+  last_sent_ = options_.clock();
+  told_problem_ = figures.stats.problem;
+  told_tables_ = figures.stats.tables;
+  return true;
+}
+
+const std::string& Consumer::present_problem() const {
+  return lock_problem_.empty() ? problem_ : lock_problem_;
+}
+
+// Promise 6: those who wait get the reason. RESULTS carry it too, so that this sends nothing while
+// rows are applied.
+void Consumer::tell_trouble() {
+  if (!has_lease_) {
+    return;
+  }
+  const bool had_tables = !told_tables_.empty();
+  const bool has_tables = target_ && !target_->table_troubles().empty();
+  if (!had_tables && !has_tables && told_problem_.empty() && present_problem().empty()) {
+    return;
+  }
+  const auto is_same = [](const TableTrouble& a, const TableTrouble& b) {
+    return a.table == b.table && a.reason == b.reason;
+  };
+  const Results now = figures();
+  if (now.stats.problem != told_problem_ ||
+      !std::equal(now.stats.tables.begin(), now.stats.tables.end(), told_tables_.begin(),
+                  told_tables_.end(), is_same)) {
+    send_figures(now);
+  }
 }
 
 // ---- the target
@@ -325,7 +397,7 @@ Result<void> Consumer::open_target() {
     options_.events->about(lab::EventKind::ready);
   }
   works_again();
-  link_.send(figures());
+  send_figures(figures());
   return {};
 }
 
@@ -369,7 +441,7 @@ Result<void> Consumer::apply_group() {
     works_again();
   }
   if (pending_.empty()) {
-    return target_->housekeeping();
+    return target_->housekeeping().map([this] { works_again(); });
   }
   const std::size_t batches = group_size();
   auto results = apply_in_one_transaction(batches);
@@ -491,6 +563,7 @@ Result<void> Consumer::back_off(const Error& error) {
   if (stop_requested_()) {
     return {};
   }
+  lock_problem_.clear();
   if (problem_ != error.what) {
     spdlog::error("{}; the rows wait in the queue, trying again. {}", error.what, error.hint);
     problem_ = error.what;
@@ -510,6 +583,7 @@ void Consumer::works_again() {
     spdlog::info("works again after: {}", problem_);
     problem_.clear();
   }
+  lock_problem_.clear();
   pause_ = 0ms;
 }
 

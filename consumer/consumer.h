@@ -73,6 +73,7 @@ class Consumer {
 
   void say_hello();
   void keep_in_touch();
+  void tell_link_trouble();
   Result<void> handle(Message&& message);
   Result<void> on_lease(const LeaseState& state);
   void forget_lease();
@@ -91,7 +92,10 @@ class Consumer {
   void tell_of_group(lab::EventKind kind, std::size_t batches) const;
   void tell_of_each(lab::EventKind kind, std::size_t batches) const;
   void report();
-  [[nodiscard]] Results figures() const;
+  Results figures();
+  bool send_figures(const Results& figures);
+  [[nodiscard]] const std::string& present_problem() const;
+  void tell_trouble();
   // Pauses before the next try, longer each time; logs the first failure of its kind.
   Result<void> back_off(const Error& error);
   void works_again();
@@ -116,12 +120,17 @@ class Consumer {
   std::deque<Message> questions_;        // answered between transactions
   bool link_is_full_ = false;            // it did not take the last of these
   std::uint64_t rows_applied_ = 0;
+  std::uint64_t dead_letters_ = 0;  // in the target, when it was last open
 
   TimePoint last_sent_;
   TimePoint last_heard_;
   std::optional<TimePoint> said_hello_;
-  bool lost_touch_ = false;  // the broker was silent for too long
-  std::string problem_;      // what is being waited out
+  bool lost_touch_ = false;   // the broker was silent for too long
+  std::string link_trouble_;  // that the log has
+  std::string problem_;       // what is being waited out
+  std::string lock_problem_;  // who holds the target, while a transaction waits for it
+  std::string told_problem_;  // the last that the broker of this lease got
+  std::vector<TableTrouble> told_tables_;
   std::chrono::milliseconds pause_{0};
   std::optional<TimePoint> paused_until_;
   TimePoint at_once_from_{};  // not before: it took long

@@ -8,6 +8,8 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
+
 namespace turnstile::lab {
 namespace {
 
@@ -92,7 +94,7 @@ std::vector<std::string> compare(const Recording& recording, const Timeline& tim
   std::size_t beyond_events = 0;
   for (const auto& [row, times] : found) {
     if (times > 1) {
-      problems.push_back(fmt::format("{} is in the database {} times", row, times));
+      problems.push_back(fmt::format("{} is in the database {}", row, counted(times, "time")));
     }
     if (said.contains(row)) {
       continue;
@@ -110,7 +112,8 @@ std::vector<std::string> compare(const Recording& recording, const Timeline& tim
     }
   }
   if (problems.empty() && numbers.in_database + beyond_events != recording.facts.rows.size()) {
-    problems.push_back(fmt::format("events say {} rows, the database has {}", numbers.in_database,
+    problems.push_back(fmt::format("events say {}, the database has {}",
+                                   counted(numbers.in_database, "row"),
                                    recording.facts.rows.size()));
   }
   if (!recording.facts.integrity.empty() && recording.facts.integrity != "ok") {

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
+
 namespace turnstile::lab {
 namespace {
 
@@ -17,7 +19,7 @@ std::string_view verb(const std::vector<std::string>& names, std::string_view on
 }
 
 std::string rows_in_words(std::size_t rows) {
-  return rows == 1 ? "1 row" : fmt::format("{} rows", rows);
+  return counted(rows, "row");
 }
 
 // Without what the queue's lanes say by being there.
@@ -106,8 +108,9 @@ std::string end_of_direct(const Outcome& outcome) {
   if (run.scenario == "stream" && n.text) {
     return fmt::format(
         "each stream writes out9.txt from a place of its own, so they write over each other: {} of "
-        "{} lines are torn, {} rows have no line",
-        n.text->torn, n.text->lines, n.text->missing);
+        "{} lines are torn, {} {} no line",
+        n.text->torn, n.text->lines, counted(n.text->missing, "row"),
+        n.text->missing == 1 ? "has" : "have");
   }
   if (run.scenario == "upgrade") {
     return end_of_upgrade(outcome, timeout);

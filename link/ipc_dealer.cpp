@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +32,31 @@ bool wait_for(pollfd& item, steady_clock::time_point until) {
   const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
   return ::poll(&item, 1, static_cast<int>(std::max(left, milliseconds(0)).count())) >= 0 ||
          errno != EINTR;
+}
+
+std::optional<LinkTrouble> trouble_of(int error, const std::string& path) {
+  const char* const start =
+      "see that `turnstile broker` or `turnstile serve` runs and listens there";
+  switch (error) {
+    case EACCES:
+    case EPERM:
+      return LinkTrouble{LinkTrouble::Kind::no_permission, "no permission for the socket " + path,
+                         "run this as the broker's user, or give this user the right to read and "
+                         "write the socket and to enter its folder"};
+    case ENOENT:
+    case ENOTDIR:
+      return LinkTrouble{LinkTrouble::Kind::no_socket, "there is no socket " + path, start};
+    case ECONNREFUSED: {
+      struct stat info {};
+      if (::stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
+        return LinkTrouble{LinkTrouble::Kind::no_socket, path + " is no socket", start};
+      }
+      return LinkTrouble{LinkTrouble::Kind::nobody_listens,
+                         "no broker listens on the socket " + path, start};
+    }
+    default:
+      return std::nullopt;  // such as a broker that has more connections to accept than it may
+  }
 }
 
 }  // namespace
@@ -73,9 +99,11 @@ void IpcDealer::open(TimePoint now) {
     return;
   }
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) {
+    trouble_ = trouble_of(errno, address_.sun_path);
     ::close(fd);
     return;
   }
+  trouble_.reset();
   connection_.emplace(fd, ZmtpConnection::End::dealer);
   handshake_until_ = now + kHandshake;
 }

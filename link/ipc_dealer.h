@@ -42,6 +42,7 @@ class IpcDealer final : public Link {
   std::optional<Message> receive_more() override;
   void prefetch() override;
   void reconnect() override;
+  [[nodiscard]] const std::optional<LinkTrouble>& trouble() const override { return trouble_; }
 
   // Messages that came in and could not be decoded.
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
@@ -60,6 +61,7 @@ class IpcDealer final : public Link {
   std::minstd_rand jitter_{std::random_device{}()};
 
   std::optional<ZmtpConnection> connection_;
+  std::optional<LinkTrouble> trouble_;
   TimePoint handshake_until_{};  // of a connection that is not ready
   TimePoint open_at_{};          // without a connection: not before
   std::chrono::milliseconds pause_;

@@ -4,10 +4,22 @@
 
 #include <chrono>
 #include <optional>
+#include <string>
 
 #include "proto/messages.h"
 
 namespace turnstile {
+
+// Why there is no connection, where the system tells it.
+struct LinkTrouble {
+  enum class Kind {
+    no_permission,
+    no_socket,       // nothing is at the socket's path, or something else
+    nobody_listens,  // the socket is there, and the broker that made it has ended
+  } kind = Kind::no_socket;
+  std::string what;
+  std::string hint;
+};
 
 class Link {
  public:
@@ -35,6 +47,12 @@ class Link {
   // Gives up the present connection, which seems dead, and begins a new one. What was on its way in
   // either direction may be lost.
   virtual void reconnect() {}
+
+  // Of the last try to connect; nothing when it succeeded, or when nobody can tell.
+  [[nodiscard]] virtual const std::optional<LinkTrouble>& trouble() const {
+    static const std::optional<LinkTrouble> none;
+    return none;
+  }
 };
 
 }  // namespace turnstile

@@ -50,7 +50,8 @@ void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
   add_broker_option(app, flags.broker);
   flags.timeout_option =
       add_duration_option(app, "--timeout", flags.timeout,
-                          "Give up when the broker does not answer for so long; 0 never does")
+                          "Give up when the broker does not answer, or no row is acknowledged, for "
+                          "this time; 0 waits without end")
           ->default_str("0 on a terminal, else 30s");
   app.add_flag("--direct", flags.direct,
                "Write the database from here, without broker and consumer");
@@ -103,7 +104,8 @@ ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& s
   options.seed = random_seed();
   options.events = lab::EventSink::from_environment();
   options.on_notice = [](Notice what, const std::string& text) {
-    const bool is_good = what == Notice::connected || what == Notice::busy_over;
+    const bool is_good =
+        what == Notice::connected || what == Notice::busy_over || what == Notice::delayed;
     spdlog::log(is_good ? spdlog::level::info : spdlog::level::warn, "{}", text);
   };
   return options;
@@ -137,11 +139,13 @@ std::uint64_t random_seed() {
   return std::uniform_int_distribution<std::uint64_t>()(device);
 }
 
-int print_report(const Report& report, bool json) {
+int print_report(const Report& report, bool json, bool quiet) {
   if (json) {
     fmt::print("{}\n", json_of(report).dump());
-  } else {
+  } else if (!quiet) {
     fmt::print("{}", text_of(report));
+  } else {
+    fmt::print(stderr, "{}", bad_rows_of(report));  // the log has the dead letters
   }
   std::fflush(stdout);
   if (report.failure) {

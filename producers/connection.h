@@ -55,8 +55,8 @@ Result<void> keep_ledger(const ConnectionFlags& flags, ProducerOptions& options)
 // A seed that no other process has.
 std::uint64_t random_seed();
 
-// Prints the report to stdout, the failure to stderr; the exit code.
-int print_report(const Report& report, bool json);
+// Prints the report to stdout (when quiet only as JSON), the failure to stderr; the exit code.
+int print_report(const Report& report, bool json, bool quiet);
 
 int print_usage_error(const std::string& what, const std::string& hint);
 

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
 #include "proto/limits.h"
 
 namespace turnstile {
@@ -88,8 +89,8 @@ Result<void> CsvRun::finish() {
 Result<void> CsvRun::begin() {
   if (source_.columns().size() > limits::kColumns) {
     return fail(Errc::bad_input,
-                fmt::format("{} has {} columns, above the limit of {}", source_.name(),
-                            source_.columns().size(), limits::kColumns));
+                fmt::format("{} has {}, above the limit of {}", source_.name(),
+                            counted(source_.columns().size(), "column"), limits::kColumns));
   }
   const auto started = producer_.start();
   if (!started) {
@@ -115,8 +116,8 @@ Result<void> CsvRun::begin() {
   const std::uint64_t done =
       job_.is_new_input ? 0 : started->through.value - std::min(started->through.value, definition);
   if (const Summary so_far = producer_.summary(); so_far.spooled > 0) {
-    log_(fmt::format("{} rows of '{}' are kept in {} and sent first", so_far.spooled,
-                     job_.resume_name, job_.spool));
+    log_(fmt::format("{} of '{}' {} kept in {} and sent first", counted(so_far.spooled, "row"),
+                     job_.resume_name, is_or_are(so_far.spooled), job_.spool));
   }
   if (done == 0) {
     return {};
@@ -127,13 +128,14 @@ Result<void> CsvRun::begin() {
   }
   if (skipped->rows < done) {
     return fail(Errc::refused,
-                fmt::format("{} rows of '{}' were taken before, and {} has only {}", done,
-                            job_.resume_name, source_.name(), skipped->rows),
+                fmt::format("{} of '{}' {} taken before, and {} has only {}", counted(done, "row"),
+                            job_.resume_name, was_or_were(done), source_.name(), skipped->rows),
                 "is it the same file? Another name for --resume begins anew");
   }
   position_ = done;
-  log_(fmt::format("{} rows of '{}' are {} already; going on behind them", done, job_.resume_name,
-                   job_.spool.empty() ? "stored or applied" : "taken"));
+  log_(fmt::format("{} of '{}' {} {} already; going on after row {}", counted(done, "row"),
+                   job_.resume_name, is_or_are(done),
+                   job_.spool.empty() ? "stored or applied" : "taken", done));
   return {};
 }
 

@@ -165,6 +165,10 @@ Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
     bar_.clear();
     log_dead(limiter_, table_of(options_), row);
   };
+  with.on_notice = [this, tell = with.on_notice](Notice what, const std::string& text) {
+    bar_.clear();  // or the line would go on behind it
+    tell(what, text);
+  };
   if (auto kept = keep_ledger(options_.connection, with); !kept) {
     return kept;
   }
@@ -242,7 +246,7 @@ int CsvStream::run() {
   if (report.direct) {
     report.resume_name.reset();
   }
-  return print_report(report, options_.connection.json);
+  return print_report(report, options_.connection.json, options_.connection.log.quiet);
 }
 
 Result<void> check_flags(const CsvFlags& options) {

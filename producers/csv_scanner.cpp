@@ -10,6 +10,8 @@
 #include <emmintrin.h>
 
 #include <bit>
+
+#include "proto/counted.h"
 #endif
 
 namespace turnstile::csv {
@@ -512,9 +514,9 @@ std::string Scanner::reason() const {
     case Fault::lone_cr:
       return "a carriage return without a line feed outside quotes";
     case Fault::too_long:
-      return fmt::format("longer than {} bytes", limits_.max_record_bytes);
+      return "longer than " + counted(limits_.max_record_bytes, "byte");
     case Fault::blank_line:
-      return fmt::format("a blank line, the header has {} fields", columns_);
+      return "a blank line, the header has " + counted(columns_, "field");
     case Fault::none:
       break;
   }

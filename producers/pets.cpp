@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "producers/csv_reader.h"
+#include "proto/counted.h"
 
 namespace turnstile {
 namespace {
@@ -72,8 +73,8 @@ Result<void> insert_all(Producer& producer, const std::string& process,
     }
   }
   if (!refused.empty()) {
-    log.error(fmt::format("{} of {} pets of {} were not inserted: {}", refused.size(), pets.size(),
-                          process, fmt::join(refused, ", ")));
+    log.error(fmt::format("{} of {} of {} were not inserted: {}", refused.size(),
+                          counted(pets.size(), "pet"), process, fmt::join(refused, ", ")));
   }
   return {};
 }

@@ -49,7 +49,7 @@ int insert_as(const PetsFlags& options, const std::vector<Pet>& pets) {
                               {[](const std::string& line) { spdlog::info("{}", line); },
                                [](const std::string& line) { spdlog::error("{}", line); }});
   report.direct = options.connection.direct;
-  return print_report(report, options.connection.json);
+  return print_report(report, options.connection.json, options.connection.log.quiet);
 }
 
 void print_sum(const std::vector<Ended>& ended) {

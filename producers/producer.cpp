@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
 #include "proto/limits.h"
 
 namespace turnstile {
@@ -20,8 +21,10 @@ constexpr std::uint32_t kRowsUnasked = 16;  // with the next at once, the clock 
 constexpr milliseconds kWait{100};
 constexpr milliseconds kTableAnswer{5000};
 constexpr milliseconds kSpoolTableAnswer{300};  // rows wait to be taken, broker or not
-constexpr milliseconds kOnlyStoredTold{2000};
-constexpr milliseconds kOnlyStoredToldAgain{30'000};
+constexpr milliseconds kAskWhyAfter{1000};
+constexpr milliseconds kAskWhyEvery{2000};
+constexpr milliseconds kWhyTold{2000};
+constexpr milliseconds kWhyToldAgain{30'000};
 
 // An upper bound of a value's or a row's size in the rows frame, besides the bytes of a text.
 constexpr std::size_t kValueBytes = 9;
@@ -54,12 +57,14 @@ SessionOptions session_options(const ProducerOptions& options) {
   session.source = options.source;
   session.peer = options.peer;
   session.timeout = options.timeout;
+  session.if_no_broker = options.if_no_broker;
   if (options.spool != nullptr) {
     session.named = true;
     session.known = options.spool->applied();
     session.source = options.spool->id();
     // Rows can be taken without a broker; only where there is nothing else to do it is waited for.
     session.timeout = milliseconds(0);
+    session.if_no_broker = IfNoBroker::wait;
   }
   session.clock = options.clock;
   session.on_notice = options.on_notice;
@@ -115,8 +120,7 @@ Result<void> Producer::check() const {
     Error error = *failure;
     const std::uint64_t rows = summary().unacknowledged;
     if (error.code == Errc::unreachable && rows > 0) {
-      error.what +=
-          "; " + std::to_string(rows) + (rows == 1 ? " row is" : " rows are") + " not acknowledged";
+      error.what += fmt::format("; {} {} not acknowledged", counted(rows, "row"), is_or_are(rows));
     }
     return tl::make_unexpected(std::move(error));
   }
@@ -152,7 +156,8 @@ Result<Started> Producer::start() {
 
 Result<TableAnswer> Producer::check_table(std::string table, std::vector<std::string> columns) {
   session_.ask({++requests_, std::move(table), std::move(columns)});
-  const TimePoint deadline = options_.clock() + (spooling_ ? kSpoolTableAnswer : kTableAnswer);
+  const TimePoint begun = options_.clock();
+  const TimePoint deadline = begun + (spooling_ ? kSpoolTableAnswer : kTableAnswer);
   while (!session_.answer()) {
     serve(kWait);
     if (auto checked = check(); !checked) {
@@ -161,6 +166,9 @@ Result<TableAnswer> Producer::check_table(std::string table, std::vector<std::st
     if (options_.interrupted() || options_.clock() >= deadline) {
       return TableAnswer{requests_, TableState::unknown, "nobody answered in time"};
     }
+  }
+  if (session_.answer()->state == TableState::unknown) {
+    waited_for_table_ = std::chrono::round<milliseconds>(options_.clock() - begun);
   }
   return *session_.answer();
 }
@@ -205,13 +213,11 @@ Result<Sequence> Producer::append(std::span<const std::string_view> row, Next ne
 
 Result<void> Producer::check_row(std::size_t values, std::size_t bytes) const {
   if (values > limits::kColumns) {
-    return fail(Errc::bad_input, "a row of " + std::to_string(values) +
-                                     " values is above the limit of " +
-                                     std::to_string(limits::kColumns));
+    return fail(Errc::bad_input, "a row of " + counted(values, "value") +
+                                     " is above the limit of " + std::to_string(limits::kColumns));
   }
   if (bytes + kValueBytes > limits::kRowsBytes) {
-    return fail(Errc::bad_input, "a row of " + std::to_string(bytes) +
-                                     " bytes is above the limit of " +
+    return fail(Errc::bad_input, "a row of " + counted(bytes, "byte") + " is above the limit of " +
                                      std::to_string(limits::kRowsBytes));
   }
   return check();
@@ -270,8 +276,16 @@ void Producer::wait_for_room() {
   const auto is_full = [this, &resend = session_.resend()] {
     return resend.held_bytes() > std::min(options_.max_unacked_bytes, resend.bytes_ahead());
   };
-  while (!spooling_ && is_full() && !session_.failure() && !options_.interrupted()) {
+  if (spooling_ || !is_full()) {
+    return;
+  }
+  begin_wait(options_.clock());
+  while (is_full() && !session_.failure() && !options_.interrupted()) {
     serve(kWait);
+    if (waits_too_long(options_.clock()) && !session_.failure()) {
+      fail_with(no_progress_error());
+      return;
+    }
   }
 }
 
@@ -309,7 +323,9 @@ void Producer::serve(milliseconds wait) {
   cut_if_idle();
   exchange(wait);
   served_ = options_.coarse_clock();
-  waits_.acknowledged(acknowledged(), options_.clock());
+  const TimePoint now = options_.clock();
+  waits_.acknowledged(acknowledged(), now);
+  note_progress(now);
   drop_from_spool();
 }
 
@@ -379,6 +395,7 @@ Result<void> Producer::wait_for_spool(const Error& full) {
   const TimePoint now = options_.clock();
   if (!spool_full_since_) {
     spool_full_since_ = now;
+    begin_wait(now);
     session_.notice(Notice::busy, full.what + ", waiting until rows have left it");
   }
   const bool is_too_long =
@@ -388,6 +405,8 @@ Result<void> Producer::wait_for_spool(const Error& full) {
   }
   exchange(kWait);
   waits_.acknowledged(acknowledged(), options_.clock());
+  note_progress(options_.clock());
+  (void)waits_too_long(options_.clock());  // says why; how long the spool was full counts
   auto trimmed = spooling_->spool().drop(acknowledged(), session_.resend().applied_through());
   if (trimmed) {
     trimmed = spooling_->spool().trim();
@@ -429,25 +448,12 @@ Result<void> Producer::pump(milliseconds wait) {
   return check();
 }
 
-Error Producer::unreachable_error() const {
-  const auto seconds = std::chrono::duration<double>(options_.timeout).count();
-  const std::uint64_t rows = summary().spooled;
-  std::string text = "no answer from " + options_.peer + " for " + fmt::format("{:g} s", seconds);
-  if (rows > 0) {
-    text += fmt::format("; {} row{} kept in {} and sent by the next start", rows,
-                        rows == 1 ? " is" : "s are", spooling_->spool().path().string());
-  }
-  return {Errc::unreachable, std::move(text),
-          "is it running? `turnstile broker` starts one; do not hand the same rows over again"};
-}
-
 Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
   if (auto synced = sync_spool(); !synced) {
     return tl::make_unexpected(synced.error());
   }
   cut();
-  const TimePoint begun = options_.clock();
-  told_only_stored_.reset();
+  begin_wait(options_.clock());
   while (acknowledged() < last()) {
     if (auto checked = check(); !checked) {
       return tl::make_unexpected(checked.error());
@@ -457,11 +463,12 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
       break;
     }
     serve(kWait);
-    if (spooling_ && options_.timeout > milliseconds(0) &&
-        session_.silent_for(options_.clock()) >= options_.timeout) {
-      return tl::make_unexpected(unreachable_error());
+    const TimePoint now = options_.clock();
+    const bool is_silent = spooling_ && options_.timeout > milliseconds(0) &&
+                           session_.silent_for(now) >= options_.timeout;
+    if (acknowledged() < last() && !session_.failure() && (waits_too_long(now) || is_silent)) {
+      fail_with(no_progress_error());
     }
-    tell_if_only_stored(begun);
   }
   if (auto checked = check(); !checked) {
     return tl::make_unexpected(checked.error());
@@ -469,19 +476,121 @@ Result<bool> Producer::settle(std::optional<TimePoint> deadline) {
   return acknowledged() >= last();
 }
 
-// Promise 6: nothing waits for ever without saying so.
-void Producer::tell_if_only_stored(TimePoint since) {
+// ---- waiting
+
+void Producer::begin_wait(TimePoint now) {
+  // A consumer that could not answer a question kept this run waiting already.
+  waiting_from_ = now - std::min(std::exchange(waited_for_table_, {}), options_.timeout / 2);
+  seen_of_all_.reset();
+  asked_why_.reset();
+  told_why_.reset();
+  told_reason_.clear();
+}
+
+void Producer::note_progress(TimePoint now) {
   const Resend& resend = session_.resend();
-  const TimePoint now = options_.clock();
-  const TimePoint due =
-      told_only_stored_ ? *told_only_stored_ + kOnlyStoredToldAgain : since + kOnlyStoredTold;
-  if (now < due || resend.stored_through() < last() || acknowledged() == last()) {
+  // That all rows are stored now brings those that wait to be applied no further.
+  const bool has_stored =
+      resend.stored_through() != std::exchange(seen_stored_, resend.stored_through());
+  const bool has_applied =
+      resend.applied_through() != std::exchange(seen_applied_, resend.applied_through());
+  if (has_applied || (has_stored && seen_stored_ < last())) {
+    waiting_from_ = now;
+  }
+}
+
+// Promise 6: nothing waits for ever without saying so. Asks why, says it, and is true when the
+// timeout has passed without any progress: no row of this producer was acknowledged, nor did the
+// consumer apply rows of others.
+bool Producer::waits_too_long(TimePoint now) {
+  const bool has_timeout = options_.timeout > milliseconds(0);
+  const auto soon = [&](milliseconds usual) {
+    return has_timeout ? std::min(usual, options_.timeout / 4) : usual;
+  };
+  if (now - waiting_from_ >= soon(kAskWhyAfter) &&
+      (!asked_why_ || now - *asked_why_ >= soon(kAskWhyEvery))) {
+    asked_why_ = now;
+    session_.ask_queue_state();
+  }
+  if (const auto& state = session_.queue_state()) {
+    if (seen_of_all_ && state->rows_applied > *seen_of_all_) {
+      waiting_from_ = now;
+    }
+    seen_of_all_ = state->rows_applied;
+  }
+  tell_why(now);
+  // The consumer keeps a transaction open for a task's duration before it answers.
+  return has_timeout && now - waiting_from_ >= options_.timeout + options_.task_duration;
+}
+
+void Producer::tell_why(TimePoint now) {
+  // Of a silent broker the session tells.
+  if (now - waiting_from_ < kWhyTold || session_.silent_for(now) >= kWhyTold) {
     return;
   }
-  told_only_stored_ = now;
-  const std::uint64_t rows = resend.stored_through().value - resend.applied_through().value;
-  session_.notice(Notice::stored_only,
-                  std::to_string(rows) + " rows are stored and wait for a consumer to apply them");
+  const std::string reason = present_reason();
+  if (told_why_ && now - *told_why_ < kWhyToldAgain && reason == told_reason_) {
+    return;
+  }
+  told_why_ = now;
+  told_reason_ = reason;
+  const auto& state = session_.queue_state();
+  const bool is_stored = session_.resend().stored_through() >= last();
+  session_.notice(
+      state && is_only_busy(*state, is_stored, table_) ? Notice::delayed : Notice::waiting,
+      waiting_text());
+}
+
+// Empty: not known.
+std::string Producer::present_reason() const {
+  const auto longest = options_.timeout > milliseconds(0) ? options_.timeout : kWhyTold;
+  if (session_.silent_for(options_.clock()) >= std::min(longest, kWhyTold)) {
+    return session_.silence().what;
+  }
+  const auto& state = session_.queue_state();
+  const bool is_stored = session_.resend().stored_through() >= last();
+  return state ? reason_of(*state, is_stored, table_) : std::string();
+}
+
+std::string Producer::waiting_text() const {
+  const Resend& resend = session_.resend();
+  const Sequence stored = std::max(resend.stored_through(), resend.begun_behind());
+  const Sequence applied = std::max(resend.applied_through(), resend.begun_behind());
+  const std::uint64_t rows_stored = rows_between(applied, stored);
+  const std::uint64_t rows_not_stored = rows_between(stored, last());
+  std::string text;
+  if (rows_stored > 0) {
+    text = fmt::format("{} {} stored", counted(rows_stored, "row"), is_or_are(rows_stored));
+  }
+  if (rows_not_stored > 0) {
+    text += fmt::format("{}{} {} not stored yet", text.empty() ? "" : ", ",
+                        counted(rows_not_stored, "row"), is_or_are(rows_not_stored));
+  }
+  if (text.empty()) {
+    text = "the definition of the table waits";
+  }
+  const std::string reason = present_reason();
+  text += reason.empty() ? " and not applied" : "; " + reason;
+  if (const auto& state = session_.queue_state(); state && state->oldest >= kWhyTold) {
+    text += fmt::format("; the oldest row of the queue has waited {} s",
+                        std::chrono::duration_cast<std::chrono::seconds>(state->oldest).count());
+  }
+  return text;
+}
+
+Error Producer::no_progress_error() const {
+  std::string text = fmt::format(
+      "no row was {} for {:g} s: {}", options_.ack == Ack::stored ? "stored" : "applied",
+      std::chrono::duration<double>(options_.timeout).count(), waiting_text());
+  if (!spooling_) {
+    return {Errc::unreachable, std::move(text),
+            "what is stored is applied later: do not send it again; --timeout waits longer"};
+  }
+  if (const std::uint64_t rows = summary().spooled; rows > 0) {
+    text += fmt::format("; {} {} kept in {} and sent by the next start", counted(rows, "row"),
+                        is_or_are(rows), spooling_->spool().path().string());
+  }
+  return {Errc::unreachable, std::move(text), "do not hand the same rows over again"};
 }
 
 Result<bool> Producer::finish(std::optional<TimePoint> deadline) {

@@ -53,8 +53,10 @@ struct ProducerOptions {
   std::uint32_t batch_rows = 1000;  // 1 to limits::kBatchRows
   std::size_t max_unacked_bytes = std::size_t{4} * 1024 * 1024;
   std::chrono::milliseconds task_duration{0};  // see BatchHeader::task_duration
-  std::chrono::milliseconds timeout{0};  // give up when the broker is silent for so long; 0: never
-  std::string peer = "the broker";       // what it is called in messages
+  // Give up when the broker is silent, or no row is acknowledged, for so long; 0: never.
+  std::chrono::milliseconds timeout{0};
+  IfNoBroker if_no_broker = IfNoBroker::wait_if_permitted;  // with a spool: wait
+  std::string peer = "the broker";                          // what it is called in messages
 
   // Asked often; when it says true, what waits returns.
   std::function<bool()> interrupted = [] { return false; };
@@ -159,12 +161,17 @@ class Producer {
   [[nodiscard]] bool is_spool_due() const;
   void drop_from_spool();
   Result<void> wait_for_spool(const Error& full);
-  [[nodiscard]] Error unreachable_error() const;
   void fail_with(Error error);
   void serve(std::chrono::milliseconds wait);
   void wait_for_room();
   Result<void> check() const;
-  void tell_if_only_stored(TimePoint since);
+  void note_progress(TimePoint now);
+  void begin_wait(TimePoint now);
+  bool waits_too_long(TimePoint now);
+  void tell_why(TimePoint now);
+  [[nodiscard]] std::string present_reason() const;
+  [[nodiscard]] std::string waiting_text() const;
+  [[nodiscard]] Error no_progress_error() const;
   [[nodiscard]] Sequence last_cut() const;
   [[nodiscard]] Sequence last() const;
   [[nodiscard]] Sequence acknowledged() const;
@@ -191,7 +198,15 @@ class Producer {
   std::uint64_t dead_count_ = 0;
   std::vector<DeadRow> dead_;
   Waits waits_;
-  std::optional<TimePoint> told_only_stored_;
+  // Of the wait at hand, and of what it waits for.
+  std::chrono::milliseconds waited_for_table_{0};  // before it
+  TimePoint waiting_from_{};                       // it began, or a row was acknowledged
+  Sequence seen_stored_;
+  Sequence seen_applied_;
+  std::optional<std::uint64_t> seen_of_all_;  // rows that the consumer applied, of all producers
+  std::optional<TimePoint> asked_why_;
+  std::optional<TimePoint> told_why_;
+  std::string told_reason_;
   std::optional<TimePoint> spool_full_since_;
 };
 

@@ -58,9 +58,13 @@ std::size_t terminal_width() {
 std::string render_progress(const ProgressView& view, std::size_t width) {
   const double seconds = std::chrono::duration<double>(view.elapsed).count();
   const auto rows = static_cast<double>(view.rows);
-  std::string text = fmt::format("{} rows", count_text(rows));
+  const auto rows_text = [](double count) {
+    const std::string text = count_text(count);
+    return text + (text == "1" ? " row" : " rows");
+  };
+  std::string text = rows_text(rows);
   if (seconds > 0) {
-    text += fmt::format("  {} rows/s", count_text(rows / seconds));
+    text += fmt::format("  {}/s", rows_text(rows / seconds));
   }
   if (view.fraction < 0) {
     return text.substr(0, width);

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/options.h"
+#include "proto/counted.h"
 
 namespace turnstile {
 namespace {
@@ -25,10 +26,6 @@ double rate_of(const Report& report) {
   return seconds > 0 ? static_cast<double>(rows_stored(report)) / seconds : 0;
 }
 
-std::string rows(std::uint64_t count) {
-  return fmt::format("{} row{}", count, count == 1 ? "" : "s");
-}
-
 std::string more_of(std::uint64_t count, std::size_t shown) {
   return count > shown ? fmt::format("  ... and {} more\n", count - shown) : std::string();
 }
@@ -36,26 +33,38 @@ std::string more_of(std::uint64_t count, std::size_t shown) {
 std::string spooled_text(const Report& report) {
   const std::uint64_t count = report.summary.spooled;
   return count == 0 ? std::string()
-                    : fmt::format("  {} {} kept in {} and sent by the next start\n", rows(count),
-                                  count == 1 ? "is" : "are", report.spool);
+                    : fmt::format("  {} {} kept in {} and sent by the next start\n",
+                                  counted(count, "row"), is_or_are(count), report.spool);
+}
+
+// What the broker keeps needs this process no more.
+std::string stored_text(const Report& report) {
+  const Summary& s = report.summary;
+  const std::uint64_t known = s.applied + s.dead_count;
+  if (report.direct || report.interrupted || s.unacknowledged == 0 || s.stored <= known) {
+    return {};
+  }
+  const std::uint64_t count = s.stored - known;
+  return fmt::format("  {} {} stored and applied later, without this process\n",
+                     counted(count, "row"), is_or_are(count));
 }
 
 std::string counts_text(const Report& report) {
   const Summary& s = report.summary;
-  std::string text =
-      fmt::format("{}: {} read for {}", report.producer, rows(report.rows_read), report.table);
+  std::string text = fmt::format("{}: {} read for {}", report.producer,
+                                 counted(report.rows_read, "row"), report.table);
   if (report.direct) {
     text += fmt::format(", {} written, {} lost", s.applied, rows_lost(report));
   } else {
     text += fmt::format(", {} sent, {} stored, {} applied", s.sent, s.stored, s.applied);
   }
   if (!report.direct && s.dead_count > 0) {
-    text += fmt::format(", {} dead letter{}", s.dead_count, s.dead_count == 1 ? "" : "s");
+    text += ", " + counted(s.dead_count, "dead letter");
   }
   if (s.unacknowledged > 0) {
     text += fmt::format(", {} not acknowledged", s.unacknowledged);
   }
-  return text + "\n" + spooled_text(report);
+  return text + "\n" + stored_text(report) + spooled_text(report);
 }
 
 std::string dead_text(const Report& report) {
@@ -80,8 +89,8 @@ std::string bad_rows_text(const Report& report) {
 
 std::string interrupted_text(const Report& report) {
   const Summary& s = report.summary;
-  std::string so_far =
-      fmt::format("  interrupted: {} {} applied", rows(s.applied), s.applied == 1 ? "was" : "were");
+  std::string so_far = fmt::format("  interrupted: {} {} applied", counted(s.applied, "row"),
+                                   was_or_were(s.applied));
   if (s.stored > s.applied + s.dead_count) {
     so_far += fmt::format(", {} more stored", s.stored - s.applied - s.dead_count);
   }
@@ -104,12 +113,16 @@ std::uint64_t error_count(const Report& report) {
   return report.summary.dead_count + report.bad_row_count + (report.failure ? 1U : 0U);
 }
 
+std::string bad_rows_of(const Report& report) {
+  return bad_rows_text(report);
+}
+
 std::string text_of(const Report& report) {
   const Summary& s = report.summary;
   std::string text = counts_text(report);
-  text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {:.0f} rows/s\n",
+  text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {}\n",
                       format_duration(s.waited_total), format_duration(s.waited_longest),
-                      seconds_of(report), rate_of(report));
+                      seconds_of(report), rows_per_second_text(rate_of(report)));
   text += bad_rows_text(report) + dead_text(report);
   if (report.interrupted) {
     text += interrupted_text(report);

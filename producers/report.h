@@ -60,6 +60,8 @@ std::uint64_t error_count(const Report& report);
 
 // Several lines, the last one with its line end.
 std::string text_of(const Report& report);
+// Those of the bad rows alone.
+std::string bad_rows_of(const Report& report);
 nlohmann::ordered_json json_of(const Report& report);
 
 // One object out of several processes' objects.

@@ -39,6 +39,7 @@ void Session::serve(milliseconds wait) {
     send_due();  // what is waited for may be its answer
   }
   take_in(wait);
+  check_link();
   check_silence(options_.clock());  // before a link that takes its time to send
   send_due();
 }
@@ -137,19 +138,45 @@ std::chrono::steady_clock::duration Session::silent_for(TimePoint now) const {
   return waiting_since_ ? now - *waiting_since_ : TimePoint::duration::zero();
 }
 
+// A process that starts can end immediately, or say what it waits for. Later the link may be in
+// trouble for the moment that a broker needs to restart.
+void Session::check_link() {
+  const auto& trouble = link_.trouble();
+  if (!trouble || welcome_ || failure_) {
+    return;
+  }
+  const bool is_final = options_.if_no_broker == IfNoBroker::fail ||
+                        (options_.if_no_broker == IfNoBroker::wait_if_permitted &&
+                         trouble->kind == LinkTrouble::Kind::no_permission);
+  if (is_final) {
+    fail_with(Errc::unreachable, trouble->what, trouble->hint);
+  } else if (trouble->what != told_trouble_) {
+    told_trouble_ = trouble->what;
+    is_silence_told_ = true;
+    notice(Notice::unreachable, trouble->what + ", trying again");
+  }
+}
+
+Error Session::silence() const {
+  if (const auto& trouble = link_.trouble()) {
+    return {Errc::unreachable, trouble->what, trouble->hint};
+  }
+  return {Errc::unreachable, "no answer from " + options_.peer,
+          "is it running? `turnstile broker` starts one; --timeout waits longer"};
+}
+
 void Session::check_silence(TimePoint now) {
   if (!waiting_since_ || failure_) {
     return;
   }
-  const auto silence = silent_for(now);
-  if (silence >= kSilenceTold && !is_silence_told_) {
+  const auto silence_for = silent_for(now);
+  if (silence_for >= kSilenceTold && !is_silence_told_) {
     is_silence_told_ = true;
-    notice(Notice::unreachable, "no answer from " + options_.peer + ", trying again");
+    notice(Notice::unreachable, silence().what + ", trying again");
   }
-  if (options_.timeout > milliseconds(0) && silence >= options_.timeout) {
-    fail_with(Errc::unreachable,
-              "no answer from " + options_.peer + " for " + in_words(options_.timeout),
-              "is it running? `turnstile broker` starts one; --timeout waits longer");
+  if (options_.timeout > milliseconds(0) && silence_for >= options_.timeout) {
+    Error error = silence();
+    fail_with(error.code, error.what + " for " + in_words(options_.timeout), std::move(error.hint));
     return;
   }
   // A link that takes nothing is still connecting, and does so by itself.
@@ -164,6 +191,7 @@ void Session::greet_again() {
   state_ = State::greeting;
   hello_sent_.reset();
   is_asked_ = false;
+  queue_state_.reset();
   resend_.disconnected();
 }
 
@@ -217,6 +245,12 @@ void Session::on(const TableAnswer& answer) {
   if (question_ && answer.request == question_->request) {
     answer_ = answer;
     question_.reset();
+  }
+}
+
+void Session::on(const Status& status) {
+  if (status.request == status_requests_) {
+    queue_state_ = read_queue_state(status.report.view());
   }
 }
 
@@ -283,6 +317,12 @@ void Session::ask(CheckTable question) {
   question_ = std::move(question);
   answer_.reset();
   is_asked_ = false;
+}
+
+void Session::ask_queue_state() {
+  if (state_ == State::welcomed && !failure_) {
+    send(AskStatus{++status_requests_}, options_.clock());
+  }
 }
 
 void Session::notice(Notice what, const std::string& text) const {

@@ -14,6 +14,7 @@
 #include <string>
 
 #include "link/link.h"
+#include "producers/queue_state.h"
 #include "producers/resend.h"
 #include "proto/messages.h"
 #include "proto/result.h"
@@ -26,7 +27,15 @@ enum class Notice {
   connected,    // ... it answers again, or for the first time after that
   busy,         // the broker is at a bound and dropped rows, which are sent again
   busy_over,
-  stored_only,  // everything is stored, and no consumer applies it
+  waiting,  // for 2 s no row was acknowledged; again when the reason changes, or every 30 s
+  delayed,  // ... and the reason is only that other rows come first
+};
+
+// What a producer does that finds no broker when it starts.
+enum class IfNoBroker {
+  wait,               // always
+  wait_if_permitted,  // ... but end when the system does not let it in
+  fail,
 };
 
 enum class Ack { stored, applied };
@@ -45,6 +54,7 @@ struct SessionOptions {
   std::string source;                    // see BatchHeader::source
   std::string peer = "the broker";       // what it is called in messages
   std::chrono::milliseconds timeout{0};  // give up after so long without an answer; 0: never
+  IfNoBroker if_no_broker = IfNoBroker::wait_if_permitted;
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const Resend::NewDead&)> on_dead;
@@ -80,6 +90,13 @@ class Session {
   void ask(CheckTable question);
   [[nodiscard]] const std::optional<TableAnswer>& answer() const { return answer_; }
 
+  // Asks why rows wait. The latest answer on this connection; none before the first.
+  void ask_queue_state();
+  [[nodiscard]] const std::optional<QueueState>& queue_state() const { return queue_state_; }
+
+  // That nothing came for a while: why, as far as it is known, and what to do.
+  [[nodiscard]] Error silence() const;
+
   void notice(Notice what, const std::string& text) const;
   // Tells the broker that nothing more will come.
   void bye() { link_.send(Bye{}); }
@@ -94,6 +111,7 @@ class Session {
   void send_question(TimePoint now);
   void send_heartbeat(TimePoint now);
   bool send(const Message& message, TimePoint now);
+  void check_link();
   void check_silence(TimePoint now);
   void greet_again();
 
@@ -103,6 +121,7 @@ class Session {
   void on(const Applied& applied);
   void on(const Refusal& refusal);
   void on(const TableAnswer& answer);
+  void on(const Status& status);
   template <typename Other>
   void on(const Other& /*other*/) {}  // a heartbeat, or no message for a producer
 
@@ -122,6 +141,8 @@ class Session {
   std::optional<CheckTable> question_;  // not answered yet
   bool is_asked_ = false;               // on this connection
   std::optional<TableAnswer> answer_;
+  std::uint64_t status_requests_ = 0;
+  std::optional<QueueState> queue_state_;
 
   std::optional<TimePoint> hello_sent_;  // on this connection
   bool is_hello_first_ = true;           // the last HELLO was said before any WELCOME came
@@ -130,6 +151,7 @@ class Session {
   std::optional<TimePoint> waiting_since_;
   std::optional<TimePoint> unanswered_since_;
   bool is_silence_told_ = false;
+  std::string told_trouble_;  // of the link, before the first welcome
   bool is_busy_told_ = false;
   Sequence told_stored_;  // to on_acknowledged
   Sequence told_applied_;

@@ -8,6 +8,7 @@
 
 #include "producers/identity.h"
 #include "producers/spool_schema.h"
+#include "proto/counted.h"
 
 namespace turnstile {
 namespace {
@@ -176,9 +177,9 @@ Result<void> Spool::count() {
   last_ = std::max(dropped_, sequence_of(*last));
   bytes_ = static_cast<std::uint64_t>(*bytes);
   if (sequence_of(*rows).value != last_.value - dropped_.value) {
-    return tl::make_unexpected(
-        damaged(fmt::format("it holds {} rows, and should hold rows {} to {}", *rows,
-                            dropped_.value + 1, last_.value)));
+    return tl::make_unexpected(damaged(fmt::format(
+        "it holds {}, and should hold rows {} to {}",
+        counted(static_cast<std::uint64_t>(*rows), "row"), dropped_.value + 1, last_.value)));
   }
   return {};
 }
@@ -308,8 +309,8 @@ Result<void> Spool::store(const std::vector<Batch>& batches) {
   }
   if (bytes_ > 0 && bytes_ + bytes > options_.limit_bytes) {
     return fail(Errc::full,
-                fmt::format("the spool {} is at its limit of {} bytes", path().string(),
-                            options_.limit_bytes),
+                fmt::format("the spool {} is at its limit of {}", path().string(),
+                            counted(options_.limit_bytes, "byte")),
                 "see that the broker runs, or raise --spool-limit");
   }
   const std::uint64_t bytes_before = bytes_;

@@ -24,6 +24,7 @@ inline constexpr std::size_t kSourceBytes = 64;
 inline constexpr std::size_t kReasonBytes = 512;     // why a row or a message was refused
 inline constexpr std::size_t kDeadListed = 100;      // dead letters named in one message
 inline constexpr std::size_t kResultsListed = 4096;  // batches answered in one message
+inline constexpr std::size_t kTablesListed = 20;     // tables in trouble named in one message
 inline constexpr std::chrono::milliseconds kTaskDuration{60'000};
 
 }  // namespace turnstile::limits

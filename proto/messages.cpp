@@ -7,6 +7,7 @@
 
 #include <msgpack.hpp>
 
+#include "proto/counted.h"
 #include "proto/header_reader.h"
 #include "proto/string_stream.h"
 
@@ -113,7 +114,9 @@ Bytes encode_header(const AskStatus& m) {
   return Writer(Type::ask_status, 1).number(m.request).take();
 }
 Bytes encode_header(const Results& m) {
-  Writer out(Type::results, 5);
+  const bool has_tables = !m.stats.tables.empty();
+  const bool has_problem = has_tables || !m.stats.problem.empty();
+  Writer out(Type::results, 5 + (has_problem ? 1 : 0) + (has_tables ? 1 : 0));
   out.number(m.lease.value)
       .number(m.stats.rows_applied)
       .number(m.stats.dead_letters)
@@ -125,6 +128,15 @@ Bytes encode_header(const Results& m) {
         .number(static_cast<std::uint64_t>(r.outcome))
         .number(r.through.value)
         .dead(r.dead_count, r.dead);
+  }
+  if (has_problem) {
+    out.text(m.stats.problem);
+  }
+  if (has_tables) {
+    out.array(m.stats.tables.size());
+    for (const auto& t : m.stats.tables) {
+      out.array(2).text(t.table).text(t.reason);
+    }
   }
   return out.take();
 }
@@ -272,6 +284,19 @@ Results read_results(HeaderReader& in) {
       m.results.push_back(std::move(r));
     });
   });
+  if (in.has_more()) {
+    m.stats.problem = in.text("problem", limits::kReasonBytes);
+  }
+  if (in.has_more()) {
+    in.each("tables", limits::kTablesListed, [&] {
+      in.record("table", [&] {
+        TableTrouble t;
+        t.table = in.text("table", limits::kNameBytes);
+        t.reason = in.text("reason", limits::kReasonBytes);
+        m.stats.tables.push_back(std::move(t));
+      });
+    });
+  }
   return m;
 }
 
@@ -404,7 +429,7 @@ Message read_body(Type type, HeaderReader& in, const Frames& frames) {
 std::string frames_problem(Type type, const Frames& frames) {
   if (frames.size() != frames_of(type)) {
     return "message of type " + std::to_string(static_cast<int>(type)) + " has " +
-           std::to_string(frames.size()) + " frames";
+           counted(frames.size(), "frame");
   }
   for (std::size_t i = 1; i < frames.size(); ++i) {
     if (frames[i].size() > limits::kRowsBytes) {

@@ -104,10 +104,18 @@ struct BatchResult {
   std::vector<DeadRow> dead;  // the first kDeadListed of them
 };
 
+// A table whose rows the target refuses for a reason of the table's own.
+struct TableTrouble {
+  std::string table;
+  std::string reason;
+};
+
 struct ConsumerStats {
   std::uint64_t rows_applied = 0;  // since this consumer started
   std::uint64_t dead_letters = 0;  // in the target now
   std::string target;
+  std::string problem;               // why it cannot apply rows now; empty: it can
+  std::vector<TableTrouble> tables;  // the first kTablesListed
 };
 
 struct Results {

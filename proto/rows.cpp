@@ -7,6 +7,7 @@
 
 #include <msgpack.hpp>
 
+#include "proto/counted.h"
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
 #include "proto/utf8.h"
@@ -218,7 +219,7 @@ Result<void> decode_rows(std::string_view frame, std::uint32_t rows, DecodedRows
     return broken(what_is_wrong(outer));
   }
   if (outer.bits != rows) {
-    return broken(std::to_string(outer.bits) + " rows, the header says " + std::to_string(rows));
+    return broken(counted(outer.bits, "row") + ", the header says " + std::to_string(rows));
   }
   for (std::uint32_t row = 0; row < rows; ++row) {
     const Element head = in.next();
@@ -226,7 +227,7 @@ Result<void> decode_rows(std::string_view frame, std::uint32_t rows, DecodedRows
       return broken(what_is_wrong(head));
     }
     if (head.bits > limits::kColumns) {
-      return broken("a row of " + std::to_string(head.bits) + " values");
+      return broken("a row of " + counted(head.bits, "value"));
     }
     if (into.values_.size() + head.bits > limits::kBatchValues) {
       return broken("more than " + std::to_string(limits::kBatchValues) + " values");

@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "store/lock_holder.h"
 #include "store/log_buffer.h"
 
 namespace turnstile::sqlite {
@@ -68,8 +69,7 @@ Error describe(int code, std::string_view doing, const std::filesystem::path& pa
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
-      return {Errc::locked, start + "another program holds " + file,
-              "let it finish or end it; `fuser -v " + file + "` names it"};
+      return locked_error(doing, path);
     case SQLITE_FULL:
       return {Errc::full, start + "no space left for " + file, "free space on its file system"};
     case SQLITE_NOMEM:
@@ -107,6 +107,17 @@ Error describe(int code, std::string_view doing, const std::filesystem::path& pa
 }
 
 }  // namespace
+
+Error locked_error(std::string_view doing, const std::filesystem::path& path) {
+  const std::string start = std::string(doing) + ": ";
+  const std::string file = path.string();
+  if (const std::string holder = lock_holder(path); !holder.empty()) {
+    return {Errc::locked, start + "another program holds " + file + ": it is locked by " + holder,
+            "let it finish or end it"};
+  }
+  return {Errc::locked, start + "another program holds " + file,
+          "let it finish or end it; `fuser -v " + file + "` names it"};
+}
 
 void Statement::bind(int position, const ValueRef& value) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {

@@ -132,6 +132,9 @@ class Connection {
   std::unique_ptr<sqlite3, Close> handle_;
 };
 
+// Another program holds the database: who, where the system tells it.
+Error locked_error(std::string_view doing, const std::filesystem::path& path);
+
 // What a function or a virtual table gives; text and blobs are not copied.
 void set_result(sqlite3_context* context, const ValueRef& value);
 

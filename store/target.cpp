@@ -16,6 +16,7 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr milliseconds kAskEvery{100};
+constexpr milliseconds kLockedToldEvery{1000};
 constexpr milliseconds kForgetEvery{60'000};
 
 // The cache is small at first, so that rows that are only appended stay near the processor and are
@@ -78,6 +79,7 @@ Result<void> Target::prepare() {
   }
   connection_ = std::move(*opened);
   connection_.on_busy([this](milliseconds waited) {
+    tell_locked(waited);
     return !is_at_once_ && waited < options_.busy_timeout && still_wanted();
   });
   // The page size counts for a new file only.
@@ -462,6 +464,16 @@ bool Target::still_wanted() {
   }
   last_asked_ = now;
   return options_.while_waiting();
+}
+
+void Target::tell_locked(milliseconds waited) {
+  if (waited < told_locked_at_) {
+    told_locked_at_ = milliseconds(0);  // another wait
+  }
+  if (options_.on_locked && waited >= told_locked_at_ + kLockedToldEvery) {
+    told_locked_at_ = waited;
+    options_.on_locked(sqlite::locked_error("waiting for the target", options_.path));
+  }
 }
 
 void Target::hold(milliseconds duration) {

@@ -58,6 +58,9 @@ struct TargetOptions {
   // much is read back, so that the caller can say that it is alive. Must not touch the target.
   // Returning false gives up.
   std::function<bool()> while_waiting;
+  // Called about once a second while a transaction waits for a lock, with who holds it. Must not
+  // touch the target.
+  std::function<void(const Error&)> on_locked;
   std::function<std::int64_t()> now_ms = system_now_ms;
   OpenTextFile open_text_file = open_posix_text_file;
 };
@@ -105,6 +108,7 @@ class Target final : public WritableTarget {
   void note_log_in_use(int pages, int copied);
   void hold(std::chrono::milliseconds duration);
   bool still_wanted();
+  void tell_locked(std::chrono::milliseconds waited);
 
   const TargetOptions options_;
   bool writes_log_beside_ = false;   // the connection reads it
@@ -132,6 +136,7 @@ class Target final : public WritableTarget {
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point last_asked_;
+  std::chrono::milliseconds told_locked_at_{0};  // into the wait at hand
   std::int64_t next_forget_ms_ = 0;
 
   // Of the open transaction.

@@ -59,6 +59,8 @@ class WritableTarget {
                                           const std::vector<std::string>& columns) = 0;
   // In rows.
   [[nodiscard]] virtual std::uint64_t dead_letters() const = 0;
+  // Tables whose rows are refused for a reason of the table's own.
+  [[nodiscard]] virtual std::vector<TableTrouble> table_troubles() const { return {}; }
 
   // Forgets producers idle for longer than keep_progress and syncs the text log; cheap when there
   // is nothing to do. For idle moments.

@@ -521,5 +521,38 @@ TEST_F(CoreConsumerTest, ABusyConsumerIsAskedABoundedNumberOfQuestions) {
   EXPECT_EQ(one<AskProgress>("c").producer, ProducerId{"b"});
 }
 
+// Promise 6: those who wait get the reason.
+TEST_F(CoreConsumerTest, TheConsumersProblemIsInTheStatusUntilItWorksOrLeaves) {
+  const Lease lease = join_consumer("c");
+  Results results{lease, {}, {}};
+  results.stats.problem = "another program holds shared.db";
+  results.stats.tables = {{"pets", "no such module: m"}};
+  say("c", results);
+  auto consumer = report()["consumer"];
+  EXPECT_EQ(consumer["problem"], "another program holds shared.db");
+  ASSERT_EQ(consumer["tables"].size(), 1U);
+  EXPECT_EQ(consumer["tables"][0]["table"], "pets");
+  EXPECT_EQ(consumer["tables"][0]["reason"], "no such module: m");
+  say("c", Results{lease, {}, {}});
+  consumer = report()["consumer"];
+  EXPECT_EQ(consumer["problem"], "");
+  EXPECT_TRUE(consumer["tables"].empty());
+  say("c", results);
+  say("c", Bye{});
+  EXPECT_EQ(report()["consumer"]["problem"], "");
+}
+
+// Many producers may wait and ask: a list of them all for each would cost the broker its time.
+TEST_F(CoreConsumerTest, AProducersStatusReportListsNoProducers) {
+  join_producer("p", "a");
+  say("p", AskStatus{7});
+  const auto status = one<Status>("p");
+  EXPECT_EQ(status.request, 7U);
+  const auto report = nlohmann::json::from_msgpack(status.report.view());
+  EXPECT_TRUE(report["producers"].empty());
+  EXPECT_EQ(report["producers_connected"], 1);
+  EXPECT_EQ(report["consumer"]["attached"], false);
+}
+
 }  // namespace
 }  // namespace turnstile::broker

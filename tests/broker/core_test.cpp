@@ -456,7 +456,8 @@ TEST_F(CoreTest, TheStatusReportNamesWhatWaitsAndForWhom) {
   EXPECT_EQ(r["consumer"]["attached"], false);
   EXPECT_GE(r["oldest_waiting_ms"], 0);
   const Lease lease = join_consumer("c");
-  say("c", Results{lease, {applied_result(one<Delivery>("c").ticket, 10)}, {10, 3, "/t.db"}});
+  say("c",
+      Results{lease, {applied_result(one<Delivery>("c").ticket, 10)}, {10, 3, "/t.db", "", {}}});
   r = report();
   EXPECT_EQ(r["consumer"]["attached"], true);
   EXPECT_EQ(r["consumer"]["target"], "/t.db");

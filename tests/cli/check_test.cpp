@@ -88,7 +88,7 @@ TEST_F(CheckTest, ARepeatedRowIsNamedAndCountedAsTwice) {
   make_sound_target();
   sql("INSERT INTO nutrients(name, amount) SELECT name, amount FROM nutrients WHERE id = 7");
   const auto report = check();
-  EXPECT_THAT(problems(report), HasSubstr("1 rows behind the last one of the text log"));
+  EXPECT_THAT(problems(report), HasSubstr("1 row after the last one of the text log"));
   EXPECT_EQ(report.verdict.twice, 1);
 }
 
@@ -324,7 +324,7 @@ TEST_F(CheckTest, ExclusiveCountsRowsAndNotDefinitions) {
 TEST_F(CheckTest, ADeadLetterThatWasDeletedByHandIsNamed) {
   make_sound_target();
   sql("DELETE FROM turnstile_dead_letters");
-  EXPECT_THAT(problems(check()), HasSubstr("1 rows were refused, 0 of them dealt with since"));
+  EXPECT_THAT(problems(check()), HasSubstr("1 row was refused, 0 of them dealt with since"));
 }
 
 TEST_F(CheckTest, ExclusiveTellsARowOfAnyTableThatIsGone) {

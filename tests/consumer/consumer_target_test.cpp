@@ -386,5 +386,106 @@ TEST_F(ConsumerTargetTest, AStopEndsTheWaitForALock) {
   EXPECT_THAT(tickets(), IsEmpty());
 }
 
+// Promise 6: those who wait get the reason.
+TEST_F(ConsumerTargetTest, TheBrokerHearsWhyRowsWaitAndWhenTheyNoLongerDo) {
+  get_lease();
+  file_.fails["begin"] = {Errc::full, Errc::full};
+  ASSERT_TRUE(turn({batch(1, 1)}));
+  auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "begin failed");
+  EXPECT_EQ(told[0].lease, Lease{1});
+  EXPECT_THAT(told[0].results, IsEmpty());
+  ASSERT_TRUE(idle(150ms));  // the same once more
+  EXPECT_THAT(sent<Results>(), IsEmpty());
+  ASSERT_TRUE(idle(1s));
+  told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "");
+  EXPECT_THAT(told[0].results, SizeIs(1));
+}
+
+TEST_F(ConsumerTargetTest, ATargetThatCannotBeOpenedIsToldToTheBroker) {
+  file_.fails["open"] = {Errc::unreachable};
+  ASSERT_TRUE(turn({granted(1)}));
+  auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "open failed");
+  ASSERT_TRUE(idle(500ms));
+  told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "");
+}
+
+// Another broker, or the next lease, knows nothing of the reason.
+TEST_F(ConsumerTargetTest, TheReasonIsToldAgainUnderTheNextLease) {
+  file_.fails["open"] = {Errc::unreachable, Errc::unreachable};
+  ASSERT_TRUE(turn({granted(1)}));
+  ASSERT_THAT(sent<Results>(), SizeIs(1));
+  ASSERT_TRUE(turn({granted(2)}));
+  const auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].lease, Lease{2});
+  EXPECT_EQ(told[0].stats.problem, "open failed");
+}
+
+TEST_F(ConsumerTargetTest, AReasonThatTheLinkDidNotTakeIsToldLater) {
+  get_lease();
+  file_.fails["housekeeping"] = {Errc::full};
+  broker_.is_connected = false;
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(sent<Results>(), IsEmpty());
+  broker_.is_connected = true;
+  ASSERT_TRUE(turn());  // before the next try
+  const auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "housekeeping failed");
+}
+
+TEST_F(ConsumerTargetTest, WhoHoldsTheTargetIsToldWhileItIsWaitedFor) {
+  get_lease();
+  file_.waits_in_begin = 2;
+  file_.held_by = Error{Errc::locked, "it is locked by PID 4711 (python3 worker.py)", ""};
+  ASSERT_TRUE(turn({batch(1, 1)}));
+  const auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(2));  // during the wait once, and the results
+  EXPECT_EQ(told[0].stats.problem, "it is locked by PID 4711 (python3 worker.py)");
+  EXPECT_THAT(told[0].results, IsEmpty());
+  EXPECT_EQ(told[1].stats.problem, "");
+  EXPECT_THAT(told[1].results, SizeIs(1));
+}
+
+TEST_F(ConsumerTargetTest, AProblemOfAnIdleConsumerEndsWithoutARow) {
+  get_lease();
+  file_.fails["housekeeping"] = {Errc::locked};
+  ASSERT_TRUE(turn());
+  auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "housekeeping failed");
+  ASSERT_TRUE(idle(500ms));
+  told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_EQ(told[0].stats.problem, "");
+}
+
+TEST_F(ConsumerTargetTest, TablesInTroubleAreToldWhenTheyChange) {
+  get_lease();
+  file_.troubles = {{"pets", "no such collation sequence: X"}};
+  ASSERT_TRUE(turn());
+  auto told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  ASSERT_THAT(told[0].stats.tables, SizeIs(1));
+  EXPECT_EQ(told[0].stats.tables[0].table, "pets");
+  EXPECT_EQ(told[0].stats.tables[0].reason, "no such collation sequence: X");
+  EXPECT_EQ(told[0].stats.problem, "");
+  ASSERT_TRUE(idle(300ms));
+  EXPECT_THAT(sent<Results>(), IsEmpty());
+  file_.troubles.clear();
+  ASSERT_TRUE(turn());
+  told = sent<Results>();
+  ASSERT_THAT(told, SizeIs(1));
+  EXPECT_THAT(told[0].stats.tables, IsEmpty());
+}
+
 }  // namespace
 }  // namespace turnstile::consumer

@@ -39,6 +39,9 @@ struct FakeFile {
   // Within begin(): what a wait for a lock asks. False gives up.
   int waits_in_begin = 0;
   std::vector<std::string> notes;
+  std::vector<TableTrouble> troubles;
+  // Within begin(): who holds the target, while it waits.
+  std::optional<Error> held_by;
 
   std::optional<Error> failure_of(const std::string& call) {
     done.push_back(call);
@@ -69,6 +72,9 @@ class FakeTarget final : public store::WritableTarget {
   }
   Result<void> begin() override {
     for (int i = 0; i < file_.waits_in_begin; ++i) {
+      if (file_.held_by) {
+        options_.on_locked(*file_.held_by);
+      }
       if (!options_.while_waiting()) {
         return fail(Errc::locked, "given up");
       }
@@ -135,6 +141,7 @@ class FakeTarget final : public store::WritableTarget {
     });
   }
   [[nodiscard]] std::uint64_t dead_letters() const override { return 42; }
+  [[nodiscard]] std::vector<TableTrouble> table_troubles() const override { return file_.troubles; }
   Result<void> housekeeping() override {
     // Noted once, however often the consumer is idle.
     if (!file_.fails["housekeeping"].empty() || file_.done.empty() ||
@@ -227,10 +234,14 @@ class ConsumerTest : public testing::Test {
                   [](const Message& message) { return std::holds_alternative<M>(message); });
     return found;
   }
-  // The tickets of the results that it sent since the last look, message by message.
+  // The tickets of the results that it sent since the last look, message by message; not those
+  // messages that only say why it cannot apply rows.
   std::vector<std::vector<std::uint64_t>> tickets() {
     std::vector<std::vector<std::uint64_t>> found;
     for (const auto& message : sent<Results>()) {
+      if (message.results.empty() && !message.stats.problem.empty()) {
+        continue;
+      }
       auto& list = found.emplace_back();
       for (const auto& result : message.results) {
         list.push_back(result.ticket.value);

@@ -317,5 +317,68 @@ TEST(IpcDealerEndpointTest, WhatIsNoPathIsBadInput) {
   }
 }
 
+LinkTrouble::Kind kind_of_trouble(const IpcDealer& link) {
+  EXPECT_TRUE(link.trouble());
+  return link.trouble().value_or(LinkTrouble{}).kind;
+}
+
+TEST(IpcDealerTroubleTest, APathWithoutASocketIsNamedImmediately) {
+  const Folder folder;
+  const std::string path = (folder.path() / "none.sock").string();
+  const auto link = IpcDealer::connect("ipc://" + path);
+  ASSERT_TRUE(link);
+  EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::no_socket);
+  EXPECT_EQ((*link)->trouble()->what, "there is no socket " + path);
+}
+
+TEST(IpcDealerTroubleTest, AFileThatIsNoSocketIsNamed) {
+  const Folder folder;
+  const std::string path = folder.file("rows.csv", "a,b");
+  const auto link = IpcDealer::connect("ipc://" + path);
+  ASSERT_TRUE(link);
+  EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::no_socket);
+  EXPECT_EQ((*link)->trouble()->what, path + " is no socket");
+}
+
+TEST(IpcDealerTroubleTest, ASocketWithoutPermissionIsNamed) {
+  const Folder folder;
+  const std::string path = (folder.path() / "broker.sock").string();
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(fd, 1), 0);
+  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  std::filesystem::permissions(path, std::filesystem::perms::none);
+  const uid_t user = ::geteuid();
+  constexpr uid_t kNobody = 65534;
+  ASSERT_TRUE(user != 0 || ::seteuid(kNobody) == 0);  // root may open anything
+  const auto link = IpcDealer::connect("ipc://" + path);
+  ASSERT_EQ(::seteuid(user), 0);
+  ::close(fd);
+  ASSERT_TRUE(link);
+  EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::no_permission);
+  EXPECT_EQ((*link)->trouble()->what, "no permission for the socket " + path);
+}
+
+TEST(IpcDealerTroubleTest, ASocketWhoseBrokerEndedIsNamedUntilOneListens) {
+  const Folder folder;
+  const std::string path = (folder.path() / "broker.sock").string();
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  const auto link = IpcDealer::connect("ipc://" + path);
+  ASSERT_TRUE(link);
+  EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::nobody_listens);
+  EXPECT_EQ((*link)->trouble()->what, "no broker listens on the socket " + path);
+  ASSERT_EQ(::listen(fd, 1), 0);
+  (*link)->reconnect();
+  EXPECT_FALSE((*link)->trouble());
+  ::close(fd);
+}
+
 }  // namespace
 }  // namespace turnstile

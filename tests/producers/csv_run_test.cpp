@@ -355,7 +355,7 @@ class CsvBarTest : public CsvRunTest {
 TEST_F(CsvBarTest, OnATerminalItShowsHowFarTheFileIsReadAndGoesWhenItEnds) {
   const std::string text = shown(csv::Order::file, 60);
   EXPECT_THAT(text, HasSubstr("[####"));
-  EXPECT_THAT(text, HasSubstr(" rows"));
+  EXPECT_THAT(text, HasSubstr(" row"));
   EXPECT_TRUE(text.ends_with("\r\x1b[K")) << text;
 }
 

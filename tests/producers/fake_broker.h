@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -56,6 +57,8 @@ class FakeBroker final : public Link {
     }
   }
 
+  [[nodiscard]] const std::optional<LinkTrouble>& trouble() const override { return why_not; }
+
   // All messages of one kind that were sent so far.
   template <typename M>
   [[nodiscard]] std::vector<M> all() const {
@@ -73,6 +76,7 @@ class FakeBroker final : public Link {
   }
 
   bool is_connected = true;
+  std::optional<LinkTrouble> why_not;          // it is not
   std::chrono::milliseconds writing_takes{0};  // of send(), as in direct mode
   bool answers = true;                         // at all
   enum class Rows { applied, stored, ignored } rows = Rows::applied;
@@ -83,6 +87,7 @@ class FakeBroker final : public Link {
     return w;
   }();
   TableState table_state = TableState::ready;
+  std::string report = "\x80";  // of a status: an empty map
 
   std::vector<Message> sent;
   std::deque<Message> to_producer;
@@ -103,6 +108,9 @@ class FakeBroker final : public Link {
     } else if (rows == Rows::applied) {
       to_producer.push_back(Applied{batch.header.last(), 0, {}});
     }
+  }
+  void answer(const AskStatus& question) {
+    to_producer.push_back(Status{question.request, Bytes(report)});
   }
   template <typename Other>
   void answer(const Other& /*other*/) {}

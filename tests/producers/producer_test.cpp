@@ -7,6 +7,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include "tests/producers/fake_broker.h"
 
@@ -24,8 +25,9 @@ class ProducerTest : public ::testing::Test {
     options.id = {"p"};
     options.clock = broker_.clock();
     options.coarse_clock = options.clock;
-    options.on_notice = [this](Notice what, const std::string& /*text*/) {
+    options.on_notice = [this](Notice what, const std::string& text) {
       notices_.push_back(what);
+      texts_.push_back(text);
     };
     options.on_dead = [this](const DeadRow& row) { dead_.push_back(row.sequence.value); };
     options.interrupted = [this] { return is_interrupted_; };
@@ -53,6 +55,7 @@ class ProducerTest : public ::testing::Test {
 
   FakeBroker broker_;
   std::vector<Notice> notices_;
+  std::vector<std::string> texts_;  // of these
   std::vector<std::uint64_t> dead_;
   bool is_interrupted_ = false;
 };
@@ -278,7 +281,7 @@ TEST_F(ProducerTest, WaitForAConsumerIsTold) {
     }
   };
   ASSERT_TRUE(producer.finish());
-  EXPECT_EQ(notices_, (Notices{Notice::stored_only}));
+  EXPECT_EQ(notices_, (Notices{Notice::waiting}));
 }
 
 TEST_F(ProducerTest, FinishGivesUpAtItsDeadline) {
@@ -616,6 +619,224 @@ TEST_F(ProducerTest, WaitingTimesAreMeasured) {
   ASSERT_TRUE(producer.finish());
   EXPECT_EQ(producer.summary().waited_total, seconds(3));
   EXPECT_EQ(producer.summary().waited_longest, seconds(3));
+}
+
+// ---- why rows wait, and for how long
+
+std::string report_of(const nlohmann::json& consumer, std::int64_t oldest_ms = 0) {
+  const nlohmann::json report{{"consumer", consumer},
+                              {"journal", {{"problem", ""}, {"rows", 3}}},
+                              {"oldest_waiting_ms", oldest_ms}};
+  const auto bytes = nlohmann::json::to_msgpack(report);
+  return {bytes.begin(), bytes.end()};
+}
+
+nlohmann::json consumer_of(const std::string& problem, std::uint64_t rows_applied = 0) {
+  return {{"attached", true},
+          {"problem", problem},
+          {"rows_applied", rows_applied},
+          {"tables", nlohmann::json::array()}};
+}
+
+TEST_F(ProducerTest, ARowThatIsOnlyStoredWaitsForTheConsumersReason) {
+  broker_.rows = FakeBroker::Rows::stored;
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {report_of({{"attached", false}}), "1 row is stored; no consumer is running"},
+      {report_of(consumer_of("disk full"), 12'345),
+       "1 row is stored; the consumer cannot apply them: disk full; the oldest row of the queue "
+       "has "
+       "waited 12 s"},
+      {report_of(consumer_of("")), "1 row is stored; the consumer is busy"},
+      {"no report", "1 row is stored and not applied"},
+  };
+  for (const auto& [report, text] : cases) {
+    broker_.report = report;
+    texts_.clear();
+    Producer producer(broker_, options());
+    start(producer);
+    append(producer, 1);
+    const auto finished = producer.finish(broker_.now + seconds(3));
+    ASSERT_TRUE(finished);
+    EXPECT_EQ(texts_, std::vector<std::string>{text});
+  }
+}
+
+TEST_F(ProducerTest, TheReasonIsToldAgainWhenItChanges) {
+  broker_.rows = FakeBroker::Rows::stored;
+  broker_.report = report_of(consumer_of("disk full"));
+  Producer producer(broker_, options());
+  start(producer);
+  append(producer, 2);
+  const auto begun = broker_.now;
+  broker_.on_wait = [&] {
+    if (broker_.now - begun > seconds(10)) {
+      broker_.report = report_of(consumer_of("locked"));
+    }
+  };
+  ASSERT_TRUE(producer.finish(begun + seconds(20)));
+  EXPECT_EQ(texts_, (std::vector<std::string>{
+                        "2 rows are stored; the consumer cannot apply them: disk full",
+                        "2 rows are stored; the consumer cannot apply them: locked"}));
+}
+
+TEST_F(ProducerTest, NothingIsAskedWhileRowsAreAcknowledged) {
+  Producer producer(broker_, options());
+  start(producer);
+  for (int i = 0; i < 100; ++i) {
+    append(producer, 1);
+    ASSERT_TRUE(producer.pump(milliseconds(100)));
+  }
+  ASSERT_TRUE(producer.finish());
+  EXPECT_TRUE(broker_.all<AskStatus>().empty());
+}
+
+TEST_F(ProducerTest, TheTimeoutEndsAWaitForTheConsumer) {
+  broker_.rows = FakeBroker::Rows::stored;
+  broker_.report = report_of(consumer_of("disk full"));
+  auto with = options();
+  with.timeout = seconds(4);
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 3);
+  const auto begun = broker_.now;
+  const auto finished = producer.finish();
+  ASSERT_FALSE(finished);
+  EXPECT_EQ(finished.error().code, Errc::unreachable);
+  EXPECT_EQ(finished.error().what,
+            "no row was applied for 4 s: 3 rows are stored; the consumer cannot apply them: disk "
+            "full");
+  EXPECT_GE(broker_.now - begun, seconds(4));
+  EXPECT_LT(broker_.now - begun, seconds(5));
+  EXPECT_EQ(producer.summary().stored, 3U);
+  EXPECT_EQ(producer.summary().unacknowledged, 3U);
+}
+
+TEST_F(ProducerTest, TheTimeoutEndsAWaitForRoomAsWell) {
+  broker_.rows = FakeBroker::Rows::ignored;
+  auto with = options();
+  with.timeout = seconds(4);
+  with.max_unacked_bytes = 1000;
+  with.batch_rows = 1;
+  Producer producer(broker_, with);
+  start(producer);
+  // Heard all the time: it is not the broker that is silent.
+  broker_.on_wait = [&] { broker_.to_producer.push_back(Heartbeat{}); };
+  const std::string text(600, 'x');
+  std::optional<Error> failed;
+  for (int i = 0; i < 20 && !failed; ++i) {
+    const auto appended = producer.append(std::array<std::string_view, 2>{text, "Dog"});
+    if (!appended) {
+      failed = appended.error();
+    }
+  }
+  ASSERT_TRUE(failed);
+  EXPECT_EQ(failed->code, Errc::unreachable);
+  EXPECT_THAT(failed->what, HasSubstr("no row was applied for 4 s: "));
+  EXPECT_THAT(failed->what, HasSubstr("not stored yet"));
+}
+
+TEST_F(ProducerTest, AConsumerThatAppliesRowsOfOthersIsWaitedFor) {
+  broker_.rows = FakeBroker::Rows::stored;
+  auto with = options();
+  with.timeout = seconds(4);
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 1);
+  const auto begun = broker_.now;
+  std::uint64_t applied = 0;
+  broker_.on_wait = [&] {
+    broker_.report = report_of(consumer_of("", ++applied));
+    if (broker_.now - begun > seconds(60)) {
+      broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+    }
+  };
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  EXPECT_TRUE(*finished);
+}
+
+TEST_F(ProducerTest, ATaskThatHoldsTheTargetIsNoReasonToGiveUp) {
+  broker_.rows = FakeBroker::Rows::stored;
+  auto with = options();
+  with.timeout = seconds(4);
+  with.task_duration = seconds(10);
+  Producer producer(broker_, with);
+  start(producer);
+  append(producer, 1);
+  const auto begun = broker_.now;
+  broker_.on_wait = [&] {
+    if (broker_.now - begun > seconds(11)) {
+      broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
+    }
+  };
+  EXPECT_TRUE(producer.finish());
+}
+
+// ---- a broker that is not there
+
+LinkTrouble trouble(LinkTrouble::Kind kind) {
+  return {kind, "there is trouble with broker.sock", "a hint"};
+}
+
+TEST_F(ProducerTest, ASocketWithoutPermissionEndsItImmediately) {
+  broker_.is_connected = false;
+  broker_.why_not = trouble(LinkTrouble::Kind::no_permission);
+  Producer producer(broker_, options());
+  const auto begun = broker_.now;
+  const auto started = producer.start();
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().code, Errc::unreachable);
+  EXPECT_EQ(started.error().what, "there is trouble with broker.sock");
+  EXPECT_LE(broker_.now - begun, milliseconds(100));
+}
+
+TEST_F(ProducerTest, AMissingSocketIsToldImmediatelyAndWaitedForUntilTheTimeout) {
+  broker_.is_connected = false;
+  broker_.why_not = trouble(LinkTrouble::Kind::no_socket);
+  auto with = options();
+  with.timeout = seconds(4);
+  Producer producer(broker_, with);
+  const auto begun = broker_.now;
+  broker_.on_wait = [&] {
+    if (broker_.now - begun >= milliseconds(200)) {
+      EXPECT_EQ(texts_,
+                std::vector<std::string>{"there is trouble with broker.sock, trying again"});
+    }
+  };
+  const auto started = producer.start();
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().what, "there is trouble with broker.sock for 4 s");
+  EXPECT_GE(broker_.now - begun, seconds(4));
+}
+
+TEST_F(ProducerTest, AProgramThatNeedsItsBrokerNowDoesNotWaitForASocket) {
+  broker_.is_connected = false;
+  broker_.why_not = trouble(LinkTrouble::Kind::nobody_listens);
+  auto with = options();
+  with.if_no_broker = IfNoBroker::fail;
+  Producer producer(broker_, with);
+  EXPECT_FALSE(producer.start());
+  EXPECT_LE(broker_.now.time_since_epoch(), milliseconds(100));
+}
+
+// While a broker restarts its socket may be anything for a moment.
+TEST_F(ProducerTest, TroubleWithTheSocketLaterIsWaitedOut) {
+  auto with = options();
+  Producer producer(broker_, with);
+  start(producer);
+  broker_.is_connected = false;
+  broker_.why_not = trouble(LinkTrouble::Kind::no_permission);
+  append(producer, 1);
+  const auto begun = broker_.now;
+  broker_.on_wait = [&] {
+    if (broker_.now - begun > seconds(1)) {
+      broker_.is_connected = true;
+      broker_.why_not.reset();
+    }
+  };
+  const auto finished = producer.finish();
+  ASSERT_TRUE(finished) << finished.error().what;
+  EXPECT_TRUE(notices_.empty());
 }
 
 }  // namespace

@@ -168,6 +168,25 @@ TEST(Messages, RoleZeroAndUnknownRolesAreRefused) {
   EXPECT_EQ(error_of(encode(hello)), "role is 4, above the limit of 3");
 }
 
+// What was added behind `results` is there only when there is something to say.
+TEST(Messages, ResultsOfAConsumerThatWorksHaveTheirOldForm) {
+  Results results;
+  const auto read = decode(encode(results));
+  ASSERT_TRUE(read) << read.error().what;
+  EXPECT_EQ(testing::describe(*read), testing::describe(results));
+  EXPECT_EQ(encode(results)[0].view().front(), static_cast<char>(0x96));
+  results.stats.problem = "disk full";
+  EXPECT_EQ(encode(results)[0].view().front(), static_cast<char>(0x97));
+  results.stats.tables = {{"pets", "no such module: m"}};
+  EXPECT_EQ(encode(results)[0].view().front(), static_cast<char>(0x98));
+}
+
+TEST(Messages, MoreTablesInTroubleThanMayBeListedAreRefused) {
+  Results results;
+  results.stats.tables.assign(limits::kTablesListed + 1, {"pets", "x"});
+  EXPECT_THAT(error_of(encode(results)), HasSubstr("tables"));
+}
+
 TEST(Messages, UnknownChoicesAreRefused) {
   EXPECT_EQ(error_of(encode(Refusal{static_cast<RefusalCode>(0), {}, ""})), "code is 0");
   EXPECT_THAT(error_of(encode(Refusal{static_cast<RefusalCode>(9), {}, ""})),
@@ -263,7 +282,7 @@ TEST(Messages, AMessageWithTooFewOrTooManyFramesIsRefused) {
     EXPECT_THAT(error_of(frames), HasSubstr(std::to_string(frames.size()) + " frames"));
     frames.pop_back();
     frames.pop_back();
-    EXPECT_THAT(error_of(frames), HasSubstr("frames")) << type;
+    EXPECT_THAT(error_of(frames), HasSubstr(" frame")) << type;
   }
 }
 

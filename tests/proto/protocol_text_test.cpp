@@ -176,6 +176,7 @@ TEST(ProtocolText, TheLimitsAreThoseOfTheCode) {
       {"any other text in a header", limits::kReasonBytes},
       {"dead letters named in one list", limits::kDeadListed},
       {"results in one RESULTS", limits::kResultsListed},
+      {"tables in one RESULTS", limits::kTablesListed},
       {"a task duration", static_cast<std::uint64_t>(limits::kTaskDuration.count())},
       {"a sequence, an epoch", limits::kSequence},
   };

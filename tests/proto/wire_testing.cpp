@@ -77,7 +77,15 @@ Hello random_hello(Random& random) {
 Results random_results(Random& random) {
   Results m;
   m.lease = {random.number(kAny)};
-  m.stats = {random.number(kAny), random.number(kAny), random.text(limits::kReasonBytes)};
+  m.stats = {random.number(kAny),
+             random.number(kAny),
+             random.text(limits::kReasonBytes),
+             random.text(limits::kReasonBytes),
+             {}};
+  m.stats.tables.resize(1 + random.below(limits::kTablesListed));  // so that no field is missing
+  for (TableTrouble& t : m.stats.tables) {
+    t = {random.text(limits::kNameBytes), random.text(limits::kReasonBytes)};
+  }
   m.results.resize(random.below(20));
   for (BatchResult& r : m.results) {
     r = {{random.number(kAny)},
@@ -184,6 +192,10 @@ class Describer {
           .field("outcome", static_cast<int>(r.outcome))
           .field("through", r.through.value)
           .dead(r.dead_count, r.dead);
+    }
+    field("problem", m.stats.problem);
+    for (const auto& t : m.stats.tables) {
+      field("table", t.table).field("reason", t.reason);
     }
   }
   void operator()(const ProgressAnswer& m) {
