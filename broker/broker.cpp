@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include <fmt/format.h>
@@ -65,6 +66,18 @@ bool asks_target(const Message& message) {
   return std::holds_alternative<CheckTable>(message);
 }
 
+// Whatever a message takes to be understood, its connection is the one to pay for it.
+Result<Message> decoded(ZmtpConnection::Incoming&& incoming) {
+  if (incoming.has_parts) {
+    return fail(Errc::corrupt, "message has more than one part");
+  }
+  try {
+    return unpacked(std::move(incoming.body)).and_then(decode);
+  } catch (const std::bad_alloc&) {
+    return fail(Errc::full, "there is no memory for a message");
+  }
+}
+
 template <std::size_t kSize>
 std::array<unsigned char, kSize> random_bytes() {
   std::array<unsigned char, kSize> bytes{};
@@ -100,8 +113,7 @@ std::uint64_t wall_clock_ms() {
       std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count());
 }
 
-// Promise 10: the socket's directory is the user's own. One that is missing is made so; one that
-// others may write in is refused, since they could put a socket of theirs in its place.
+// Promise 10: the socket's directory is the user's own. One that is missing is made so.
 Result<void> prepare_directory(const std::filesystem::path& directory) {
   std::error_code code;
   if (!std::filesystem::exists(directory, code)) {
@@ -115,17 +127,6 @@ Result<void> prepare_directory(const std::filesystem::path& directory) {
                   "Give --broker a path in a folder of your own.");
     }
   }
-  struct stat info {};
-  if (::stat(directory.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return fail(Errc::unreachable, directory.string() + " is not a folder",
-                "Give --broker another path.");
-  }
-  const bool others_write =
-      (info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0;
-  if (others_write) {
-    return fail(Errc::unreachable, "others may write in the socket's folder " + directory.string(),
-                "chmod 700 " + directory.string() + ", or give --broker a folder of your own.");
-  }
   return {};
 }
 
@@ -136,6 +137,9 @@ Result<std::unique_ptr<Broker>> Broker::start(BrokerOptions options) {
   options.core.leases_behind = random_lease();
   options.core.endpoint = options.endpoint;
   options.core.wall_clock_ms = wall_clock_ms;
+  if (auto enough = allow_all_descriptors(); !enough) {
+    return tl::make_unexpected(enough.error());
+  }
   auto broker = std::unique_ptr<Broker>(new Broker(std::move(options)));
   auto journal = Journal::open(broker->options_.journal);
   if (!journal) {
@@ -161,6 +165,9 @@ Result<void> Broker::listen() {
     if (auto ready = prepare_directory(path.has_parent_path() ? path.parent_path() : "."); !ready) {
       return ready;
     }
+    if (auto safe = check_folder_for_listening(path.string()); !safe) {
+      return safe;
+    }
     // A socket's path is taken over from whoever listens there, without a word.
     auto lock = FileLock::take(path.string() + ".lock", "the socket " + path.string());
     if (!lock) {
@@ -168,7 +175,6 @@ Result<void> Broker::listen() {
     }
     socket_lock_.push_back(std::move(*lock));
   }
-  allow_all_descriptors();
   static_cast<void>(resident_bytes());  // opens what it reads
   auto connections = Connections::make(2 * options_.core.window.memory_bytes);
   if (!connections) {
@@ -248,9 +254,7 @@ void Broker::receive_what_is_there(TimePoint now) {
       core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
       continue;
     }
-    auto message = incoming.has_parts
-                       ? Result<Message>(fail(Errc::corrupt, "message has more than one part"))
-                       : unpacked(std::move(incoming.body)).and_then(decode);
+    auto message = decoded(std::move(incoming));
     talk += message ? weight(*message) : 0;
     take_in(route, std::move(message), now);
   }
@@ -319,6 +323,11 @@ void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint no
     core_->receive(route, std::move(*message), now);
   } else {
     log_rejected(message.error(), now);
+    if (message.error().code == Errc::full) {
+      core_->unreachable(route);  // it connects and sends again
+      connections_->cut(route);
+      return;
+    }
     core_->reject(route, message.error(), now);
   }
   const bool errs = core_->client_errors() > errors && !allowance->may_err();

@@ -92,6 +92,7 @@ void add_broker_command(CLI::App& app, int& exit_code) {
                                         "Take rows from producers, keep them until they "
                                         "are applied, hand them to the consumer");
   add_broker_flags(*broker, command->flags);
+  add_mode_option(*broker);
   add_log_options(*broker, command->log);
   add_config_option(*broker);
   broker->callback([command, &exit_code] { exit_code = serve(*command); });

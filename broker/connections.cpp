@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -278,8 +279,15 @@ void Connections::accept_all(TimePoint now) {
       ::close(fd);
       return;
     }
-    peers_.try_emplace(id, fd, now, begun_);
-    handshakes_.emplace_back(now + kHandshake, id);
+    try {
+      peers_.try_emplace(id, fd, now, begun_);
+      handshakes_.emplace_back(now + kHandshake, id);
+    } catch (const std::bad_alloc&) {
+      if (peers_.erase(id) == 0) {
+        ::close(fd);
+      }
+      return;
+    }
   }
 }
 
@@ -369,6 +377,16 @@ void Connections::enqueue(Id id, Peer& peer) {
   }
 }
 
+std::optional<ZmtpConnection::Incoming> Connections::next_of(Peer& peer) {
+  auto message = peer.connection.next();
+  if (!message && peer.is_readable && !peer.connection.is_paused()) {
+    // Once for each event, unless more is surely there: the next wait tells of the rest.
+    peer.is_readable = peer.connection.read() == ZmtpConnection::Read::as_much_as_fits;
+    message = peer.connection.next();
+  }
+  return message;
+}
+
 std::optional<Connections::Received> Connections::receive() {
   for (int fruitless = 0; fruitless < kFruitlessAtOnce && !ready_.empty();) {
     const Id id = ready_.front();
@@ -379,11 +397,12 @@ std::optional<Connections::Received> Connections::receive() {
     }
     Peer& peer = found->second;
     peer.is_queued = false;
-    auto message = peer.connection.next();
-    if (!message && peer.is_readable && !peer.connection.is_paused()) {
-      // Once for each event, unless more is surely there: the next wait tells of the rest.
-      peer.is_readable = peer.connection.read() == ZmtpConnection::Read::as_much_as_fits;
-      message = peer.connection.next();
+    std::optional<ZmtpConnection::Incoming> message;
+    try {
+      message = next_of(peer);
+    } catch (const std::bad_alloc&) {
+      peers_.erase(found);  // it sends again; the others' messages find room
+      continue;
     }
     const bool goes_on = peer.is_readable || peer.connection.is_paused();
     fruitless += !message && goes_on ? 1 : 0;

@@ -130,6 +130,8 @@ class Connections {
   int wait_for_what_is_soon(std::span<epoll_event> events, std::chrono::nanoseconds most);
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
+  // Errors: std::bad_alloc.
+  static std::optional<ZmtpConnection::Incoming> next_of(Peer& peer);
   bool watch_again(Id id, const Peer& peer) const;
   void rest(Id id, Peer& peer, std::size_t bytes_read);
   void wake_those_that_rest();

@@ -209,6 +209,7 @@ class Core {
   TimePoint next_refused_log_{};
   TimePoint next_housekeeping_;
   std::optional<TimePoint> forgot_names_;
+  std::optional<std::uint64_t> names_looked_ms_;  // the wall clock then
   struct Report {
     Bytes bytes;
     std::optional<TimePoint> made;

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "broker/core.h"
+#include "store/idle_time.h"
 
 namespace turnstile::broker {
 namespace {
@@ -176,6 +177,12 @@ void Core::forget_names(TimePoint now) {
   const auto keep_ms =
       static_cast<std::uint64_t>(std::chrono::milliseconds(options_.keep_names).count());
   const std::uint64_t clock = options_.wall_clock_ms();
+  const auto step = store::idle_step(options_.keep_names);
+  if (auto followed = journal_.follow_clock(names_looked_ms_, clock, step); !followed) {
+    journal_failed(followed.error(), now);
+    return;
+  }
+  names_looked_ms_ = clock;
   const std::uint64_t before = clock - std::min(clock, keep_ms);
   std::uint64_t above = names - std::min<std::uint64_t>(names, options_.max_names);
   const auto oldest = journal_.oldest_names(above + window_.producers() + kNamesAtOnce);

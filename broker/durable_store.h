@@ -62,6 +62,12 @@ class DurableStore {
       std::size_t /*most*/) {
     return std::vector<std::pair<ProducerId, std::uint64_t>>();
   }
+  // Idle time is running time (store/idle_time.h): corrects those times after the clock jumped.
+  // `looked_ms`: of the look before; nothing at the first.
+  virtual Result<void> follow_clock(std::optional<std::uint64_t> /*looked_ms*/,
+                                    std::uint64_t /*now_ms*/, std::chrono::milliseconds /*step*/) {
+    return {};
+  }
   virtual Result<void> forget_names(const std::vector<ProducerId>& /*names*/) { return {}; }
 
   // Closes and opens the file, and writes and syncs anew what a failed sync left in doubt.

@@ -12,6 +12,7 @@
 #include "broker/journal_migrations.h"
 #include "broker/journal_schema.h"
 #include "proto/counted.h"
+#include "store/idle_time.h"
 
 namespace turnstile::broker {
 namespace {
@@ -481,6 +482,34 @@ Result<std::vector<std::pair<ProducerId, std::uint64_t>>> Journal::oldest_names(
     return tl::make_unexpected(db_.error(code, "reading the journal"));
   }
   return names;
+}
+
+Result<void> Journal::follow_clock(std::optional<std::uint64_t> looked_ms, std::uint64_t now_ms,
+                                   std::chrono::milliseconds step) {
+  if (auto usable = check_usable(); !usable) {
+    return usable;
+  }
+  std::int64_t last = signed_of(looked_ms.value_or(now_ms));
+  if (!looked_ms && names_ > 0) {
+    const auto newest = db_.query_integer("SELECT max(touched_ms) FROM producers");
+    if (!newest) {
+      return tl::make_unexpected(newest.error());
+    }
+    last = *newest;
+  }
+  const auto shift = store::idle_shift(last, signed_of(now_ms), step);
+  if (!shift || names_ == 0) {
+    return {};
+  }
+  if (auto begun = begin(); !begun) {
+    return begun;
+  }
+  auto moved = db_.execute("UPDATE producers SET touched_ms=min(" + std::to_string(now_ms) +
+                           ", touched_ms+" + std::to_string(*shift) + ")");
+  if (!moved) {
+    return tl::make_unexpected(rolled_back(moved.error()));
+  }
+  return commit();
 }
 
 Result<void> Journal::forget_names(const std::vector<ProducerId>& names) {

@@ -57,6 +57,8 @@ class Journal final : public DurableStore {
   Result<void> set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) override;
   [[nodiscard]] std::uint64_t names() const override { return names_; }
   Result<std::vector<std::pair<ProducerId, std::uint64_t>>> oldest_names(std::size_t most) override;
+  Result<void> follow_clock(std::optional<std::uint64_t> looked_ms, std::uint64_t now_ms,
+                            std::chrono::milliseconds step) override;
   Result<void> forget_names(const std::vector<ProducerId>& names) override;
   Result<void> reopen() override;
   Result<Contents> contents() override;

@@ -7,16 +7,27 @@
 
 #include <array>
 #include <cstdlib>
+#include <string>
 
 namespace turnstile::broker {
 
-void allow_all_descriptors() {
+Result<void> allow_all_descriptors() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
     limit.rlim_cur = limit.rlim_max;
     // Where it is not allowed the limit stays, and the log says when it is reached.
     static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
   }
+  // `serve` has 22 open before the first connection.
+  constexpr rlim_t kLeast = 32;
+  if (::getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < kLeast) {
+    return fail(Errc::unreachable,
+                "this process may have only " + std::to_string(limit.rlim_cur) +
+                    " files open; a broker needs " + std::to_string(kLeast) +
+                    ", and one more for each connection",
+                "raise the limit (ulimit -n, LimitNOFILE=)");
+  }
+  return {};
 }
 
 std::size_t heap_bytes() {

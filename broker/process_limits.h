@@ -3,10 +3,13 @@
 
 #include <cstddef>
 
+#include "proto/result.h"
+
 namespace turnstile::broker {
 
-// As many descriptors as this process may have: each connection needs one.
-void allow_all_descriptors();
+// As many descriptors as this process may have: each connection needs one. Errors: unreachable,
+// when they are not enough for the journal, a target and a few connections.
+Result<void> allow_all_descriptors();
 
 // What this process has in its heap, and what of it is in memory, cheap enough for ten times a
 // second. 0: cannot be told (under a sanitizer).

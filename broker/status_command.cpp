@@ -1,6 +1,7 @@
 #include <cstdio>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -75,14 +76,22 @@ std::string bytes_text(std::uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / kMiB);
 }
 
+// Names and reasons come from clients, and the whole report from whatever answers at the endpoint.
+nlohmann::json with_printable_texts(nlohmann::json report) {
+  if (report.is_string()) {
+    return printable(report.get_ref<const std::string&>());
+  }
+  if (report.is_structured()) {
+    for (auto& part : report) {
+      part = with_printable_texts(std::move(part));
+    }
+  }
+  return report;
+}
+
 std::string count_text(const nlohmann::json& map, const char* key, const char* noun,
                        const char* plural = "") {
   return counted(map[key].get<std::uint64_t>(), noun, plural);
-}
-
-// Texts of a report that are not known to be printable.
-std::string line_text(const nlohmann::json& text) {
-  return printable(text.get<std::string>(), limits::kReasonBytes);
 }
 
 // Why nothing can be applied; empty: it can.
@@ -91,7 +100,7 @@ std::string standstill(const nlohmann::json& report) {
   if (!consumer["attached"].get<bool>()) {
     return "no consumer is running";
   }
-  const std::string problem = line_text(consumer.value("problem", nlohmann::json("")));
+  const std::string problem = consumer.value("problem", std::string());
   return problem.empty() ? std::string() : "the consumer cannot apply rows: " + problem;
 }
 
@@ -100,14 +109,14 @@ void print_consumer(const nlohmann::json& consumer) {
     fmt::print("consumer    attached, {} applied, {}, target {}\n",
                count_text(consumer, "rows_applied", "row"),
                rows_per_second_text(consumer["rows_per_second"].get<double>()),
-               line_text(consumer["target"]));
-    if (const auto problem = line_text(consumer.value("problem", nlohmann::json("")));
+               consumer["target"].get<std::string>());
+    if (const auto problem = consumer.value("problem", std::string());
         !problem.empty()) {
       fmt::print("            cannot apply rows: {}\n", problem);
     }
     for (const auto& trouble : consumer.value("tables", nlohmann::json::array())) {
-      fmt::print("            refuses rows of table {}: {}\n", line_text(trouble["table"]),
-                 line_text(trouble["reason"]));
+      fmt::print("            refuses rows of table {}: {}\n", trouble["table"].get<std::string>(),
+                 trouble["reason"].get<std::string>());
     }
   } else {
     fmt::print("consumer    none; rows are stored and applied when one comes\n");
@@ -159,11 +168,12 @@ int show(const StatusFlags& options) {
     print_error(report.error());
     return exit_code_for(report.error());
   }
-  const std::string why = standstill(*report);
+  const nlohmann::json shown = with_printable_texts(*report);
+  const std::string why = standstill(shown);
   if (options.json) {
-    fmt::print("{}\n", report->dump());
+    fmt::print("{}\n", report->dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
   } else if (!options.log.quiet) {
-    print(*report);
+    print(shown);
   } else if (!why.empty()) {
     print_error({Errc::refused, why, ""});
   }

@@ -6,6 +6,7 @@
 
 #include "cli/check.h"
 #include "proto/counted.h"
+#include "proto/utf8.h"
 
 namespace turnstile::check {
 namespace {
@@ -148,7 +149,7 @@ std::string text_report(const Report& report) {
   for (const std::string& note : report.notes) {
     out += "note      " + note + "\n";
   }
-  return out + problems_text(report) + verdict_line(report.verdict) + "\n";
+  return printable_lines(out + problems_text(report)) + verdict_line(report.verdict) + "\n";
 }
 
 std::string json_report(const Report& report) {
@@ -175,8 +176,9 @@ std::string json_report(const Report& report) {
                   {"problem_count", report.problem_count},
                   {"problems", problems},
                   {"notes", report.notes}};
-  // A path or a value need not be UTF-8; JSON must be.
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  // A path or a value need not be UTF-8; JSON must be. ASCII alone holds nothing that a terminal
+  // obeys.
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace turnstile::check

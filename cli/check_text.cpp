@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "proto/counted.h"
+#include "proto/utf8.h"
 #include "store/schema.h"
 
 namespace turnstile::check {
@@ -35,9 +36,79 @@ struct Comparison {
   std::vector<std::string> problems;
 };
 
-// A row as a line: NULL empty, a blob as x'hex', a number as SQLite casts it to text, a text as it
-// is but for line breaks.
-void append_line(const Query& row, std::string& out) {
+// How a text stands in a line. Lines that were written before version 0.2 have only their line
+// breaks escaped, and stay valid.
+enum class TextForm { escaped, only_line_breaks };
+
+// Of the character at the beginning of `text`: its bytes, and its number. 0 bytes: there is none.
+struct Character {
+  std::size_t bytes = 0;
+  std::uint32_t number = 0;
+};
+
+Character character_of(std::string_view text) {
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
+  };
+  constexpr std::uint32_t kContinuation = 0x80;
+  constexpr std::uint32_t kPayload = 0x3F;
+  constexpr std::array<std::uint32_t, 5> kLeast{0, 0, 0x80, 0x800, 0x10000};
+  constexpr std::uint32_t kGreatest = 0x10FFFF;
+  const std::uint32_t lead = byte(0);
+  const std::size_t bytes = lead < 0x80 ? 1 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
+  if (lead >= 0xF8 || (lead >= 0x80 && lead < 0xC0) || text.size() < bytes) {
+    return {};
+  }
+  std::uint32_t number = bytes == 1 ? lead : lead & (0x7FU >> bytes);
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & ~kPayload) != kContinuation) {
+      return {};
+    }
+    number = number << 6U | (byte(i) & kPayload);
+  }
+  const bool is_surrogate = number >= 0xD800 && number <= 0xDFFF;
+  if (number < kLeast.at(bytes) || number > kGreatest || is_surrogate) {
+    return {};
+  }
+  return {bytes, number};
+}
+
+// What a terminal obeys: controls, what turns the direction of text, and separators of lines.
+bool is_command(std::uint32_t number) {
+  return number < 0x20 || (number >= 0x7F && number <= 0x9F) || number == 0x61C ||
+         number == 0x200E || number == 0x200F || (number >= 0x2028 && number <= 0x202E) ||
+         (number >= 0x2066 && number <= 0x2069);
+}
+
+// True: in the other form it would be another text.
+bool append_text(std::string_view text, TextForm form, std::string& out) {
+  bool differs = false;
+  while (!text.empty()) {
+    const Character character = character_of(text);
+    const std::size_t bytes = std::max(character.bytes, std::size_t{1});
+    const bool is_line_break = text.front() == '\n' || text.front() == '\r';
+    const bool is_escaped = character.bytes == 0 || is_command(character.number);
+    differs = differs || (is_escaped && !is_line_break);
+    if (is_line_break) {
+      out += text.front() == '\n' ? "\\n" : "\\r";
+    } else if (!is_escaped || form == TextForm::only_line_breaks) {
+      out += text.substr(0, bytes);
+    } else if (text.front() == '\t') {
+      out += "\\t";
+    } else {
+      for (const char c : text.substr(0, bytes)) {
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      }
+    }
+    text.remove_prefix(bytes);
+  }
+  return differs;
+}
+
+// A row as a line: NULL empty, a blob as x'hex', a number as SQLite casts it to text. True: the
+// other form would give another line.
+bool append_line(const Query& row, TextForm form, std::string& out) {
+  bool differs = false;
   out += '[';
   for (int column = 1; column < row.columns(); ++column) {
     if (column > 1) {
@@ -51,23 +122,14 @@ void append_line(const Query& row, std::string& out) {
         fmt::format_to(std::back_inserter(out), "{:02x}", static_cast<unsigned char>(c));
       }
       out += '\'';
-      continue;
-    }
-    if (type != SQLITE_TEXT || bytes.find_first_of("\r\n") == std::string_view::npos) {
+    } else if (type == SQLITE_TEXT) {
+      differs = append_text(bytes, form, out) || differs;
+    } else {
       out += bytes;
-      continue;
-    }
-    for (const char c : bytes) {
-      if (c == '\n') {
-        out += "\\n";
-      } else if (c == '\r') {
-        out += "\\r";
-      } else {
-        out += c;
-      }
     }
   }
   out += "]\n";
+  return differs;
 }
 
 // The line that holds this byte, as far as it can be shown on one line.
@@ -76,17 +138,7 @@ std::string shown(std::string_view text, std::size_t at) {
   const std::size_t before = text.substr(0, at).rfind('\n');
   std::string_view line = text.substr(before == std::string_view::npos ? 0 : before + 1);
   line = line.substr(0, std::min(line.find('\n'), kShown));
-  std::string out;
-  for (const char c : line) {
-    const auto byte = static_cast<unsigned char>(c);
-    constexpr unsigned kDelete = 0x7F;
-    if (byte < ' ' || byte == kDelete) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out;
+  return printable(line);
 }
 
 Result<std::optional<Record>> read_record(const Database& target,
@@ -166,8 +218,11 @@ class Comparer {
   Result<void> rows(Query& query) {
     auto row = query.next();
     for (; row && *row; row = query.next()) {
-      starts_.push_back({expected_.size(), query.integer(0)});
-      append_line(query, expected_);
+      const std::size_t start = expected_.size();
+      starts_.push_back({start, query.integer(0)});
+      if (append_line(query, TextForm::escaped, expected_)) {
+        choose_form(query, start);
+      }
       ++into_.figures.lines;
       if (expected_.size() >= kChunkBytes) {
         compare();
@@ -185,6 +240,28 @@ class Comparer {
     std::size_t at;
     std::int64_t rowid;
   };
+
+  // The last line, which begins at `start`, may stand in the file in the earlier form.
+  void choose_form(const Query& query, std::size_t start) {
+    const Start row{0, starts_.back().rowid};
+    std::string line = expected_.substr(start);
+    expected_.resize(start);
+    starts_.pop_back();
+    compare();
+    if (!into_.figures.first_difference) {
+      std::string earlier;
+      append_line(query, TextForm::only_line_breaks, earlier);
+      std::string found(earlier.size(), '\0');
+      file_.read(found.data(), static_cast<std::streamsize>(found.size()));
+      if (file_.gcount() == static_cast<std::streamsize>(found.size()) && found == earlier) {
+        line = std::move(earlier);
+      }
+      file_.clear();
+      file_.seekg(static_cast<std::streamoff>(at_));
+    }
+    starts_.push_back(row);
+    expected_ = std::move(line);
+  }
 
   void compare() {
     if (!into_.figures.first_difference) {

@@ -143,7 +143,7 @@ int print_outcomes(const LetterOptions& options, bool retry, const std::vector<O
   const std::size_t done = outcomes.size() - refused;
   if (options.json) {
     const nlohmann::ordered_json json{{"done", done}, {"refused", refused}, {"letters", list}};
-    fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", json.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
   } else if (!options.log.quiet) {
     fmt::print("{} {}, {} refused\n", done, retry ? "applied" : "discarded", refused);
   }

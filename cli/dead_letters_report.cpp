@@ -91,7 +91,7 @@ Json letter_json(const Letter& letter) {
 }
 
 std::string dumped(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
 // A refused retry has the dead letter's id before its row.
@@ -135,7 +135,7 @@ std::string show_text(const Letter& letter) {
       time_text(letter.at_ms), printable(letter.reason, kShown));
   const auto values = values_of(letter);
   if (!values) {
-    return out + fmt::format("values       {}\n", values.error().what);
+    return out + fmt::format("values       {}\n", printable(values.error().what));
   }
   for (std::size_t i = 0; i < values->size(); ++i) {
     out += fmt::format("  {} = {}\n", column_name(letter, values->size(), i),

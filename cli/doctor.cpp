@@ -12,6 +12,8 @@
 #include <fmt/format.h>
 #include <zmq.h>
 
+#include "proto/utf8.h"
+
 namespace turnstile {
 namespace {
 
@@ -85,7 +87,7 @@ int run_doctor(const DoctorOptions& options) {
   if (options.json) {
     // A path need not be UTF-8; JSON must be.
     constexpr auto kReplace = nlohmann::ordered_json::error_handler_t::replace;
-    fmt::print("{}\n", json_report(diagnosis).dump(2, ' ', false, kReplace));
+    fmt::print("{}\n", json_report(diagnosis).dump(2, ' ', true, kReplace));
   } else if (options.out.empty()) {
     fmt::print("{}", text);
   }
@@ -94,7 +96,7 @@ int run_doctor(const DoctorOptions& options) {
       print_error(written.error());
       return exit_code_for(written.error());
     }
-    fmt::print(stderr, "report written to {}\n", options.out);
+    fmt::print(stderr, "report written to {}\n", printable(options.out));
   }
   for (const Error& error : diagnosis.errors) {
     print_error(error);
@@ -194,7 +196,7 @@ std::string text_report(const Diagnosis& diagnosis) {
         "connection;\n"
         "           direct mode has many: keep it on the rollback journal\n";
   }
-  return report;
+  return printable_lines(report);
 }
 
 nlohmann::ordered_json json_report(const Diagnosis& diagnosis) {

@@ -3,12 +3,13 @@
 #include <array>
 #include <cstdlib>
 #include <ctime>
-#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/ansicolor_sink.h>
+
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
@@ -64,16 +65,7 @@ class OneLineMessage : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
               spdlog::memory_buf_t& dest) override {
-    constexpr unsigned char kFirstPrintable = 0x20;
-    constexpr unsigned char kDelete = 0x7f;
-    for (const char character : message.payload) {
-      const auto byte = static_cast<unsigned char>(character);
-      if (byte < kFirstPrintable || byte == kDelete) {
-        fmt::format_to(std::back_inserter(dest), "\\x{:02x}", byte);
-      } else {
-        dest.push_back(character);
-      }
-    }
+    append(dest, printable({message.payload.data(), message.payload.size()}));
   }
 
   [[nodiscard]] std::unique_ptr<custom_flag_formatter> clone() const override {

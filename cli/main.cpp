@@ -1,6 +1,10 @@
 // turnstile: many processes, one SQLite file, no "database is locked".
 #include <malloc.h>
 
+#include <cstdio>
+#include <exception>
+#include <new>
+
 #include <CLI/CLI.hpp>
 
 #include "broker/command.h"
@@ -8,6 +12,7 @@
 #include "cli/config.h"
 #include "cli/dead_letters.h"
 #include "cli/doctor.h"
+#include "cli/options.h"
 #include "cli/serve.h"
 #include "consumer/command.h"
 #include "generated/version.h"
@@ -24,11 +29,8 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, 64 * kMebibyte);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   using namespace turnstile;
-  keep_freed_memory();
   CLI::App app("Many processes, one SQLite file, no \"database is locked\".", "turnstile");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
@@ -43,4 +45,21 @@ int main(int argc, char** argv) {
   add_dead_letters_command(app, exit_code);
   add_doctor_command(app, exit_code);
   return run_command_line(app, argc, argv, exit_code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  keep_freed_memory();
+  turnstile::make_files_with(turnstile::kPrivateFile);
+  // What ends here ends as a crash does: what was promised is on disk.
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::fputs(turnstile::kOutOfMemory, stderr);
+  } catch (const std::exception& problem) {
+    turnstile::print_error({turnstile::Errc::io, problem.what(),
+                            "see what this process may have (ulimit -a) and start it again"});
+  }
+  return static_cast<int>(turnstile::ExitCode::unreachable);
 }

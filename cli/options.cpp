@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -14,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "link/endpoint.h"
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
@@ -157,9 +159,9 @@ int exit_code_for(const Error& error) {
 
 std::string error_text(const Error& error) {
   if (error.hint.empty()) {
-    return fmt::format("turnstile: {}", error.what);
+    return fmt::format("turnstile: {}", printable(error.what));
   }
-  return fmt::format("turnstile: {}\n  hint: {}", error.what, error.hint);
+  return fmt::format("turnstile: {}\n  hint: {}", printable(error.what), printable(error.hint));
 }
 
 void print_error(const Error& error) {
@@ -230,6 +232,28 @@ std::string format_bytes_exactly(std::uint64_t bytes) {
   return in_largest_unit(bytes, kByteUnits);
 }
 
+Result<mode_t> parse_file_mode(std::string_view text) {
+  constexpr int kOctal = 8;
+  constexpr mode_t kAny = 0666;
+  mode_t mode = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, mode, kOctal);
+  const bool is_mode = error == std::errc{} && rest == end && (mode & ~kAny) == 0 &&
+                       (mode & kPrivateFile) == kPrivateFile;
+  if (!is_mode) {
+    return fail(Errc::bad_input, fmt::format("'{}' is no mode of a file", text),
+                "write it as 0600, 0640 or 0660: the owner reads and writes, nobody executes");
+  }
+  return mode;
+}
+
+void make_files_with(mode_t mode) {
+  constexpr mode_t kAll = 0777;
+  constexpr mode_t kRead = 0444;
+  constexpr unsigned kReadToEnter = 2;
+  ::umask(kAll & ~(mode | (mode & kRead) >> kReadToEnter));
+}
+
 Result<void> check_endpoint(std::string_view endpoint, EndpointUse use) {
   if (endpoint.starts_with(kIpc)) {
     return check_ipc_path(endpoint);
@@ -238,17 +262,6 @@ Result<void> check_endpoint(std::string_view endpoint, EndpointUse use) {
     return check_tcp_address(endpoint, use);
   }
   return fail(Errc::bad_input, fmt::format("'{}' is no endpoint", endpoint), kEndpointHint);
-}
-
-std::string default_broker_endpoint() {
-  const char* runtime = std::getenv("XDG_RUNTIME_DIR");
-  if (runtime != nullptr && *runtime == '/') {
-    std::string endpoint = fmt::format("{}{}/turnstile/broker.sock", kIpc, runtime);
-    if (check_endpoint(endpoint)) {
-      return endpoint;
-    }
-  }
-  return fmt::format("{}/tmp/turnstile-{}/broker.sock", kIpc, getuid());
 }
 
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, milliseconds& value,
@@ -298,6 +311,22 @@ CLI::Option* add_db_option(CLI::App& app, std::string& path) {
 
 CLI::Option* add_text_option(CLI::App& app, std::string& path) {
   return add_path_option(app, "--text", path, "The text log, a line for each row of its table");
+}
+
+CLI::Option* add_mode_option(CLI::App& app) {
+  const auto apply = [](const std::string& text) {
+    const auto mode = parse_file_mode(text);
+    if (!mode) {
+      throw as_option_error("--mode", mode.error());
+    }
+    make_files_with(*mode);
+  };
+  return app
+      .add_option_function<std::string>("--mode", apply,
+                                        "Mode of the files that it makes, such as 0640 for a group "
+                                        "that may read; those that are there keep theirs")
+      ->type_name("MODE")
+      ->default_str("0600");
 }
 
 CLI::Option* add_json_flag(CLI::App& app, bool& json) {

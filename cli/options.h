@@ -3,6 +3,8 @@
 // text that was given and the forms that are understood.
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <cstdint>
 #include <string>
@@ -29,6 +31,11 @@ int exit_code_for(const Error& error);
 std::string error_text(const Error& error);
 void print_error(const Error& error);
 
+// As print_error() does, but with no memory to be had.
+inline constexpr const char* kOutOfMemory =
+    "turnstile: there is no more memory\n"
+    "  hint: give this process more (ulimit -v, MemoryMax=) or less to hold (--memory)\n";
+
 // `250ms`, `3s`, `2m`, `1h`, `0`: a whole number and its unit, at most 87600h (ten years).
 Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 
@@ -52,13 +59,16 @@ std::string format_bytes_exactly(std::uint64_t bytes);
 
 // A broker may leave the port to the system: `tcp://HOST:*`.
 enum class EndpointUse : std::uint8_t { connect, listen };
+// `0640`: the mode of a file that its owner may read and write, in octal.
+Result<mode_t> parse_file_mode(std::string_view text);
+
+// From now on the files that this process makes have this mode, and its folders may be entered by
+// those who may read the files. What is there already keeps its mode.
+void make_files_with(mode_t mode);
+inline constexpr mode_t kPrivateFile = 0600;
 
 // `ipc://PATH`, where PATH fits a socket address of the kernel, or `tcp://HOST:PORT`.
 Result<void> check_endpoint(std::string_view endpoint, EndpointUse use = EndpointUse::connect);
-
-// Promise 10: a socket in a directory of the user's own: $XDG_RUNTIME_DIR/turnstile/broker.sock, or
-// /tmp/turnstile-UID/broker.sock where there is no such variable or its path is too long.
-std::string default_broker_endpoint();
 
 // Options whose values are written in one of the forms above. The referred value holds the default
 // that the help shows, and must live until the command line was parsed.
@@ -76,6 +86,8 @@ CLI::Option* add_broker_option(CLI::App& app, std::string& endpoint);
 CLI::Option* add_listen_option(CLI::App& app, std::string& endpoint);
 CLI::Option* add_db_option(CLI::App& app, std::string& path);
 CLI::Option* add_text_option(CLI::App& app, std::string& path);
+// --mode. Unless it is given, main() has set kPrivateFile.
+CLI::Option* add_mode_option(CLI::App& app);
 CLI::Option* add_json_flag(CLI::App& app, bool& json);
 
 // --log-level and --quiet.

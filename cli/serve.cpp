@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -118,6 +119,10 @@ class ConsumerThread {
   }
 
   static Error failure(const std::exception& problem) {
+    if (dynamic_cast<const std::bad_alloc*>(&problem) != nullptr) {
+      return {Errc::io, "there is no more memory",
+              "give this process more (ulimit -v, MemoryMax=) or less to hold (--memory)"};
+    }
     return {Errc::io, std::string("the consumer failed: ") + problem.what(), ""};
   }
 
@@ -204,6 +209,7 @@ void add_serve_command(CLI::App& app, int& exit_code) {
       "serve", "Broker and consumer in one process: the everyday way on one machine");
   add_broker_flags(*serve, command->broker);
   add_consumer_flags(*serve, command->consumer);
+  add_mode_option(*serve);
   add_log_options(*serve, command->log);
   add_config_option(*serve);
   serve->callback([command, &exit_code] { exit_code = serve_both(*command); });

@@ -73,6 +73,7 @@ void add_consumer_command(CLI::App& app, int& exit_code) {
       "consumer", "Apply the rows that a broker holds to one SQLite file, each exactly once");
   add_broker_option(*consumer, command->endpoint);
   add_consumer_flags(*consumer, command->flags);
+  add_mode_option(*consumer);
   add_log_options(*consumer, command->log);
   add_config_option(*consumer);
   consumer->callback([command, &exit_code] { exit_code = consume(*command); });

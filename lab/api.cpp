@@ -24,20 +24,11 @@ constexpr int kBadRequest = 400;
 constexpr int kNotFound = 404;
 constexpr int kNotAllowed = 405;
 constexpr int kConflict = 409;
-constexpr std::string_view kTokenPlace = "{{token}}";
 
 bool is_known(const std::string& path) {
   return path == "/" || path == "/api/run" || path == "/api/stop" || path == "/api/scenarios" ||
          path == "/api/report" || path == "/api/numbers" || path == "/api/events" ||
          (!path.empty() && !asset(std::string_view(path).substr(1)).empty());
-}
-
-std::string page_with(const std::string& token) {
-  std::string page(asset("index.html"));
-  for (auto at = page.find(kTokenPlace); at != std::string::npos; at = page.find(kTokenPlace)) {
-    page.replace(at, kTokenPlace.size(), token);
-  }
-  return page;
 }
 
 Result<std::vector<Mode>> modes_in(const nlohmann::json& asked, const Scenario& scenario) {
@@ -93,7 +84,7 @@ HttpAnswer Api::answer(const HttpRequest& request) {
 
 HttpAnswer Api::get(const std::string& path) const {
   if (path == "/") {
-    return {200, "text/html; charset=utf-8", page_with(options_.token), {}};
+    return {200, "text/html; charset=utf-8", std::string(asset("index.html")), {}};
   }
   if (path == "/api/scenarios") {
     return {200, "application/json", dump(json_of_scenarios()), {}};

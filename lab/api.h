@@ -22,7 +22,6 @@
 namespace turnstile::lab {
 
 struct ApiOptions {
-  std::string token;
   std::function<void(std::function<void()>)> post;  // to the server's thread, from any
   std::function<void(std::string)> send;            // to all listeners
 };

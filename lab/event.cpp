@@ -6,6 +6,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "proto/utf8.h"
+
 namespace turnstile::lab {
 namespace {
 
@@ -72,7 +74,8 @@ T value_or(const nlohmann::json& line, const char* name, T otherwise) {
     return otherwise;
   }
   if constexpr (std::is_same_v<T, std::string>) {
-    return found->is_string() ? found->template get<std::string>() : otherwise;
+    // A recording may be somebody else's.
+    return found->is_string() ? printable(found->template get<std::string>()) : otherwise;
   } else {
     return found->is_number_integer() ? found->template get<T>() : otherwise;
   }

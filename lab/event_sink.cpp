@@ -9,6 +9,8 @@
 #include <system_error>
 #include <utility>
 
+#include "proto/utf8.h"
+
 namespace turnstile::lab {
 namespace {
 
@@ -48,7 +50,7 @@ std::shared_ptr<EventSink> EventSink::from_environment() {
   }
   auto opened = open(path, std::move(process));
   if (!opened) {
-    std::fprintf(stderr, "turnstile: %s\n", opened.error().what.c_str());
+    std::fprintf(stderr, "turnstile: %s\n", printable(opened.error().what).c_str());
     return nullptr;
   }
   return std::move(*opened);

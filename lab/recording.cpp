@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lab/json.h"
+#include "proto/utf8.h"
 
 namespace turnstile::lab {
 namespace {
@@ -41,7 +42,8 @@ void append_names(std::string& lines, const Json& start, const std::vector<std::
 
 std::string text_in(const nlohmann::json& line, const char* name) {
   const auto found = line.find(name);
-  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+  return found != line.end() && found->is_string() ? printable(found->get<std::string>())
+                                                   : std::string();
 }
 
 std::size_t count_in(const nlohmann::json& line, const char* name) {
@@ -55,7 +57,7 @@ std::vector<std::string> names_in(const nlohmann::json& line) {
   if (found != line.end() && found->is_array()) {
     for (const auto& name : *found) {
       if (name.is_string()) {
-        names.push_back(name.get<std::string>());
+        names.push_back(printable(name.get<std::string>()));
       }
     }
   }

@@ -37,12 +37,12 @@ Result<void> serve(const ServeFlags& flags) {
   const StopSignal stop;
   std::unique_ptr<HttpServer> server;
   ApiOptions options;
-  options.token = make_token();
   options.post = [&](std::function<void()> work) { server->post(std::move(work)); };
   options.send = [&](std::string frames) { server->send(std::move(frames)); };
   HttpServerOptions http;
   http.port = flags.port;
-  http.token = options.token;
+  http.token = make_token();
+  const std::string token = http.token;
   http.stream_path = "/api/events";
   Api api(std::move(options));
   http.answer = [&](const HttpRequest& request) { return api.answer(request); };
@@ -52,7 +52,8 @@ Result<void> serve(const ServeFlags& flags) {
     return tl::make_unexpected(listening.error());
   }
   server = std::move(*listening);
-  fmt::print("The lab is at http://127.0.0.1:{}/ (Ctrl+C ends it)\n", server->port());
+  fmt::print("The lab is at http://127.0.0.1:{}/#token={} (Ctrl+C ends it)\n", server->port(),
+             token);
   std::fflush(stdout);
   server->run(stop.fd());
   return {};

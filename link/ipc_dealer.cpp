@@ -72,7 +72,13 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
-  return std::unique_ptr<IpcDealer>(new IpcDealer(address));
+  auto dealer = std::unique_ptr<IpcDealer>(new IpcDealer(address));
+  if (const auto& trouble = dealer->trouble_;
+      trouble && (trouble->kind == LinkTrouble::Kind::not_trusted ||
+                  trouble->kind == LinkTrouble::Kind::no_descriptor)) {
+    return fail(Errc::unreachable, trouble->what, trouble->hint);
+  }
+  return dealer;
 }
 
 IpcDealer::IpcDealer(const sockaddr_un& address)
@@ -94,12 +100,24 @@ void IpcDealer::open(TimePoint now) {
   // Twice as long each time, and up to as long again, so that not all come at once.
   open_at_ = now + pause_ + milliseconds(jitter_() % static_cast<unsigned>(pause_.count()));
   pause_ = std::min(2 * pause_, kReconnectMax);
+  if (auto safe = check_default_folder(address_.sun_path); !safe) {
+    trouble_ = {LinkTrouble::Kind::not_trusted, safe.error().what, safe.error().hint};
+    return;
+  }
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
+    trouble_ = {LinkTrouble::Kind::no_descriptor,
+                std::string("cannot make a socket: ") + std::strerror(errno),
+                "raise the limit of open files (ulimit -n) or close some"};
     return;
   }
   if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) {
     trouble_ = trouble_of(errno, address_.sun_path);
+    ::close(fd);
+    return;
+  }
+  if (auto trusted = check_broker_user(address_.sun_path, fd); !trusted) {
+    trouble_ = {LinkTrouble::Kind::not_trusted, trusted.error().what, trusted.error().hint};
     ::close(fd);
     return;
   }

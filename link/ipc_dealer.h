@@ -29,7 +29,8 @@ namespace turnstile {
 class IpcDealer final : public Link {
  public:
   // `ipc://PATH`. Returns at once, whether or not a broker is there. Errors: bad_input (no ipc://
-  // endpoint, or a socket path that is too long).
+  // endpoint, or a socket path that is too long), unreachable (no descriptor is free, or another
+  // user may listen there: endpoint.h).
   static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint);
 
   // For what is on its way it waits a moment.

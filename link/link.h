@@ -16,6 +16,8 @@ struct LinkTrouble {
     no_permission,
     no_socket,       // nothing is at the socket's path, or something else
     nobody_listens,  // the socket is there, and the broker that made it has ended
+    not_trusted,     // another user may listen there (promise 10, endpoint.h)
+    no_descriptor,   // the limit of open files is reached
   } kind = Kind::no_socket;
   std::string what;
   std::string hint;

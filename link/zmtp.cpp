@@ -135,7 +135,8 @@ std::optional<ZmtpReader::Frame> ZmtpReader::next() {
       return std::nullopt;
     }
     const std::size_t there = std::min(head->bytes, in_.size() - in_taken_);
-    body_.reserve(head->bytes);  // its memory is taken as it is written
+    // No more than came: an announced size costs its sender nothing. The string grows by doubling.
+    body_.reserve(std::min(head->bytes, std::max(there, kFrameStep)));
     body_.assign(in_, in_taken_, there);
     body_end_ = there;
     in_taken_ += there;

@@ -13,6 +13,7 @@
 #include "link/endpoint.h"
 #include "producers/direct_link.h"
 #include "producers/ledger.h"
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
@@ -74,6 +75,7 @@ void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
   app.add_option("--ledger", flags.ledger,
                  "Append a line for each acknowledgement, for `turnstile check --ledger`")
       ->type_name("FILE");
+  add_mode_option(app);
   add_json_flag(app, flags.json);
   add_log_options(app, flags.log);
   add_config_option(app);
@@ -141,11 +143,13 @@ std::uint64_t random_seed() {
 
 int print_report(const Report& report, bool json, bool quiet) {
   if (json) {
-    fmt::print("{}\n", json_of(report).dump());
+    fmt::print("{}
+",
+               json_of(report).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
   } else if (!quiet) {
-    fmt::print("{}", text_of(report));
+    fmt::print("{}", printable_lines(text_of(report)));
   } else {
-    fmt::print(stderr, "{}", bad_rows_of(report));  // the log has the dead letters
+    fmt::print(stderr, "{}", printable_lines(bad_rows_of(report)));  // the log has the dead letters
   }
   std::fflush(stdout);
   if (report.failure) {

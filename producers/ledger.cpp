@@ -28,7 +28,7 @@ tl::unexpected<Error> ledger_failure(Errc code, const std::filesystem::path& pat
 }  // namespace
 
 Result<Ledger> Ledger::open(const std::filesystem::path& path) {
-  csv::FileHandle file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
+  csv::FileHandle file(::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
   if (file.fd() < 0) {
     return ledger_failure(Errc::unreachable, path, errno);
   }

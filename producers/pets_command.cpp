@@ -60,7 +60,7 @@ void print_sum(const std::vector<Ended>& ended) {
       reports.push_back(std::move(report));
     }
   }
-  fmt::print("{}\n", sum_of(reports).dump());
+  fmt::print("{}\n", sum_of(reports).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
 }
 
 int insert_as_all(const PetsFlags& options) {

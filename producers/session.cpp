@@ -147,7 +147,8 @@ void Session::check_link() {
   }
   const bool is_final = options_.if_no_broker == IfNoBroker::fail ||
                         (options_.if_no_broker == IfNoBroker::wait_if_permitted &&
-                         trouble->kind == LinkTrouble::Kind::no_permission);
+                         (trouble->kind == LinkTrouble::Kind::no_permission ||
+                          trouble->kind == LinkTrouble::Kind::not_trusted));
   if (is_final) {
     fail_with(Errc::unreachable, trouble->what, trouble->hint);
   } else if (trouble->what != told_trouble_) {

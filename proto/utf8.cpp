@@ -1,6 +1,7 @@
 #include "proto/utf8.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -33,11 +34,58 @@ std::size_t sequence_length(std::string_view text) {
   return 0;
 }
 
-// `sequence` is one well-formed character. Terminals obey U+0080 to U+009F as well.
-bool is_control(std::string_view sequence) {
+// `sequence` is one well-formed character.
+bool is_harmless(std::string_view sequence) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(sequence[i]); };
-  return sequence.size() == 1 ? byte(0) < 0x20 || byte(0) == 0x7F
-                              : byte(0) == 0xC2 && byte(1) <= 0x9F;
+  switch (byte(0)) {
+    case 0xC2:  // U+0080 to U+009F: terminals obey them as well
+      return byte(1) > 0x9F;
+    case 0xD8:  // U+061C
+      return byte(1) != 0x9C;
+    case 0xE2:  // U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069
+      return !(byte(1) == 0x80 &&
+               (byte(2) == 0x8E || byte(2) == 0x8F || (byte(2) >= 0xA8 && byte(2) <= 0xAE))) &&
+             !(byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9);
+    default:
+      return byte(0) >= ' ' && byte(0) != 0x7F;
+  }
+}
+
+// How much of the beginning of `text` stays as it is.
+std::size_t harmless_prefix(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t length = sequence_length(text.substr(at));
+    if (length == 0 || !is_harmless(text.substr(at, length))) {
+      break;
+    }
+    at += length;
+  }
+  return at;
+}
+
+char* put_escaped(char c, char* at) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  constexpr unsigned kHalf = 4;
+  constexpr unsigned kLow = 0xF;
+  const auto byte = static_cast<unsigned char>(c);
+  *at++ = '\\';
+  switch (c) {
+    case '\n':
+      *at++ = 'n';
+      return at;
+    case '\r':
+      *at++ = 'r';
+      return at;
+    case '\t':
+      *at++ = 't';
+      return at;
+    default:
+      *at++ = 'x';
+      *at++ = kDigits[byte >> kHalf];
+      *at++ = kDigits[byte & kLow];
+      return at;
+  }
 }
 
 constexpr std::uint64_t kHighBits = 0x8080808080808080U;
@@ -86,18 +134,47 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+char* put_printable(std::string_view text, char* at) {
+  while (!text.empty()) {
+    const std::size_t harmless = harmless_prefix(text);
+    at = std::copy_n(text.data(), harmless, at);
+    text.remove_prefix(harmless);
+    // All of a character that is not harmless; one byte where there is no character.
+    const std::size_t length = text.empty() ? 0 : std::max(sequence_length(text), std::size_t{1});
+    for (const char c : text.substr(0, length)) {
+      at = put_escaped(c, at);
+    }
+    text.remove_prefix(length);
+  }
+  return at;
+}
+
 std::string printable(std::string_view text, std::size_t max_bytes) {
   std::string out;
+  std::array<char, kPrintableBytes * kPrintableBytes> piece{};
   while (!text.empty()) {
-    const std::size_t length = sequence_length(text);
-    const bool plain = length > 0 && !is_control(text.substr(0, length));
-    const std::string_view piece = plain ? text.substr(0, length) : std::string_view("?");
-    if (out.size() + piece.size() > max_bytes) {
-      out += "...";
-      break;
+    const std::size_t length = std::max(sequence_length(text), std::size_t{1});
+    const char* end = put_printable(text.substr(0, length), piece.data());
+    const auto bytes = static_cast<std::size_t>(end - piece.data());
+    if (bytes > max_bytes - out.size()) {
+      return out += "...";
     }
-    out += piece;
-    text.remove_prefix(length == 0 ? 1 : length);
+    out.append(piece.data(), bytes);
+    text.remove_prefix(length);
+  }
+  return out;
+}
+
+std::string printable_lines(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const std::size_t line = std::min(text.find('\n'), text.size());
+    out += printable(text.substr(0, line));
+    text.remove_prefix(line);
+    if (!text.empty()) {
+      out += '\n';
+      text.remove_prefix(1);
+    }
   }
   return out;
 }

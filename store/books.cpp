@@ -307,6 +307,19 @@ Result<bool> Books::has_idle(std::int64_t before_ms) {
   return has_idle_.integer(0) != 0;
 }
 
+Result<std::int64_t> Books::latest_update() {
+  return connection_->query_integer(
+      "SELECT coalesce(max(updated_at_ms), 0) FROM main.turnstile_producers",
+      "looking for idle producers");
+}
+
+Result<void> Books::move_updates(std::int64_t shift_ms, std::int64_t now_ms) {
+  const std::string now = std::to_string(now_ms);
+  return connection_->execute("UPDATE main.turnstile_producers SET updated_at_ms = min(" + now +
+                                  ", updated_at_ms + " + std::to_string(shift_ms) + ")",
+                              "counting idle time after the clock jumped");
+}
+
 Result<void> Books::forget_idle(std::int64_t before_ms) {
   for (auto* statement : {&retire_letters_, &forget_idle_}) {
     const sqlite::ResetAtEnd reset(*statement);

@@ -90,6 +90,10 @@ class Books {
   // Producers that were last heard of before `before_ms`.
   Result<bool> has_idle(std::int64_t before_ms);
   Result<void> forget_idle(std::int64_t before_ms);
+  // 0: there is no producer.
+  Result<std::int64_t> latest_update();
+  // Adds to the time of each producer's last update; none is later than `now_ms` then.
+  Result<void> move_updates(std::int64_t shift_ms, std::int64_t now_ms);
 
  private:
   explicit Books(sqlite::Connection& connection) : connection_(&connection) {}

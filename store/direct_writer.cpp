@@ -45,7 +45,7 @@ DirectOutcome all_rows_refused(const BatchHeader& header, const std::string& rea
 }
 
 Result<void> append_to(const std::filesystem::path& path, std::string_view lines) {
-  constexpr mode_t kMode = 0644;
+  constexpr mode_t kMode = 0666;  // less the umask
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
   if (fd < 0) {
     return tl::make_unexpected(file_error(errno, "opening", path));

@@ -30,6 +30,16 @@ std::string_view view_of(const void* bytes, int size) {
              : std::string_view(static_cast<const char*>(bytes), static_cast<std::size_t>(size));
 }
 
+// SQLite makes a file with 0644 at most, and the files beside it with the mode of the file; here
+// the umask alone decides. An empty file is an empty database. What fails shows when it is opened.
+void make_file(const std::filesystem::path& path) {
+  constexpr mode_t kMode = 0666;
+  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
+  if (fd >= 0) {
+    ::close(fd);
+  }
+}
+
 Error cannot_open(const std::filesystem::path& path, std::string_view doing, int system_error,
                   const std::string& message) {
   std::error_code ignored;
@@ -219,6 +229,9 @@ Result<Connection> Connection::open(const std::filesystem::path& path, Access ac
     case Access::create:
       flags |= SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
       break;
+  }
+  if (access == Access::create && vfs.empty() && path != ":memory:") {
+    make_file(path);
   }
   Connection connection;
   connection.path_ = path;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "proto/limits.h"
+#include "store/idle_time.h"
 
 namespace turnstile::store {
 namespace {
@@ -175,6 +176,7 @@ Result<Generation> Target::take_over() {
     return tl::make_unexpected(std::move(ready.error()));
   }
   rollback();
+  const std::int64_t now = options_.now_ms();
   auto generation = connection_.run(begin_, "becoming the target's writer").and_then([&] {
     return books_->next_generation();
   });
@@ -182,12 +184,17 @@ Result<Generation> Target::take_over() {
     return text_log_ == nullptr ? Result<void>() : text_log_->load();
   });
   if (taken) {
+    looked_ms_.reset();
+    taken = follow_clock(now);  // before rows make somebody recent
+  }
+  if (taken) {
     taken = finish();
   }
   if (!taken) {
     return tl::make_unexpected(abandon(std::move(taken.error())));
   }
   generation_ = *generation;
+  looked_ms_ = now;
   if (auto letters = books_->count_dead_letters(); letters) {
     dead_letters_ = static_cast<std::uint64_t>(*letters);
   }
@@ -573,6 +580,21 @@ Result<TableAnswer> Target::check_table(const std::string& table,
   return answer;
 }
 
+// In a transaction. Idle time is running time (idle_time.h): corrects what is recorded.
+Result<void> Target::follow_clock(std::int64_t now) {
+  auto last = looked_ms_ ? Result<std::int64_t>(*looked_ms_) : books_->latest_update();
+  if (!last) {
+    return tl::make_unexpected(std::move(last.error()));
+  }
+  const auto shift = idle_shift(*last, now, idle_step(options_.keep_progress));
+  if (shift && *last != 0) {
+    if (auto moved = books_->move_updates(*shift, now); !moved) {
+      return moved;
+    }
+  }
+  return {};
+}
+
 Result<void> Target::housekeeping() {
   if (auto ready = usable(); !ready) {
     return ready;
@@ -586,10 +608,22 @@ Result<void> Target::housekeeping() {
     }
   }
   const std::int64_t now = options_.now_ms();
-  if (now < next_forget_ms_) {
+  if (forgot_ms_ && now >= *forgot_ms_ && now < *forgot_ms_ + kForgetEvery.count()) {
     return {};
   }
-  next_forget_ms_ = now + kForgetEvery.count();
+  if (!looked_ms_ || idle_shift(*looked_ms_, now, idle_step(options_.keep_progress))) {
+    if (auto begun = begin(); !begun) {
+      return begun;
+    }
+    if (auto followed = follow_clock(now); !followed) {
+      return tl::make_unexpected(abandon(std::move(followed.error())));
+    }
+    if (auto committed = commit(); !committed) {
+      return committed;
+    }
+  }
+  looked_ms_ = now;
+  forgot_ms_ = now;
   const std::int64_t before = now - milliseconds(options_.keep_progress).count();
   auto idle = books_->has_idle(before);
   if (!idle) {

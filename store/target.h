@@ -97,6 +97,7 @@ class Target final : public WritableTarget {
  private:
   explicit Target(TargetOptions options);
 
+  Result<void> follow_clock(std::int64_t now);
   Result<void> prepare();
   Result<void> usable() const;
   Result<void> start();
@@ -137,7 +138,8 @@ class Target final : public WritableTarget {
   std::vector<std::string> notes_;
   std::chrono::steady_clock::time_point last_asked_;
   std::chrono::milliseconds told_locked_at_{0};  // into the wait at hand
-  std::int64_t next_forget_ms_ = 0;
+  std::optional<std::int64_t> looked_ms_;  // at the clock, last
+  std::optional<std::int64_t> forgot_ms_;  // looked for idle producers, last
 
   // Of the open transaction.
   bool is_at_once_ = false;  // waits for no lock, and leaves a checkpoint to another

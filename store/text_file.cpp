@@ -87,7 +87,7 @@ class PosixTextFile final : public TextFile {
 }  // namespace
 
 Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::path& path) {
-  constexpr mode_t kMode = 0644;
+  constexpr mode_t kMode = 0666;  // less the umask
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode);
   if (fd < 0) {
     Error error = file_error(errno, "opening", path);

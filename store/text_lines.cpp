@@ -4,49 +4,49 @@
 #include <charconv>
 #include <cstring>
 
+#include "proto/utf8.h"
+
 namespace turnstile::store {
 namespace {
 
 template <typename Word>
-bool has_byte_up_to_cr(const char* from) {
+bool has_odd_byte(const char* from) {
   constexpr Word kOnes = static_cast<Word>(0x0101010101010101U);
+  constexpr Word kHighest = kOnes * 0x80U;
+  constexpr Word kDelete = kOnes * 0x7FU;
   Word word = 0;
   std::memcpy(&word, from, sizeof word);
   // A byte that is less borrows into its highest bit, which it had not.
-  return ((word - kOnes * ('\r' + 1)) & ~word & (kOnes * 0x80U)) != 0;
+  const Word control = static_cast<Word>((word - kOnes * ' ') & ~word);
+  const Word is_delete = static_cast<Word>((word ^ kDelete) - kOnes);
+  return ((control | is_delete | word) & kHighest) != 0;
 }
 
-// Whether there may be one: fields are short, and most have nothing below a space.
-bool may_have_line_end(std::string_view text) {
+bool is_odd(char c) {
+  constexpr char kDelete = 0x7F;
+  return static_cast<signed char>(c) < ' ' || c == kDelete;  // those from 0x80 on are negative
+}
+
+// Whether a byte is no printable ASCII: fields are short, and most have none.
+bool may_need_escapes(std::string_view text) {
   const auto any = [&]<typename Word>(Word /*type*/) {
-    bool found = has_byte_up_to_cr<Word>(text.data() + text.size() - sizeof(Word));
+    bool found = has_odd_byte<Word>(text.data() + text.size() - sizeof(Word));
     for (std::size_t i = 0; i + sizeof(Word) <= text.size(); i += sizeof(Word)) {
-      found |= has_byte_up_to_cr<Word>(text.data() + i);
+      found |= has_odd_byte<Word>(text.data() + i);
     }
     return found;
   };
   if (text.size() >= sizeof(std::uint64_t)) {
     return any(std::uint64_t());
   }
-  return text.size() >= sizeof(std::uint32_t)
-             ? any(std::uint32_t())
-             : std::any_of(text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; });
+  return text.size() >= sizeof(std::uint32_t) ? any(std::uint32_t())
+                                              : std::any_of(text.begin(), text.end(), is_odd);
 }
 
 // Each writes to where there is room enough (most_bytes), and says where it ended.
 char* put_text(std::string_view text, char* at) {
-  if (!may_have_line_end(text)) {
-    return std::copy_n(text.data(), text.size(), at);
-  }
-  for (const char c : text) {
-    if (c == '\n' || c == '\r') {
-      *at++ = '\\';
-      *at++ = c == '\n' ? 'n' : 'r';
-    } else {
-      *at++ = c;
-    }
-  }
-  return at;
+  return may_need_escapes(text) ? put_printable(text, at)
+                                : std::copy_n(text.data(), text.size(), at);
 }
 
 char* put_blob(std::string_view bytes, char* at) {
@@ -84,7 +84,10 @@ char* put_value(const ValueRef& value, char* at) {
 
 std::size_t most_bytes(const ValueRef& value) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
-    return 2 * text->size();
+    // Making room costs more than looking at a long text twice.
+    constexpr std::size_t kLong = 128;
+    return text->size() < kLong || may_need_escapes(*text) ? kPrintableBytes * text->size()
+                                                           : text->size();
   }
   const auto* blob = std::get_if<Blob>(&value);
   return blob == nullptr ? kMostDigits : 2 * blob->bytes.size() + 3;

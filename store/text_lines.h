@@ -1,6 +1,6 @@
 // One row as one line of the text log: `[1003, Protein, G, 203, 600, 10:45]`.
-// NULL prints empty, a blob as x'hex', a number as SQLite casts it to text. Text stands as it is,
-// save that line breaks become the two characters \n or \r: a row stays one line.
+// NULL prints empty, a blob as x'hex', a number as SQLite casts it to text, a text as printable()
+// gives it: a row stays one line, and the terminal that shows it finds no command in it.
 #pragma once
 
 #include <cstddef>

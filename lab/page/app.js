@@ -7,7 +7,15 @@ const kSayEvery = 4000;     // ms between two sentences for screen readers
 const kReconnect = 2000;    // ms
 
 const byId = (id) => document.getElementById(id);
-const token = document.querySelector('meta[name="turnstile-token"]').content;
+const token = tokenOfAddress();
+
+// Behind the # of the address that `turnstile lab serve` prints to its user: a browser sends that to
+// nobody. Kept for a reload, since the page has other places to go to.
+function tokenOfAddress() {
+  const given = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (given) sessionStorage.setItem('turnstile-token', given);
+  return given ?? sessionStorage.getItem('turnstile-token') ?? '';
+}
 
 const scenarios = new Map();
 let settingInfos = [];
@@ -28,7 +36,7 @@ async function ask(path, body) {
   });
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
-  const hint = answer.status === 403 ? ' The lab may have been started anew: load this page again.' : '';
+  const hint = answer.status === 403 ? ' Open the address that `turnstile lab serve` printed at its last start, to its end.' : '';
   throw new Error(`${said.error ?? `The lab answered ${answer.status}`}.${hint}`.replace('..', '.'));
 }
 

@@ -165,17 +165,28 @@ TEST_F(NamesTest, NamesAboveTheBoundAreForgottenTheOldestFirstAndThoseInUseAreKe
   EXPECT_EQ(epoch_of("n2999"), kWallClock);
 }
 
+std::uint64_t system_clock_ms() {
+  const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count());
+}
+
 TEST_F(NamesTest, ANameThatNobodyUsedForLongIsForgottenAndItsNextProcessGetsAGreaterEpoch) {
   start_with(100);
   say("r", named("n"));
   const Epoch first = one<Welcome>("r").epoch;
   say("r", Bye{});
-  // The journal notes the time by the system's own clock.
-  clock_ms_ = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::milliseconds>(
-          (std::chrono::system_clock::now() + std::chrono::hours(24 * 31)).time_since_epoch())
-          .count());
+  clock_ms_ = system_clock_ms();  // by which the journal notes the time
   turn(61s);
+  clock_ms_ += std::uint64_t{365} * 24 * 3'600'000;  // it jumps, which counts for an hour
+  turn(61s);
+  clock_ms_ -= std::uint64_t{2} * 365 * 24 * 3'600'000;
+  turn(61s);
+  EXPECT_NE(epoch_of("n"), 0U);
+  for (int hours = 0; hours < 24 * 31; ++hours) {
+    clock_ms_ += 3'600'000;
+    turn(61s);
+  }
   EXPECT_EQ(epoch_of("n"), 0U);
   EXPECT_EQ(journal_->names(), 0U);
   say("r", named("n"));

@@ -136,6 +136,37 @@ TEST_F(CheckTest, AChangedByteOfTheTextLogIsNamedWithItsPlace) {
   EXPECT_EQ(report.text_log->first_difference, 1234);
 }
 
+TEST_F(CheckTest, LinesWithEscapesAreSoundAndSoAreThoseThatAnEarlierVersionWroteRaw) {
+  open_target();
+  const std::string evil = "\x1B[2J\xC2\x9B\xE2\x80\xAE\ta\nb";
+  const std::string bad = "\xE2\x80";  // no UTF-8, as a trigger may leave it
+  apply(batch_of("P1", 1, plain_rows(3)));
+  apply(batch_of("P1", 4, {{std::string_view(evil), std::int64_t{1}}}));
+  sql("CREATE TRIGGER cut AFTER INSERT ON nutrients WHEN new.name = 'cut' BEGIN "
+      "UPDATE nutrients SET name = CAST(x'e280' AS TEXT) WHERE id = new.id; END");
+  apply(batch_of("P1", 5, {{std::string_view("cut"), std::int64_t{2}}}));
+  apply(batch_of("P1", 6, plain_rows(2)));
+  target_.reset();
+  const std::string escaped =
+      "[4, \\x1b[2J\\xc2\\x9b\\xe2\\x80\\xae\\ta\\nb, 1]\n[5, \\xe2\\x80, 2]\n";
+  std::string text = read(options_.text_log);
+  ASSERT_THAT(text, ::testing::HasSubstr(escaped));
+  EXPECT_EQ(problems(check()), "");
+
+  const std::string raw = "[4, \x1B[2J\xC2\x9B\xE2\x80\xAE\ta\\nb, 1]\n[5, " + bad + ", 2]\n";
+  text.replace(text.find(escaped), escaped.size(), raw);
+  write(options_.text_log, text);
+  sql("UPDATE turnstile_text_log SET length = " + std::to_string(text.size()) +
+      ", synced_length = " + std::to_string(text.size()));
+  EXPECT_EQ(problems(check()), "");
+
+  // Neither form.
+  text.replace(text.find("\x1B[2J"), 1, "?");
+  write(options_.text_log, text);
+  EXPECT_THAT(problems(check()), ::testing::HasSubstr("in the line of row 4"));
+  EXPECT_THAT(problems(check()), ::testing::Not(::testing::HasSubstr("\x1B")));
+}
+
 TEST_F(CheckTest, ATextLogThatTheTargetDoesNotKnowIsNamed) {
   make_sound_target();
   sql("DELETE FROM turnstile_text_log");

@@ -53,8 +53,9 @@ TEST(LogLine, EveryLevelHasItsName) {
 }
 
 TEST(LogLine, ControlCharactersStartNoLineOfTheirOwn) {
-  EXPECT_THAT(formatted(spdlog::level::info, "a\nb\x1b[2Jc\x7f é"),
-              MatchesRegex(".* -   a\\\\x0ab\\\\x1b\\[2Jc\\\\x7f é\n"));
+  EXPECT_THAT(
+      formatted(spdlog::level::info, "a\nb\x1b[2Jc\x7f\xc2\x9b\xe2\x80\xae é"),
+      MatchesRegex(".* -   a\\\\nb\\\\x1b\\[2Jc\\\\x7f\\\\xc2\\\\x9b\\\\xe2\\\\x80\\\\xae é\n"));
 }
 
 TEST(LogLevel, EachNameIsReadBack) {

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "link/endpoint.h"
 #include "tests/cli/environment.h"
 
 namespace turnstile {

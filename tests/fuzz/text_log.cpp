@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "proto/utf8.h"
 #include "store/target.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -69,8 +70,19 @@ constexpr std::array kTables{
     "CREATE TABLE t(a TEXT COLLATE NOCASE, b TEXT AS (a || '!') STORED, c INTEGER)",
 };
 
-// TARGET.md's words, with nothing of the product's: what the file must hold.
+// SQL's shown(TEXT): what a terminal would obey is escaped (proto/utf8.h, tested by itself).
+void show(sqlite3_context* context, int /*arguments*/, sqlite3_value** values) {
+  const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(values[0]));
+  const auto bytes = static_cast<std::size_t>(sqlite3_value_bytes(values[0]));
+  const std::string shown = printable({text == nullptr ? "" : text, bytes});
+  sqlite3_result_text64(context, shown.data(), shown.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+}
+
+// TARGET.md's words: what the file must hold.
 std::string expected_lines(sqlite::Connection& db) {
+  expect(sqlite3_create_function(db.handle(), "shown", 1, SQLITE_UTF8, nullptr, show, nullptr,
+                                 nullptr) == SQLITE_OK,
+         "shown() can be added");
   std::string text;
   auto columns = db.prepare("SELECT * FROM t LIMIT 0");
   expect(columns.has_value(), "the table is there");
@@ -81,8 +93,7 @@ std::string expected_lines(sqlite::Connection& db) {
     const std::string name = sqlite::quoted(names->text(0));
     sql += " || " + comma + " CASE typeof(" + name +
            ") WHEN 'null' THEN '' WHEN 'blob' THEN 'x''' " + "|| lower(hex(" + name +
-           ")) || '''' ELSE replace(replace(CAST(" + name +
-           " AS TEXT), char(10), '\\n'), char(13), '\\r') END";
+           ")) || '''' ELSE shown(CAST(" + name + " AS TEXT)) END";
     comma = "', ' ||";
   }
   auto lines = db.prepare(sql + " || ']' FROM t ORDER BY rowid");

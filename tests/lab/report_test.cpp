@@ -83,7 +83,7 @@ TEST(Report, WhatRowsAreCalledIsTextOnly) {
 }
 
 TEST(Assets, AreThePagesFiles) {
-  EXPECT_THAT(std::string(asset("index.html")), HasSubstr("{{token}}"));
+  EXPECT_THAT(std::string(asset("index.html")), HasSubstr("app.js"));
   EXPECT_THAT(std::string(asset("lanes.js")), HasSubstr("export function mountLanes"));
   for (const Asset& one : assets()) {
     EXPECT_FALSE(one.content.empty()) << one.name;

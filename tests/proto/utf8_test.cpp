@@ -138,19 +138,57 @@ TEST(Printable, OrdinaryTextStaysAsItIs) {
   EXPECT_EQ(printable("", 10), "");
 }
 
-TEST(Printable, ControlCharactersBecomeQuestionMarks) {
-  EXPECT_EQ(printable({"a\0b\tc\nd\x1B[31me\x7F", 14}, 100), "a?b?c?d?[31me?");
+TEST(Printable, ControlCharactersAreWrittenAsTheirBytes) {
+  EXPECT_EQ(printable({"a\0b\tc\nd\x1B[31me\x7F\r", 15}, 100), "a\\x00b\\tc\\nd\\x1b[31me\\x7f\\r");
   EXPECT_EQ(printable("a\xC2\x80"
                       "b\xC2\x9B"
                       "c\xC2\xA0"
                       "d",
                       100),
-            "a?b?c\xC2\xA0"
+            "a\\xc2\\x80b\\xc2\\x9bc\xC2\xA0"
             "d");
 }
 
-TEST(Printable, BytesThatAreNotUtf8BecomeQuestionMarksOneEach) {
-  EXPECT_EQ(printable("a\xFF\xC3.\xED\xA0\x80z", 100), "a??.???z");
+std::string utf8_of(unsigned number) {
+  const auto byte = [](unsigned value) { return static_cast<char>(value); };
+  if (number < 0x80) {
+    return {byte(number)};
+  }
+  if (number < 0x800) {
+    return {byte(0xC0 | number >> 6), byte(0x80 | (number & 0x3F))};
+  }
+  return {byte(0xE0 | number >> 12), byte(0x80 | (number >> 6 & 0x3F)),
+          byte(0x80 | (number & 0x3F))};
+}
+
+TEST(Printable, ExactlyControlsBidiControlsAndSeparatorsAreEscaped) {
+  for (unsigned number = 0; number < 0x10000; ++number) {
+    if (number >= 0xD800 && number <= 0xDFFF) {
+      continue;
+    }
+    const bool is_escaped = number < 0x20 || (number >= 0x7F && number <= 0x9F) ||
+                            number == 0x061C || number == 0x200E || number == 0x200F ||
+                            (number >= 0x2028 && number <= 0x202E) ||
+                            (number >= 0x2066 && number <= 0x2069);
+    const std::string text = utf8_of(number);
+    const std::string out = printable(text);
+    ASSERT_EQ(out != text, is_escaped) << number;
+    ASSERT_EQ(printable(out), out) << number;
+    std::string put(text.size() * kPrintableBytes, '\0');
+    put.resize(static_cast<std::size_t>(put_printable(text, put.data()) - put.data()));
+    ASSERT_EQ(put, out) << number;
+  }
+}
+
+TEST(Printable, BytesThatAreNotUtf8AreWrittenOneByOne) {
+  EXPECT_EQ(printable("a\xFF\xC3.\xED\xA0\x80z", 100), "a\\xff\\xc3.\\xed\\xa0\\x80z");
+  EXPECT_EQ(printable("\xE2\x80"), "\\xe2\\x80");
+}
+
+TEST(Printable, OfSeveralLinesOnlyTheLineFeedsStay) {
+  EXPECT_EQ(printable_lines("one\n\x1B[2Jtwo\r\n\nthree"), "one\n\\x1b[2Jtwo\\r\n\nthree");
+  EXPECT_EQ(printable_lines("end\n"), "end\n");
+  EXPECT_EQ(printable_lines(""), "");
 }
 
 TEST(Printable, LongTextIsCutBetweenCharactersAndEndsInDots) {
@@ -158,6 +196,8 @@ TEST(Printable, LongTextIsCutBetweenCharactersAndEndsInDots) {
   EXPECT_EQ(printable("abcdefg", 6), "abcdef...");
   EXPECT_EQ(printable("ab\xC3\xA9", 3), "ab...");
   EXPECT_EQ(printable("abc", 0), "...");
+  EXPECT_EQ(printable("ab\x1B", 5), "ab...");
+  EXPECT_EQ(printable("ab\x1B", 6), "ab\\x1b");
 }
 
 }  // namespace

@@ -208,7 +208,7 @@ TEST_P(ConversionPropertyTest, TextLogEqualsTheTable) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, ConversionPropertyTest, ::testing::Range(1U, 9U));
 
-TEST(BatchLinesTest, ALineEndAnywhereInATextOfAnyLengthBecomesTwoCharacters) {
+TEST(BatchLinesTest, AByteThatATerminalCouldObeyIsEscapedAnywhereInATextOfAnyLength) {
   store::TableInfo table;
   table.plain = true;
   table.columns.push_back({.name = "s",
@@ -224,8 +224,12 @@ TEST(BatchLinesTest, ALineEndAnywhereInATextOfAnyLengthBecomesTwoCharacters) {
         std::string text(length, 'a');
         text[at] = static_cast<char>(byte);
         std::string shown = text;
-        if (byte == '\n' || byte == '\r') {
-          shown.replace(at, 1, byte == '\n' ? "\\n" : "\\r");
+        if (byte == '\n' || byte == '\r' || byte == '\t') {
+          shown.replace(at, 1, byte == '\n' ? "\\n" : byte == '\r' ? "\\r" : "\\t");
+        } else if (byte < 0x20 || byte >= 0x7F) {  // alone, no byte above is UTF-8
+          constexpr std::string_view kDigits = "0123456789abcdef";
+          const auto digit = [&](int value) { return kDigits[static_cast<std::size_t>(value)]; };
+          shown.replace(at, 1, {'\\', 'x', digit(byte / 16), digit(byte % 16)});
         }
         const ValueRef value = std::string_view(text);
         std::string line = "before\n";

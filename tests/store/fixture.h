@@ -117,6 +117,14 @@ class StoreTest : public ::testing::Test {
     return write_frame(target, header, frame_of(rows).view());
   }
 
+  // The clock goes on, and the consumer with it.
+  void pass(store::Target& target, std::chrono::hours time) {
+    for (std::chrono::hours passed{0}; passed < time; ++passed) {
+      now_ms_ += std::chrono::milliseconds(std::chrono::hours{1}).count();
+      ASSERT_TRUE(target.housekeeping());
+    }
+  }
+
   // As another program would.
   void run(const std::string& sql) const {
     auto connection = sqlite::Connection::open(db(), sqlite::Access::create);

@@ -341,12 +341,11 @@ TEST_F(TargetTest, IdleProducerIsForgottenAndItsNameStartsAnew) {
   run("CREATE TABLE u(id INTEGER UNIQUE)");
   const Row same{std::int64_t{1}};
   write(*target_, header_of("old", 1, 2, "u", {"id"}), {same, same});
-  now_ms_ += std::chrono::milliseconds(std::chrono::hours{24 * 29}).count();
+  pass(*target_, std::chrono::hours{24 * 29});
   write(*target_, header_of("new", 1, 1, "u", {"id"}), {{std::int64_t{2}}});
   ASSERT_TRUE(target_->housekeeping());
   EXPECT_TRUE(target_->progress({"old"}, {0})->known);
-  now_ms_ += std::chrono::milliseconds(std::chrono::hours{25}).count();
-  ASSERT_TRUE(target_->housekeeping());
+  pass(*target_, std::chrono::hours{25});
   EXPECT_FALSE(target_->progress({"old"}, {0})->known);
   EXPECT_TRUE(target_->progress({"new"}, {0})->known);
   // The letter stays for people, but is no answer to the new life's second row.
@@ -354,6 +353,45 @@ TEST_F(TargetTest, IdleProducerIsForgottenAndItsNameStartsAnew) {
   const std::vector<Row> rows{{std::int64_t{3}}, {std::int64_t{4}}};
   write(*target_, header_of("old", 1, 2, "u", {"id"}), rows);
   EXPECT_EQ(write(*target_, header_of("old", 1, 2, "u", {"id"}), rows).dead_count, 0U);
+}
+
+constexpr std::int64_t kYearMs = std::int64_t{365} * 24 * 3600 * 1000;
+
+TEST_F(TargetTest, AClockThatJumpsForgetsNobody) {
+  run("CREATE TABLE u(id INTEGER)");
+  for (const std::int64_t jump : {kYearMs, -2 * kYearMs, 100 * kYearMs, -90 * kYearMs / 2}) {
+    write(*target_, header_of("before", 1, 1, "u", {"id"}), {{std::int64_t{1}}});
+    ASSERT_TRUE(target_->housekeeping());
+    now_ms_ += jump;
+    write(*target_, header_of("after", 1, 1, "u", {"id"}), {{std::int64_t{2}}});
+    for (int look = 0; look < 3; ++look) {
+      ASSERT_TRUE(target_->housekeeping());
+      now_ms_ += 61'000;
+    }
+    EXPECT_TRUE(target_->progress({"before"}, {0})->known) << jump;
+    EXPECT_TRUE(target_->progress({"after"}, {0})->known) << jump;
+    // From here on idle time counts again, for both.
+    pass(*target_, std::chrono::hours{24 * 28});
+    EXPECT_TRUE(target_->progress({"before"}, {0})->known) << jump;
+    EXPECT_TRUE(target_->progress({"after"}, {0})->known) << jump;
+    pass(*target_, std::chrono::hours{24 * 3});
+    EXPECT_FALSE(target_->progress({"before"}, {0})->known) << jump;
+    EXPECT_FALSE(target_->progress({"after"}, {0})->known) << jump;
+  }
+}
+
+TEST_F(TargetTest, TimeInWhichNothingRanMakesNobodyIdleAlsoWhenRowsComeFirst) {
+  run("CREATE TABLE u(id INTEGER)");
+  write(*target_, header_of("asleep", 1, 1, "u", {"id"}), {{std::int64_t{1}}});
+  write(*target_, header_of("early", 1, 1, "u", {"id"}), {{std::int64_t{2}}});
+  target_.reset();
+  now_ms_ += kYearMs;
+  target_ = open(options());
+  write(*target_, header_of("early", 2, 1, "u", {"id"}), {{std::int64_t{3}}});
+  ASSERT_TRUE(target_->housekeeping());
+  EXPECT_TRUE(target_->progress({"asleep"}, {0})->known);
+  pass(*target_, std::chrono::hours{24 * 31});
+  EXPECT_FALSE(target_->progress({"asleep"}, {0})->known);
 }
 
 TEST_F(TargetTest, TaskDurationHoldsTheFileAndAsksTheCaller) {

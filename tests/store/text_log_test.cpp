@@ -131,6 +131,19 @@ TEST_F(TextLogTest, ValuesPrintAsTheyAreStored) {
   EXPECT_EQ(log(), "[7, 1.0, a\\nb\\rc, x'00ff', 1.5]\n[3, 0.1, 5, -5, x]\n[, , 2.5, blob, ]\n");
 }
 
+TEST_F(TextLogTest, WhatATerminalWouldObeyIsEscapedFromTheBatchAndFromTheTable) {
+  run("CREATE TABLE t(s TEXT)");
+  auto target = open(logging("t"));
+  const std::string evil =
+      "\x1B]0;x\x07\t\xC2\x9B"
+      "31m\xE2\x80\xAE\xE2\x80\xA8 caf\xC3\xA9 \xE2\x80\x93";
+  insert(*target, "t", {"s"}, {{std::string_view(evil)}});
+  const std::string line =
+      "[\\x1b]0;x\\x07\\t\\xc2\\x9b31m\\xe2\\x80\\xae\\xe2\\x80\\xa8 caf\xC3\xA9 \xE2\x80\x93]\n";
+  EXPECT_EQ(log(), line);
+  EXPECT_EQ(lines_of("t"), line);
+}
+
 TEST_F(TextLogTest, TableWithAnIntegerKeyPrintsTheIdThatTheTargetGave) {
   auto target = open(logging("pets"));
   insert(*target, "pets", {"name", "breed"}, {{"Ace", "Dog"}, {"Buddy", "Dog"}});

@@ -41,7 +41,7 @@ export async function openPage(browser, address, {viewport, colorScheme = 'light
   page.on('pageerror', (error) => troubles.push(`error: ${error.stack}`));
   page.on('request', (request) => {
     const url = request.url();
-    if (!url.startsWith(address) && !url.startsWith('data:') && !url.startsWith('file:')) troubles.push(`request to ${url}`);
+    if (!url.startsWith(new URL(address).origin) && !url.startsWith('data:') && !url.startsWith('file:')) troubles.push(`request to ${url}`);
   });
   await page.goto(address);
   await page.locator('#title').filter({hasNotText: 'Turnstile lab'}).or(page.locator('.report-title')).first().waitFor();

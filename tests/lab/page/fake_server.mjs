@@ -123,14 +123,14 @@ export async function startFakeServer({port = 0, seed = 1, onStop = () => {}} = 
     try {
       const name = pathname === '/' ? 'index.html' : path.basename(pathname);
       const text = await readFile(path.join(page, name));
-      return answer(200, name === 'index.html' ? text.toString().replace('{{token}}', kToken) : text, kTypes[path.extname(name)]);
+      return answer(200, text, kTypes[path.extname(name)]);
     } catch {
       return answer(404, {error: 'no such path'});
     }
   });
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
   return {
-    address: `http://127.0.0.1:${server.address().port}/`,
+    address: `http://127.0.0.1:${server.address().port}/#token=${kToken}`,
     tell,
     dropListeners() { for (const listener of listeners) listener.destroy(); },
     async close() {

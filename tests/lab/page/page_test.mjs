@@ -20,7 +20,7 @@ before(async () => {
   lab = spawn(process.env.TURNSTILE_PROGRAM, ['lab', 'serve', '--port', '0'], {stdio: ['ignore', 'pipe', 'inherit']});
   const lines = createInterface({input: lab.stdout})[Symbol.asyncIterator]();
   const {value: first} = await lines.next();
-  address = /http:\/\/127\.0\.0\.1:\d+\//.exec(first ?? '')?.[0];
+  address = /http:\/\/127\.0\.0\.1:\d+\/#token=\w+/.exec(first ?? '')?.[0];
   assert.ok(address, `no address in '${first}'`);
   browser = await startBrowser();
 });
@@ -202,7 +202,7 @@ test('torn lines of out9.txt are shown beside the lanes, and nothing is cut off'
 
 test('the server that stands in for the lab in other tests offers the same scenarios', async () => {
   const known = JSON.parse(await readFile(new URL('scenarios.json', import.meta.url), 'utf8'));
-  assert.deepEqual(await (await fetch(`${address}api/scenarios`)).json(), known);
+  assert.deepEqual(await (await fetch(new URL('/api/scenarios', address))).json(), known);
 });
 
 test('the lab is still there', () => assert.equal(lab.exitCode, null));
