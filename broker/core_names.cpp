@@ -45,6 +45,9 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
       journaled = std::max(*journaled, greeting.epoch);
     }
   }
+  if (*journaled == Epoch{} && hello.epoch.value == 0) {
+    window_.note_complete(hello.producer);  // neither its rows nor its name were ever here
+  }
   const Epoch newest = std::max(*journaled, progress ? progress->epoch : Epoch{});
   if (hello.epoch.value > 0 && hello.epoch < newest) {
     refuse(route, RefusalCode::fenced, {},
@@ -139,8 +142,9 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   routes_[hello.producer] = route;
   // What the producer was told by an earlier broker it does not send again.
   window_.note_applied(hello.producer, hello.known);
-  if (progress && progress->known) {
+  if (progress) {
     window_.note_applied(hello.producer, progress->through);
+    window_.note_complete(hello.producer);
   }
 
   Welcome welcome;
@@ -155,7 +159,13 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
     window_.begins_behind(hello.producer, through, has_begun ? *hello.sent : through);
   }
   welcome.through_is_sure = progress.has_value();
-  welcome.source = progress ? progress->source : std::string();
+  // Of the newest row: one that is held, or the last that is applied.
+  welcome.source =
+      window_.source_after(hello.producer, progress ? progress->through : Sequence{});
+  if (welcome.source.empty() && progress) {
+    welcome.source = progress->source;
+  }
+  welcome.last = window_.last_row(hello.producer);
   welcome.credit_bytes = fair_credit();
   welcome.consumer_attached = window_.has_consumer();
   send(route, std::move(welcome));

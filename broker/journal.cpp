@@ -536,6 +536,12 @@ Result<void> Journal::count_names() {
   return {};
 }
 
+// Of a batch; what cannot be read is found when the batch is handed over.
+std::string Journal::source_of(std::string_view header_frame) {
+  auto header = decode_batch_header(header_frame);
+  return header ? std::move(header->source) : std::string();
+}
+
 Result<Journal::Contents> Journal::contents() {
   if (auto usable = check_usable(); !usable) {
     return tl::make_unexpected(usable.error());
@@ -549,7 +555,10 @@ Result<Journal::Contents> Journal::contents() {
   if (*last > 0) {
     contents.range = {Offset{unsigned_of(*first)}, Offset{unsigned_of(*last)}};
   }
-  auto select = db_.prepare("SELECT producer, max(last), count(*) FROM batches GROUP BY producer");
+  auto select = db_.prepare(
+      "SELECT producer, g.last, g.batches, b.header FROM "
+      "  (SELECT max(offset) AS newest, max(last) AS last, count(*) AS batches FROM batches "
+      "   GROUP BY producer) AS g JOIN batches AS b ON b.offset = g.newest");
   if (!select) {
     return tl::make_unexpected(select.error());
   }
@@ -557,7 +566,8 @@ Result<Journal::Contents> Journal::contents() {
   while ((code = select->step()) == SQLITE_ROW) {
     contents.producers.push_back({ProducerId{std::string(select->text(0))},
                                   Sequence{unsigned_of(select->integer(1))},
-                                  unsigned_of(select->integer(2))});
+                                  unsigned_of(select->integer(2)),
+                                  source_of(select->blob(3))});
   }
   if (code != SQLITE_DONE) {
     return tl::make_unexpected(db_.error(code, "reading the journal"));

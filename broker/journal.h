@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "broker/durable_store.h"
@@ -82,6 +83,7 @@ class Journal final : public DurableStore {
   Result<void> prepare_statements();
   Result<void> count();
   Result<void> count_names();
+  static std::string source_of(std::string_view header_frame);
   [[nodiscard]] Result<void> check_usable() const;
   Result<void> begin();
   Result<void> commit();

@@ -57,6 +57,7 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
 
   took(producer, held.last);
   producer.held_last = held.last;
+  producer.source = header.source;
   ++producer.held_batches;
   memory_bytes_ += held.memory();
   ++unstored_;
@@ -218,6 +219,23 @@ Sequence Window::applied_of_sent(const ProducerId& id) const {
                            : producer.applied_through;
 }
 
+std::optional<Sequence> Window::last_row(const ProducerId& id) const {
+  const auto found = producers_.find(id);
+  if (found == producers_.end() || !found->second.is_complete) {
+    return std::nullopt;
+  }
+  const Producer& producer = found->second;
+  return std::max({producer.applied_through, producer.stored_through,
+                   producer.held_batches > 0 ? producer.held_last : Sequence{}});
+}
+
+std::string Window::source_after(const ProducerId& id, Sequence through) const {
+  const auto found = producers_.find(id);
+  const bool is_after = found != producers_.end() && found->second.held_batches > 0 &&
+                        found->second.held_last > through;
+  return is_after ? found->second.source : std::string();
+}
+
 void Window::forget(const ProducerId& producer) {
   const auto found = producers_.find(producer);
   if (found != producers_.end() && found->second.held_batches == 0) {
@@ -375,6 +393,7 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
     producer.held_batches = k.batches;
     producer.stored_through = k.last;
     producer.held_last = k.last;
+    producer.source = k.source;
   }
   for (const Held& held : behind_) {
     Producer& producer = producers_[held.producer];

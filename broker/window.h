@@ -26,6 +26,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -114,6 +115,13 @@ class Window {
   Sequence acknowledge(const ProducerId& id, Sequence through);
   // What is applied of the rows that acknowledge() would let a producer be told of.
   [[nodiscard]] Sequence applied_of_sent(const ProducerId& id) const;
+  // The target said how far it is (note_applied()), or no broker has met this producer before: with
+  // what is held, that is all there is of its rows.
+  void note_complete(const ProducerId& producer) { producers_[producer].is_complete = true; }
+  // The last row that there is; nothing: not known.
+  [[nodiscard]] std::optional<Sequence> last_row(const ProducerId& producer) const;
+  // The source of the last batch that is held, if it ends after `through`; else empty.
+  [[nodiscard]] std::string source_after(const ProducerId& id, Sequence through) const;
   // Connected, or with rows that wait.
   [[nodiscard]] std::size_t producers() const { return producers_.size(); }
   [[nodiscard]] bool knows(const ProducerId& producer) const {
@@ -139,6 +147,7 @@ class Window {
     ProducerId producer;
     Sequence last;
     std::uint64_t batches;
+    std::string source = {};  // of the last of them
   };
   void journal_opened(Cold cold, const std::vector<Kept>& kept);
   [[nodiscard]] std::optional<Offset> wants_load() const;
@@ -196,6 +205,8 @@ class Window {
     // it sent, as it said or as came, taken or not.
     std::optional<Sequence> in_order;
     Sequence sent;
+    std::string source;        // of the batch that ends with held_last
+    bool is_complete = false;  // see note_complete()
   };
 
   [[nodiscard]] bool is_stalled(TimePoint now) const;

@@ -1,6 +1,9 @@
 #include "cli/config.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdlib>
 #include <filesystem>
@@ -13,16 +16,61 @@
 #include <fmt/ranges.h>
 
 #include "cli/options.h"
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
 
 constexpr std::size_t kLargestFile = std::size_t{1} << 20U;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr std::size_t kShownName = 80;
+constexpr std::string_view kPrefix = "TURNSTILE_";
+
+// The flags that have a variable.
+constexpr std::array<std::string_view, 23> kVariables{"begin",
+                                                      "broker",
+                                                      "busy-timeout",
+                                                      "config",
+                                                      "db",
+                                                      "dead-letter-limit",
+                                                      "foreign-keys",
+                                                      "journal",
+                                                      "journal-file",
+                                                      "journal-limit",
+                                                      "keep-progress",
+                                                      "lease",
+                                                      "ledger",
+                                                      "log-level",
+                                                      "memory",
+                                                      "port",
+                                                      "quiet",
+                                                      "row-time-limit",
+                                                      "spool-limit",
+                                                      "text",
+                                                      "text-rotated",
+                                                      "text-table",
+                                                      "timeout"};
+
+// Read by scripts, tests and clients, or by the lab's processes from the one that starts them.
+constexpr std::array<std::string_view, 22> kOtherVariables{
+    "PROGRAM", "LIBRARY",  "SEED", "EVENTS", "PROCESS", "TEST_SEED", "KILLS",    "CUTS",
+    "SEEDS",   "ROUNDS",   "SOAK", "TRACE",  "WORLD",   "NO_ASLR",   "CHROMIUM", "BENCH",
+    "TESTS",   "SANITIZE", "FUZZ", "TIDY",   "SHOTS",   "OUT"};
 
 // Flags that ask for something at once, and the one that names the file itself: no settings.
 bool is_setting(std::string_view flag) {
   return flag != "help" && flag != "help-all" && flag != "version" && flag != "config";
+}
+
+template <typename Names>
+bool contains(const Names& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Carries a value of the config file to the parser for a flag without a variable. No shell sets
+// such a name.
+std::string private_name(std::string_view flag) {
+  return "turnstile." + std::string(flag);
 }
 
 bool has_value(const std::string& variable) {
@@ -210,15 +258,64 @@ Error as_usage_error(const CLI::ParseError& error, const Origins& origins,
   return {Errc::bad_input, error.what(), see_help};
 }
 
+// An unset shell variable must not mean the default.
+void refuse_empty_values(const Invocation& invocation) {
+  for (CLI::App* command : invocation.commands) {
+    for (CLI::Option* option : command->get_options()) {
+      if (option->get_items_expected_max() > 0) {
+        option->check(CLI::Validator(
+            [](std::string& value) {
+              return value.empty() ? std::string("the value is empty") : std::string();
+            },
+            ""));
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::string environment_name(std::string_view flag) {
-  std::string name = "TURNSTILE_";
+  std::string name(kPrefix);
   for (const char character : flag) {
     const auto byte = static_cast<unsigned char>(character);
     name += character == '-' ? '_' : static_cast<char>(std::toupper(byte));
   }
   return name;
+}
+
+bool has_environment_name(std::string_view flag) {
+  return contains(kVariables, flag);
+}
+
+std::vector<std::string> take_unknown_variables(CLI::App& app) {
+  std::vector<std::string> names;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    const std::string_view name = text.substr(0, text.find('='));
+    if (name.starts_with(kPrefix) && name.size() + 1 < text.size() &&
+        !contains(kOtherVariables, name.substr(kPrefix.size()))) {
+      names.emplace_back(name);
+    }
+  }
+  std::vector<std::string> lines;
+  for (const std::string& name : names) {
+    std::string flag = name.substr(kPrefix.size());
+    std::transform(flag.begin(), flag.end(), flag.begin(), [](unsigned char c) {
+      return c == '_' ? '-' : static_cast<char>(std::tolower(c));
+    });
+    const bool is_flag = anything_below_has(app, flag);
+    if (is_flag && has_environment_name(flag) && environment_name(flag) == name) {
+      continue;
+    }
+    lines.push_back(fmt::format("{} in the environment is ignored: {}", printable(name, kShownName),
+                                is_flag ? "--" + flag +
+                                              " is given on the command line, or in a "
+                                              "config file"
+                                        : "no setting has that name"));
+    unsetenv(name.c_str());
+  }
+  return lines;
 }
 
 Invocation find_invocation(CLI::App& app, std::span<const std::string> arguments) {
@@ -258,7 +355,7 @@ void apply_environment(const Invocation& invocation) {
   for (CLI::App* command : invocation.commands) {
     for (CLI::Option* option : command->get_options()) {
       const auto& names = option->get_lnames();
-      if (!names.empty() && (is_setting(names.front()) || names.front() == "config")) {
+      if (!names.empty() && has_environment_name(names.front())) {
         option->envname(environment_name(names.front()));
       }
     }
@@ -268,6 +365,7 @@ void apply_environment(const Invocation& invocation) {
 Result<Origins> load_settings(CLI::App& app, std::span<const std::string> arguments) {
   const Invocation invocation = find_invocation(app, arguments);
   apply_environment(invocation);
+  refuse_empty_values(invocation);
 
   Origins origins;
   for (CLI::App* command : invocation.commands) {
@@ -290,8 +388,16 @@ Result<Origins> load_settings(CLI::App& app, std::span<const std::string> argume
       return tl::make_unexpected(values.error());
     }
     for (const auto& [flag, value] : *values) {
-      const std::string variable = environment_name(flag);
-      if (!has_value(variable)) {
+      const bool is_private = !has_environment_name(flag);
+      const std::string variable = is_private ? private_name(flag) : environment_name(flag);
+      if (is_private) {
+        for (CLI::App* command : invocation.commands) {
+          if (CLI::Option* option = option_of(*command, flag); option != nullptr) {
+            option->envname(variable);
+          }
+        }
+      }
+      if (is_private || !has_value(variable)) {
         setenv(variable.c_str(), value.c_str(), 1);
         origins.insert_or_assign(flag, fmt::format("'{}' in {}", flag, path));
       }
@@ -310,6 +416,13 @@ int run_command_line(CLI::App& app, int argc, const char* const* argv, const int
   if (!origins) {
     print_error(origins.error());
     return static_cast<int>(ExitCode::usage);
+  }
+  const auto unknown = take_unknown_variables(app);
+  if (!origins->contains("quiet") &&
+      !find_invocation(app, arguments).given_flags.contains("quiet")) {
+    for (const std::string& line : unknown) {
+      fmt::print(stderr, "turnstile: warning: {}\n", line);
+    }
   }
   try {
     app.parse(argc, argv);

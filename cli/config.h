@@ -2,9 +2,11 @@
 // environment variable, which beats the file. CLI11 would let the file beat the environment, so the
 // file is read first and fills the variables that are not set.
 //
-// Every long flag has a variable: `--log-level` is TURNSTILE_LOG_LEVEL; an empty one counts as not
-// set. Only the chosen subcommand's variables are read, so that a value meant for one does not stop
-// another.
+// A flag that makes sense for every run has a variable: endpoint, files, log, time-outs, limits.
+// `--log-level` is TURNSTILE_LOG_LEVEL; an empty one counts as not set. What a single run asks for
+// (--all, --limit, --create) has none: a variable that is left over must not change what a command
+// does. Only the chosen subcommand's variables are read, so that a value meant for one does not stop
+// another. Any other TURNSTILE_ name is warned about.
 //
 // The file has lines `flag = value`. Those above the first section go to whichever subcommand has
 // that flag; `[consumer]` or `[produce.csv]` to that one only, and `[produce]` to all below it. The
@@ -37,7 +39,14 @@ struct Invocation {
 // `arguments` without the program's name.
 Invocation find_invocation(CLI::App& app, std::span<const std::string> arguments);
 
-// Gives every long option of the chosen subcommands its environment variable.
+// Whether that flag has a variable.
+bool has_environment_name(std::string_view flag);
+
+// Lines about variables that are set and that no subcommand reads. They are unset, so that processes
+// that this one starts do not warn again.
+std::vector<std::string> take_unknown_variables(CLI::App& app);
+
+// Gives the options of the chosen subcommands that have one their environment variable.
 void apply_environment(const Invocation& invocation);
 
 // Where a value came from that the command line did not give: flag -> "TURNSTILE_DB in the

@@ -157,6 +157,41 @@ lock_run_folder() {
   flock -n 9 || die "$kRefused" "another script is at work in '$run'; end it, or use --run DIR"
 }
 
+# A script that empties its folder leaves a marker in it, which names the files that it made. Files
+# that the marker does not cover are somebody's data, and are never removed.
+readonly kMarker=.made-by-the-demo
+readonly kDataFiles=(shared.db journal.db out9.txt)
+
+file_identity() { stat -c '%d:%i' -- "$1"; }
+
+# Prints the names of data files that no script made.
+data_of_others() {
+  local name known
+  for name in "${kDataFiles[@]}"; do
+    [[ -e $run/$name || -L $run/$name ]] || continue
+    known=''
+    [[ ! -e $run/$kMarker ]] || known=$(sed -n "s/ $name\$//p" "$run/$kMarker")
+    if [[ ! -e $run/$kMarker || (-n $known && $known != "$(file_identity "$run/$name")") ]]; then
+      echo "$name"
+    fi
+  done
+}
+
+# The data files that are made from now on are this script's.
+claim_run_folder() { : >"$run/$kMarker"; }
+
+# Which files they are by now: one that is put in their place later is not.
+mark_data_files() {
+  local name
+  [[ -e $run/$kMarker ]] || return 0
+  for name in "${kDataFiles[@]}"; do
+    [[ ! -e $run/$name ]] || printf '%s %s\n' "$(file_identity "$run/$name")" "$name"
+  done >"$run/$kMarker"
+}
+
+# From now on the data in the folder is somebody's.
+keep_run_folder() { rm -f -- "$run/$kMarker"; }
+
 # Only what these scripts make there: the folder may hold other files, which are not ours.
 empty_run_folder() {
   local name

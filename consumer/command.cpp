@@ -52,6 +52,7 @@ consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
   options.target.busy_timeout = flags.busy_timeout;
   options.target.keep_progress =
       std::chrono::duration_cast<std::chrono::hours>(flags.keep_progress);
+  options.target.allow_task_duration = flags.allow_task_duration;
   options.events = lab::EventSink::from_environment();
   return options;
 }
@@ -65,6 +66,9 @@ void add_consumer_flags(CLI::App& app, ConsumerFlags& flags) {
                       "How long to wait for another program that holds the target");
   add_duration_option(app, "--keep-progress", flags.keep_progress,
                       "A producer idle for longer is forgotten");
+  app.add_flag("--allow-task-duration", flags.allow_task_duration,
+               "Let rows hold the target open (produce pets --task-duration), which makes all others "
+               "wait; for lessons");
 }
 
 void add_consumer_command(CLI::App& app, int& exit_code) {

@@ -15,6 +15,7 @@ struct ConsumerFlags {
   std::string text_table = store::TargetOptions{}.text_table;
   std::chrono::milliseconds busy_timeout = store::TargetOptions{}.busy_timeout;
   std::chrono::milliseconds keep_progress = store::TargetOptions{}.keep_progress;
+  bool allow_task_duration = false;
 };
 
 // `flags` must outlive the parse.

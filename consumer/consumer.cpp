@@ -407,7 +407,8 @@ std::size_t Consumer::group_size() const {
   std::size_t batches = 0;
   std::uint64_t rows = 0;
   for (const Pending& pending : pending_) {
-    const bool holds = pending.header && pending.header->task_duration > 0ms;
+    const bool holds = options_.target.allow_task_duration && pending.header &&
+                       pending.header->task_duration > 0ms;
     const auto most_rows = pending.behind ? options_.group_rows_behind : options_.group_rows;
     if (batches > 0 && (holds || rows >= most_rows)) {
       break;

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
+
+#include <fmt/format.h>
 
 #include "cli/options.h"
 #include "lab/json.h"
@@ -36,6 +39,25 @@ Result<void> save(const std::string& path, const std::string& content, bool appe
     return fail(Errc::unreachable, "cannot write " + path, "name a file that can be written");
   }
   return {};
+}
+
+Result<std::string> save_beside(const std::filesystem::path& path, const std::string& content) {
+  std::filesystem::path free = path;
+  for (int number = 2;; ++number) {
+    std::FILE* const out = std::fopen(free.c_str(), "wxe");
+    if (out != nullptr) {
+      const bool is_whole = std::fwrite(content.data(), 1, content.size(), out) == content.size();
+      if (std::fclose(out) == 0 && is_whole) {
+        return free.string();
+      }
+    } else if (errno == EEXIST) {
+      free = path.parent_path() /
+             fmt::format("{}-{}{}", path.stem().string(), number, path.extension().string());
+      continue;
+    }
+    return fail(Errc::unreachable, "cannot write " + free.string(),
+                "name a folder that can be written");
+  }
 }
 
 std::vector<const Outcome*> all_of(const std::vector<std::vector<Outcome>>& scenarios) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ std::string json_text(const std::vector<std::vector<Outcome>>& scenarios);
 // Done; refused when a queued run lost rows, or events and database do not agree: what must not be.
 // That direct runs lose rows is what they are for.
 int exit_code_of(const std::vector<std::vector<Outcome>>& scenarios);
+
+// Keeps a file that is there: writes out0-2.txt beside out0.txt, then out0-3.txt. The path that was
+// written. Errors: unreachable.
+Result<std::string> save_beside(const std::filesystem::path& path, const std::string& content);
 
 // Errors: unreachable.
 Result<void> save(const std::string& path, const std::string& content, bool append = false);

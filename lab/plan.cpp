@@ -44,7 +44,7 @@ void add_servers(Plan& plan) {
   if (plan.crash) {
     broker = joined(std::move(broker), {"--lease", "1s"});
   }
-  Arguments consumer{"consumer", "--broker", kEndpoint, "--db", kDatabase};
+  Arguments consumer{"consumer", "--broker", kEndpoint, "--db", kDatabase, "--allow-task-duration"};
   if (plan.run.has_text) {
     consumer = joined(std::move(consumer), {"--text", kTextLog});
   }

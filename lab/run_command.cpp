@@ -38,6 +38,7 @@ struct RunFlags {
   std::string report;
   std::string events;
   std::string out = ".";
+  bool overwrite = false;
 };
 
 // The lab's documents: all that a run's processes said.
@@ -193,13 +194,26 @@ Result<ScenarioRun> run_scenario(const Scenario& scenario, const RunFlags& flags
   return done;
 }
 
+// To stderr: stdout holds the result.
+void say_written(const std::string& path) {
+  fmt::print(stderr, "wrote {}\n", path);
+}
+
 Result<void> save_documents(const Scenario& scenario, const ScenarioRun& run,
                             const RunFlags& flags) {
   const auto document = documents().find(std::string(scenario.name));
   if (document == documents().end()) {
     return {};
   }
-  return save((std::filesystem::path(flags.out) / document->second).string(), run.log);
+  const std::filesystem::path path = std::filesystem::path(flags.out) / document->second;
+  auto written = flags.overwrite
+                     ? save(path.string(), run.log).map([&] { return path.string(); })
+                     : save_beside(path, run.log);
+  if (!written) {
+    return tl::make_unexpected(written.error());
+  }
+  say_written(*written);
+  return {};
 }
 
 Result<int> run_all(const RunFlags& flags) {
@@ -239,6 +253,9 @@ Result<int> run_all(const RunFlags& flags) {
     }
     all.push_back(std::move(run->outcomes));
   }
+  if (!flags.events.empty()) {
+    say_written(flags.events);
+  }
   if (flags.json) {
     fmt::print("{}", json_text(all));
     std::fflush(stdout);
@@ -247,6 +264,7 @@ Result<int> run_all(const RunFlags& flags) {
     if (auto saved = save(flags.report, report_html(all_of(all))); !saved) {
       return tl::make_unexpected(saved.error());
     }
+    say_written(flags.report);
   }
   return stop.requested() ? static_cast<int>(ExitCode::interrupted) : exit_code_of(all);
 }
@@ -301,9 +319,12 @@ void add_run_command(CLI::App& lab, int& exit_code) {
   app.add_option("--report", flags->report, "Write a report: one HTML file")->type_name("FILE");
   app.add_option("--events", flags->events, "Save the events, for `turnstile lab replay`")
       ->type_name("FILE");
-  app.add_option("--out", flags->out, "Where out0.txt (quick) and out3.txt (slow) are written")
+  app.add_option("--out", flags->out,
+                 "Where out0.txt (quick) and out3.txt (slow) are written; beside one that is there "
+                 "already as out0-2.txt and so on")
       ->type_name("DIR")
       ->capture_default_str();
+  app.add_flag("--overwrite", flags->overwrite, "Replace an out0.txt or out3.txt");
   add_config_option(app);
   app.callback([flags, &exit_code] {
     auto done = run_all(*flags);

@@ -1,9 +1,15 @@
 // The rows of a CSV through a producer, in stream order, at their pace.
 //
-// Sequence k is the k-th good row in stream order; with a definition (--create) that is sequence 1
-// and the k-th good row is k + 1. So a named producer that starts again passes over as many good
-// rows as the broker says are stored or applied, or as the spool has taken. With a spool standard
-// input is new each time: its rows go on behind those of earlier runs.
+// Sequence BASE + k is the k-th good row in stream order; with a definition (--create) that is BASE
+// + 1 and the k-th good row is BASE + k + 1. So a named producer that starts again passes over as
+// many good rows as the broker says are stored or applied after BASE, or as the spool has taken.
+//
+// BASE is 0 for the first file of a name. The source of each batch (proto/source.h) carries BASE, and
+// as its mark how many bytes of the file were read and their hash; it is kept with the rows, so it
+// survives what they survive. A file that no longer begins with those bytes is another one: its
+// BASE is the last row of the name, and must be known for sure.
+//
+// With a spool standard input is new each time: its rows follow those of earlier runs.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +30,8 @@
 
 namespace turnstile {
 
+enum class WhenReplaced { begin, stop };
+
 enum class EmptyField {
   by_column,  // empty text, but NULL where the column's type is known to be INTEGER or REAL
   null,
@@ -42,6 +50,8 @@ struct CsvJob {
   std::string spool;                   // its path; empty: none
   bool is_new_input = false;           // no row of the stream was there before, whatever the name
   std::string source;                  // what ProducerOptions::source says
+  WhenReplaced when_replaced = WhenReplaced::begin;
+  std::chrono::milliseconds timeout{0};  // until it is known how far the name came; 0: no limit
 };
 
 // The source that a named producer's progress belongs to: the same rows in the same order give the
@@ -62,17 +72,27 @@ class CsvRun {
   // Everything from the welcome to the last acknowledgement.
   Report run();
 
+  // See ProducerOptions::source_now.
+  [[nodiscard]] std::string source_now() const;
+
  private:
   Result<void> begin();
-  Result<void> check_source(const Started& started) const;
+  enum class Input { same, replaced, not_known };
+  Result<Started> place_input();
+  Result<Input> compare(const Started& started);
+  Result<void> check_mark() const;
+  [[nodiscard]] tl::unexpected<Error> fail_other_input() const;
+  void learn_types(const TableAnswer& answer);
   Result<void> check_table();
   Result<void> stream();
   Result<void> finish();
   Result<void> take(const csv::Record& record);
-  Result<bool> take_bad(const csv::BadRow& bad);
+  // Whether to go on.
+  bool take_bad(const csv::BadRow& bad);
   Result<Sequence> append(std::span<const std::string_view> fields);
-  // Whether an empty field of it is sent as NULL.
-  [[nodiscard]] bool has_nulls(std::size_t column) const;
+  void set_columns();
+  [[nodiscard]] ValueRef value_of(std::size_t column, std::string_view field) const;
+  void note_changed_forms(std::span<const std::string_view> fields);
   Result<void> pause();
   void show_progress();
 
@@ -86,10 +106,20 @@ class CsvRun {
   ProgressBar::TimePoint begun_;
   std::mt19937_64 random_;
   Report report_;
-  std::uint64_t position_ = 0;  // good rows of the stream so far, passed over or sent
+  std::uint64_t base_ = 0;        // see above
+  std::optional<csv::Mark> known_;  // the mark of what was sent before
+  std::uint64_t position_ = 0;      // good rows of the stream so far, passed over or sent
   bool is_table_checked_ = false;
+  // Of the table's columns, or of those that --create makes; none: not known.
+  std::vector<csv::ColumnType> types_;
+  std::vector<bool> is_null_if_empty_;
+  // Columns that keep each value as it is sent, such as those without a type: an integer is sent as
+  // one, so that WHERE a = 2 finds it.
+  std::vector<bool> keeps_kind_;
+  bool has_kind_columns_ = false;
   bool has_null_columns_ = false;
-  std::vector<ValueRef> values_;  // of the row in hand, where there are such columns
+  bool has_number_columns_ = false;
+  std::vector<ValueRef> values_;  // of the row in hand, where a field of it is no text
 };
 
 }  // namespace turnstile

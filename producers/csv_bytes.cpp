@@ -3,12 +3,15 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#define XXH_STATIC_LINKING_ONLY  // the state as a value
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -114,6 +117,55 @@ Result<std::size_t> SpoolingSource::read(std::span<char> into) {
     }
   }
   return got;
+}
+
+struct MarkedSource::Hash {
+  Hash() { XXH3_64bits_reset(&state); }
+  XXH3_state_t state;
+};
+
+MarkedSource::MarkedSource(std::unique_ptr<ByteSource> from)
+    : from_(std::move(from)), hash_(std::make_unique<Hash>()) {}
+
+MarkedSource::~MarkedSource() = default;
+
+Result<std::size_t> MarkedSource::read(std::span<char> into) {
+  auto got = from_->read(into);
+  if (got) {
+    if (begin_ > kept_.size() / 2) {
+      kept_.erase(0, begin_);
+      begin_ = 0;
+    }
+    kept_.append(into.data(), *got);
+  }
+  return got;
+}
+
+Mark MarkedSource::mark_at(std::uint64_t offset) {
+  const auto more = static_cast<std::size_t>(
+      std::min<std::uint64_t>(offset - std::min(offset, hashed_), kept_.size() - begin_));
+  XXH3_64bits_update(&hash_->state, kept_.data() + begin_, more);
+  begin_ += more;
+  hashed_ += more;
+  return {.bytes = hashed_, .hash = XXH3_64bits_digest(&hash_->state)};
+}
+
+Result<bool> begins_with(int fd, const std::string& name, const Mark& mark) {
+  RangeSource file(fd, name);
+  file.set_range(0, mark.bytes);
+  MarkedSource marked(std::make_unique<RangeSource>(file));
+  std::vector<char> piece(std::size_t{64} * 1024);
+  Mark found;
+  for (;;) {
+    const auto got = marked.read(piece);
+    if (!got) {
+      return tl::make_unexpected(got.error());
+    }
+    found = marked.mark_at(found.bytes + *got);
+    if (*got == 0) {
+      return found.bytes == mark.bytes && found.hash == mark.hash;
+    }
+  }
 }
 
 Result<Input> open_input(const std::string& path) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <utility>
@@ -87,6 +88,36 @@ class SpoolingSource final : public ByteSource {
   StreamSource pipe_;
   int spool_fd_;
 };
+
+// The first `bytes` of an input, and their XXH3 hash.
+struct Mark {
+  std::uint64_t bytes = 0;
+  std::uint64_t hash = 0;
+};
+
+// Hashes what another source gives, up to any place that has been read and not been asked about
+// with a later one. Keeps the bytes from there on.
+class MarkedSource final : public ByteSource {
+ public:
+  explicit MarkedSource(std::unique_ptr<ByteSource> from);
+  ~MarkedSource() override;
+
+  Result<std::size_t> read(std::span<char> into) override;
+
+  Mark mark_at(std::uint64_t offset);
+  [[nodiscard]] std::uint64_t marked() const { return hashed_; }
+
+ private:
+  struct Hash;
+  std::unique_ptr<ByteSource> from_;
+  std::unique_ptr<Hash> hash_;
+  std::uint64_t hashed_ = 0;
+  std::string kept_;        // from kept_[begin_] on what is behind the hashed bytes
+  std::size_t begin_ = 0;
+};
+
+// Whether the file begins with those bytes. Error: io.
+Result<bool> begins_with(int fd, const std::string& name, const Mark& mark);
 
 // Two equal stamps: the file was not written in between (to the precision of its clock).
 struct FileStamp {

@@ -41,6 +41,8 @@ struct CsvFlags {
   bool create = false;
   std::string empty;
   std::string bad_rows = "stop";
+  std::string final_line;
+  std::string when_replaced = "begin";
   std::string resume;
   std::string spool;
   std::uint64_t spool_limit = SpoolOptions{}.limit_bytes;
@@ -50,8 +52,18 @@ bool is_standard_input(const CsvFlags& options) {
   return options.file == "-";
 }
 
+// Each start's standard input is new to a spool.
+bool takes_new_rows(const CsvFlags& options) {
+  return !options.spool.empty() && is_standard_input(options);
+}
+
 std::string table_of(const CsvFlags& options) {
   return options.table.empty() ? csv_table_of(options.file) : options.table;
+}
+
+// A line that somebody may still be writing waits for the next run, where there is one.
+bool waits_for_line_feed(const CsvFlags& options) {
+  return options.final_line.empty() ? !options.resume.empty() : options.final_line == "wait";
 }
 
 CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order order) {
@@ -69,7 +81,9 @@ CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order 
   job.seed = options.seed_option->count() > 0 ? options.seed : random_seed();
   job.resume_name = options.resume;
   job.spool = options.spool;
-  job.is_new_input = !options.spool.empty() && is_standard_input(options);
+  job.when_replaced =
+      options.when_replaced == "stop" ? WhenReplaced::stop : WhenReplaced::begin;
+  job.is_new_input = takes_new_rows(options);
   if (job.is_new_input) {
     job.source = kStandardInput;
   } else if (!options.resume.empty()) {
@@ -124,6 +138,7 @@ class CsvStream {
   Result<void> open_producer(const std::vector<std::string>& columns, const std::string& source);
   [[nodiscard]] csv::CsvOptions input();
   int input_failed(const Error& error);
+  int nothing_yet();
 
   const CsvFlags& options_;
   ProducerId id_;
@@ -134,6 +149,8 @@ class CsvStream {
   std::unique_ptr<Spool> spool_;
   std::unique_ptr<Link> link_;
   std::optional<Producer> producer_;
+  std::chrono::milliseconds timeout_{0};
+  CsvRun* run_ = nullptr;  // while it is under way
 };
 
 Result<void> CsvStream::open_spool() {
@@ -158,6 +175,8 @@ Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
   ProducerOptions with = producer_options(options_.connection, stopping_, id_);
   with.named = !options_.resume.empty();
   with.source = source;
+  with.source_now = [this, source] { return run_ == nullptr ? source : run_->source_now(); };
+  timeout_ = with.timeout;
   with.spool = spool_.get();
   with.ack = options_.ack == "stored" ? Ack::stored : Ack::applied;
   with.batch_rows = options_.interval.max > std::chrono::milliseconds(0) ? 1 : options_.batch_rows;
@@ -184,6 +203,8 @@ csv::CsvOptions CsvStream::input() {
   input.path = options_.file;
   input.order = options_.order == "reverse" ? csv::Order::reverse : csv::Order::file;
   input.infer_types = options_.create;
+  input.limits.line_feed_needed = waits_for_line_feed(options_);
+  input.keeps_mark = !options_.resume.empty() && !takes_new_rows(options_);
   return input;
 }
 
@@ -210,6 +231,32 @@ void work_in_the_background() {
   }
 }
 
+// The input has no finished header: it is read by a later run. What a spool keeps is sent all the
+// same.
+int CsvStream::nothing_yet() {
+  Report report;
+  report.producer = id_.text;
+  report.table = table_of(options_);
+  report.input = is_standard_input(options_) ? "standard input" : options_.file;
+  report.resume_name = options_.resume;
+  report.spool = options_.spool;
+  report.direct = options_.connection.direct;
+  report.unfinished_line = 1;
+  if (spool_ && !producer_) {
+    if (auto opened = open_producer({}, spool_->input()); !opened) {
+      return failed(opened.error());
+    }
+  }
+  if (producer_) {
+    if (auto finished = producer_->finish(); !finished) {
+      report.failure = finished.error();
+    }
+    report.summary = producer_->summary();
+  }
+  report.interrupted = stopping_.requested();
+  return print_report(report, options_.connection.json);
+}
+
 int CsvStream::run() {
   const bool waits = is_standard_input(options_) || options_.interval.max.count() > 0;
   if (!options_.connection.direct && !waits) {
@@ -229,6 +276,9 @@ int CsvStream::run() {
   if (!source) {
     return input_failed(source.error());
   }
+  if (!*source) {
+    return nothing_yet();
+  }
   CsvJob job = job_of(options_, **source, from.order);
   if (job.interval.max > job.interval.min) {
     spdlog::info("--interval {} with --seed {}", format_duration_range(job.interval), job.seed);
@@ -238,9 +288,12 @@ int CsvStream::run() {
       return failed(opened.error());
     }
   }
+  job.timeout = timeout_;
   CsvRun run(*producer_, **source, job, stopping_, bar_,
              [](const std::string& line) { spdlog::warn("{}", line); });
+  run_ = &run;
   Report report = run.run();
+  run_ = nullptr;
   report.producer = id_.text;
   report.direct = options_.connection.direct;
   if (report.direct) {
@@ -304,7 +357,7 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
                             "Time between two rows, random in the range");
   options->seed_option = app.add_option("--seed", options->seed, "Of the random intervals");
   options->limit_option =
-      app.add_option("--limit", options->limit, "Send only the first so many rows of the stream");
+      app.add_option("--limit", options->limit, "Send at most N rows of the stream");
   app.add_option("--batch-rows", options->batch_rows, "Rows that are sent as one message at most")
       ->check(CLI::Range(1U, limits::kBatchRows))
       ->capture_default_str();
@@ -315,9 +368,18 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
                "Make the table if it is missing, with types inferred from the whole file");
   app.add_option("--empty", options->empty,
                  "Send an empty field as NULL or as empty text; unless given, as text, but as NULL "
-                 "for the INTEGER and REAL columns of --create")
+                 "for INTEGER and REAL columns")
       ->check(CLI::IsMember({"null", "text"}));
-  app.add_option("--bad-rows", options->bad_rows, "Stop before a bad row, or go on behind it")
+  app.add_option("--final-line", options->final_line,
+                 "A last line without a line feed: send it, or have it wait for the next run; unless "
+                 "given, it waits with --resume")
+      ->check(CLI::IsMember({"send", "wait"}));
+  app.add_option("--when-replaced", options->when_replaced,
+                 "With --resume, when FILE is no longer the file that was read before: begin with "
+                 "its first row, or stop")
+      ->check(CLI::IsMember({"begin", "stop"}))
+      ->capture_default_str();
+  app.add_option("--bad-rows", options->bad_rows, "Stop at a malformed row, or skip it")
       ->check(CLI::IsMember({"stop", "skip"}))
       ->capture_default_str();
   app.add_option("--resume", options->resume,

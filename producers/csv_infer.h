@@ -15,8 +15,9 @@ std::string_view sql_name(ColumnType type);
 
 // INTEGER: every value is a 64-bit integer. REAL: every value is a finite number. Else TEXT, and
 // also where a number would not keep what the text says: leading zeros (007), a plus sign, -0, an
-// integer beyond 64 bits, or beyond 2^53 in a column that holds fractions too. Empty fields say
-// nothing; a column of nothing else is TEXT.
+// integer beyond 64 bits, or beyond 2^53 in a column that holds fractions too. A bare exponent
+// (12E4) reads as an id unless a value of the column has a decimal point or a signed exponent.
+// Empty fields say nothing; a column of nothing else is TEXT.
 class TypeInference {
  public:
   explicit TypeInference(std::size_t columns) : columns_(columns) {}
@@ -30,6 +31,7 @@ class TypeInference {
   struct Seen {
     bool integer = false;
     bool fraction = false;
+    bool bare_exponent = false;  // as of an id: digits, e, digits
     bool wide_integer = false;  // a double would round it
     bool text = false;
   };
@@ -37,5 +39,11 @@ class TypeInference {
 
   std::vector<Seen> columns_;
 };
+
+// Whether a column of this type would store `text` as a number that no longer spells it: leading
+// zeros, a plus sign, spaces around it, an exponent, digits beyond the precision; in an INTEGER
+// column also a decimal point before zeros (1.0). Zeros at the end of a fraction (1.50) do not
+// count, nor does the point that a REAL column gives an integer.
+bool changes_form(ColumnType type, std::string_view text);
 
 }  // namespace turnstile::csv

@@ -1,5 +1,7 @@
 #include "producers/csv_reader.h"
 
+#include <fcntl.h>
+
 #include <utility>
 
 #include "producers/csv_bytes.h"
@@ -11,20 +13,26 @@ namespace {
 
 class FileOrderSource final : public RowSource {
  public:
-  // `kept` is what `bytes` reads from, if that does not own it.
+  // `kept`: the file that `bytes` reads, if it can be read twice.
   FileOrderSource(std::string name, std::unique_ptr<ByteSource> bytes, FileHandle kept,
-                  const Limits& limits, Progress progress)
+                  const CsvOptions& options, Progress progress)
       : kept_(std::move(kept)),
         bytes_(std::move(bytes)),
-        scanner_(*bytes_, limits),
+        marked_(options.keeps_mark ? mark_of(bytes_) : nullptr),
+        scanner_(*bytes_, options.limits),
         progress_(progress) {
     facts_.name = std::move(name);
   }
 
-  Result<void> start(std::vector<ColumnType> types) {
-    auto header = read_header(scanner_, facts_.name);
+  // False: there is no finished header.
+  Result<bool> start(std::vector<ColumnType> types) {
+    auto found = read_header(scanner_, facts_.name);
+    if (!found) {
+      return tl::make_unexpected(std::move(found.error()));
+    }
+    auto& header = *found;
     if (!header) {
-      return tl::make_unexpected(std::move(header.error()));
+      return false;
     }
     facts_.columns = std::move(header->columns);
     if (!types.empty() && types.size() != facts_.columns.size()) {
@@ -38,7 +46,7 @@ class FileOrderSource final : public RowSource {
     }
     facts_.fingerprint = fingerprint_of(header->raw, scanner_.raw());
     first_ = std::move(*first);
-    return {};
+    return true;
   }
 
   Result<std::optional<Item>> next() override {
@@ -48,7 +56,23 @@ class FileOrderSource final : public RowSource {
     }
     auto item = scanner_.next();
     read_ = scanner_.place().offset;
+    if (marked_ != nullptr && read_ - marked_->marked() > kUnmarkedBytes) {
+      marked_->mark_at(read_);
+    }
     return item;
+  }
+
+  std::optional<Mark> mark() override {
+    return marked_ == nullptr ? std::nullopt : std::optional(marked_->mark_at(read_));
+  }
+
+  Result<std::optional<bool>> begins_as(const Mark& mark) override {
+    if (kept_.fd() < 0) {
+      return std::optional<bool>();
+    }
+    return begins_with(kept_.fd(), facts_.name, mark).map([](bool same) {
+      return std::optional(same);
+    });
   }
 
   Result<Skipped> skip(std::uint64_t rows) override {
@@ -72,9 +96,24 @@ class FileOrderSource final : public RowSource {
     return now;
   }
 
+  std::optional<std::uint64_t> unfinished_line() const override {
+    return scanner_.unfinished_line();
+  }
+
  private:
+  // Kept in memory at most, while nobody asks for the mark.
+  static constexpr std::uint64_t kUnmarkedBytes = std::uint64_t{1024} * 1024;
+
+  static MarkedSource* mark_of(std::unique_ptr<ByteSource>& bytes) {
+    auto marked = std::make_unique<MarkedSource>(std::move(bytes));
+    auto* const it = marked.get();
+    bytes = std::move(marked);
+    return it;
+  }
+
   FileHandle kept_;
   std::unique_ptr<ByteSource> bytes_;
+  MarkedSource* marked_;  // bytes_, if it is one
   Scanner scanner_;
   Progress progress_;
   std::uint64_t read_ = 0;
@@ -83,8 +122,12 @@ class FileOrderSource final : public RowSource {
 
 Result<std::unique_ptr<RowSource>> start(std::unique_ptr<FileOrderSource> source,
                                          std::vector<ColumnType> types) {
-  if (auto started = source->start(std::move(types)); !started) {
+  auto started = source->start(std::move(types));
+  if (!started) {
     return tl::make_unexpected(std::move(started.error()));
+  }
+  if (!*started) {
+    source.reset();
   }
   return source;
 }
@@ -94,10 +137,13 @@ Result<std::unique_ptr<RowSource>> open_once(Input input, const CsvOptions& opti
   if (input.stamp.size_bytes > 0) {
     progress.bytes_total = static_cast<std::uint64_t>(input.stamp.size_bytes);
   }
+  FileHandle kept(options.keeps_mark && input.read_twice
+                      ? ::fcntl(input.file.fd(), F_DUPFD_CLOEXEC, 0)
+                      : -1);
   auto bytes =
       std::make_unique<StreamSource>(std::move(input.file), input.name, options.wait_for_input);
   return start(std::make_unique<FileOrderSource>(std::move(input.name), std::move(bytes),
-                                                 FileHandle(), options.limits, progress),
+                                                 std::move(kept), options, progress),
                {});
 }
 
@@ -117,9 +163,13 @@ Result<std::unique_ptr<RowSource>> open_twice(Input input, const CsvOptions& opt
                                                   options.wait_for_input);
   }
   Scanner scanner(*first_pass, options.limits);
-  auto header = read_header(scanner, input.name);
+  auto found = read_header(scanner, input.name);
+  if (!found) {
+    return tl::make_unexpected(std::move(found.error()));
+  }
+  auto& header = *found;
   if (!header) {
-    return tl::make_unexpected(std::move(header.error()));
+    return std::unique_ptr<RowSource>();
   }
   std::optional<TypeInference> inference;
   if (options.infer_types) {
@@ -143,7 +193,7 @@ Result<std::unique_ptr<RowSource>> open_twice(Input input, const CsvOptions& opt
   }
   auto second_pass = std::make_unique<RangeSource>(kept.fd(), input.name);
   return start(std::make_unique<FileOrderSource>(
-                   std::move(input.name), std::move(second_pass), std::move(kept), options.limits,
+                   std::move(input.name), std::move(second_pass), std::move(kept), options,
                    Progress{.bytes_total = seen->bytes, .rows_total = seen->rows}),
                std::move(seen->types));
 }

@@ -34,7 +34,8 @@ struct CsvOptions {
   // Fills column_types(); in file order this reads the file twice, and keeps a pipe as above.
   bool infer_types = false;
   WaitForInput wait_for_input = {};  // of a pipe, or of a file that is read once
-  Limits limits = {};
+  bool keeps_mark = false;           // for RowSource::mark(), in file order
+  Limits limits = {};  // with line_feed_needed the last line waits until it is finished
 };
 
 struct Progress {
@@ -75,6 +76,16 @@ class RowSource {
 
   virtual Progress progress() const = 0;
 
+  // What was read through the row that was given last; nothing unless CsvOptions::keeps_mark.
+  virtual std::optional<Mark> mark() { return std::nullopt; }
+  // Whether the input begins as it did then; nothing if it cannot be read twice. Error: io.
+  virtual Result<std::optional<bool>> begins_as(const Mark& /*mark*/) {
+    return std::optional<bool>();
+  }
+
+  // At the end: the line on which a record begins that is not finished (Limits::line_feed_needed).
+  virtual std::optional<std::uint64_t> unfinished_line() const { return std::nullopt; }
+
  protected:
   struct Facts {
     std::string name;
@@ -88,8 +99,9 @@ class RowSource {
 };
 
 // Opens, and reads the header and the first row (the whole file if it is to be read twice).
+// Nullptr: the header is not finished yet, or there is none (only with Limits::line_feed_needed).
 // Errors: unreachable (no such file, a folder, no permission, empty: nothing or only a BOM),
-// bad_input (a bad header), io, full (no room to keep a pipe). No row behind the header is none.
+// bad_input (a bad header), io, full (no room to keep a pipe). No row after the header is none.
 Result<std::unique_ptr<RowSource>> open_csv(const CsvOptions& options);
 
 }  // namespace turnstile::csv

@@ -16,13 +16,14 @@ class ReverseSource final : public RowSource {
                 Facts facts)
       : file_(std::move(file)),
         stamp_(stamp),
-        limits_(limits),
+        limits_(limits_of(limits)),
         bytes_(survey.bytes),
         rows_total_(survey.rows),
         blocks_(std::move(survey.blocks)),
         blocks_end_(survey.bytes),
+        unfinished_line_(survey.unfinished_line),
         range_(file_.fd(), facts.name),
-        scanner_(range_, limits) {
+        scanner_(range_, limits_) {
     facts_ = std::move(facts);
     scanner_.expect_columns(facts_.columns.size());
   }
@@ -87,7 +88,15 @@ class ReverseSource final : public RowSource {
         .bytes_read = bytes_ - given_down_to_, .bytes_total = bytes_, .rows_total = rows_total_};
   }
 
+  std::optional<std::uint64_t> unfinished_line() const override { return unfinished_line_; }
+
  private:
+  // Every record that the survey counted is finished.
+  static Limits limits_of(Limits limits) {
+    limits.line_feed_needed = false;
+    return limits;
+  }
+
   struct Entry {
     Place place;
     bool good;
@@ -104,6 +113,7 @@ class ReverseSource final : public RowSource {
   std::uint64_t rows_total_;
   std::vector<Block> blocks_;  // not read yet
   std::uint64_t blocks_end_;   // where the last of them ends
+  std::optional<std::uint64_t> unfinished_line_;
   std::uint64_t given_down_to_ = bytes_;
   RangeSource range_;
   Scanner scanner_;
@@ -133,9 +143,9 @@ Result<void> ReverseSource::load_last_block() {
                                         limits_.block_bytes + limits_.max_record_bytes));
   fields_.clear();
   bad_rows_.clear();
-  // One byte more than the block, if there is one: the scanner must see that a blank line at the
-  // end of the block is not the end of the file.
-  range_.set_range(block.begin.offset, std::min(end + 1, bytes_));
+  // Two bytes more than the block, if there are any: the scanner must see that a blank line at the
+  // end of the block is not the end of the file, and that text follows a quote there.
+  range_.set_range(block.begin.offset, std::min(end + 2, bytes_));
   scanner_.restart(block.begin);
   std::uint64_t rows = 0;
   while (scanner_.place().offset < end) {

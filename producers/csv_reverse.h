@@ -13,8 +13,7 @@
 namespace turnstile::csv {
 
 // `file` was surveyed after `stamp` was taken; a change since then is an error of next(). Memory:
-// one block and its longest row. A quote that is never closed takes the end of the file, so it is
-// the first item. Error: io.
+// one block and its longest row. Error: io.
 Result<std::unique_ptr<RowSource>> open_reverse(FileHandle file, std::string name,
                                                 const FileStamp& stamp, const Header& header,
                                                 Survey survey, const Limits& limits);

@@ -20,6 +20,11 @@ namespace {
 constexpr std::size_t kBlockBytes = 16;  // read at once
 constexpr std::size_t kBehindData = kBlockBytes;
 
+// An open quote at the end of the file may be a field that is still being written. A longer one is
+// taken for a quote that is never closed.
+constexpr std::uint64_t kUnfinishedLines = 16;
+constexpr std::size_t kUnfinishedBytes = std::size_t{64} * 1024;
+
 constexpr std::string_view kBom = "\xEF\xBB\xBF";
 
 constexpr std::array<bool, 256> kEndsPlainText = [] {
@@ -137,6 +142,9 @@ Result<std::optional<Item>> Scanner::next() {
       return tl::make_unexpected(std::move(filled.error()));
     }
   }
+  if (is_quote_forgotten_) {
+    return give_up_quote(line_feed_after_quote());
+  }
   return finish();
 }
 
@@ -218,7 +226,8 @@ void Scanner::begin_record() {
   state_ = State::field_start;
   begin_ = place();
   forget_bytes();
-  dropped_ = escaped_ = false;
+  dropped_ = escaped_ = is_quote_forgotten_ = false;
+  unfinished_line_.reset();
   fault_ = Fault::none;
   field_count_ = 0;
 }
@@ -275,6 +284,10 @@ bool Scanner::scan() {
       case State::quoted: {
         const auto* quote =
             static_cast<const char*>(std::memchr(p, '"', static_cast<std::size_t>(end_ - p)));
+        if (is_beyond_limit(quote != nullptr ? quote : end_) && line_feed_after_quote() != nullptr) {
+          is_quote_forgotten_ = true;
+          return true;
+        }
         line_ += count_line_feeds(p, quote != nullptr ? quote : end_);
         if (quote == nullptr) {
           return suspend(end_);
@@ -304,6 +317,9 @@ bool Scanner::scan() {
           // The field ended at its quote; that the row ends here is known after the next byte.
           ++p;
           state_ = State::cr_seen;
+        } else if (line_ > quote_line_ && !dropped_ && !is_beyond_limit(p)) {
+          is_quote_forgotten_ = true;
+          return true;
         } else {
           note(Fault::text_after_quote);
           state_ = State::unquoted;
@@ -373,7 +389,7 @@ Result<void> Scanner::fill() {
 // Moves the record in hand to the front; makes the buffer longer if that record fills it; and
 // drops the record's bytes if they are over the limit.
 void Scanner::make_room() {
-  const std::size_t longest = limits_.max_record_bytes + 2;  // with its CRLF
+  const std::size_t longest = longest_record();
   if (dropped_ || static_cast<std::size_t>(end_ - record_begin_) > longest) {
     dropped_ = true;
     forget_bytes();
@@ -419,7 +435,50 @@ Result<std::optional<Item>> Scanner::finish() {
   return judge();
 }
 
+// What is read so far is the beginning of a record, and its end may come.
+bool Scanner::may_be_unfinished() const {
+  const bool is_empty = state_ == State::field_start && field_count_ == 0;
+  if (!limits_.line_feed_needed || is_empty || dropped_) {
+    return false;
+  }
+  return state_ != State::quoted ||
+         (line_ - quote_line_ <= kUnfinishedLines &&
+          static_cast<std::size_t>(cursor_ - field_begin_) <= kUnfinishedBytes);
+}
+
+// What the size of the buffer must not decide is decided by this limit: it holds that much.
+bool Scanner::is_beyond_limit(const char* p) const {
+  return !dropped_ && static_cast<std::size_t>(p - record_begin_) > longest_record();
+}
+
+// The end of the line on which the quoted field in hand begins; nullptr: not within the limit.
+const char* Scanner::line_feed_after_quote() const {
+  const auto have = static_cast<std::size_t>(end_ - record_begin_);
+  const char* const limit = record_begin_ + std::min(have, longest_record());
+  return dropped_ || field_begin_ >= limit
+             ? nullptr
+             : static_cast<const char*>(std::memchr(
+                   field_begin_, '\n', static_cast<std::size_t>(limit - field_begin_)));
+}
+
+// The line with the quote is a bad row, and the next record begins on the next line.
+Item Scanner::give_up_quote(const char* line_feed) {
+  record_end_ = line_feed;
+  cursor_ = line_feed + 1;
+  line_ = quote_line_ + 1;
+  ++number_;
+  keep_raw();
+  return BadRow{quote_line_, "a quote opened here is never closed"};
+}
+
 Result<std::optional<Item>> Scanner::finish_at_end() {
+  if (may_be_unfinished()) {
+    unfinished_line_ = begin_.line;
+    cursor_ = record_begin_;
+    line_ = begin_.line;
+    forget_bytes();
+    return std::nullopt;
+  }
   record_end_ = cursor_;
   switch (state_) {
     case State::field_start:
@@ -432,7 +491,9 @@ Result<std::optional<Item>> Scanner::finish_at_end() {
       add_field(field_begin_, cursor_);
       break;
     case State::quoted:
-      // Said before any other fault: this one took the rest of the file.
+      if (const char* line_feed = line_feed_after_quote(); line_feed != nullptr) {
+        return give_up_quote(line_feed);
+      }
       ++number_;
       keep_raw();
       return BadRow{quote_line_, "a quote opened here is never closed"};

@@ -7,6 +7,11 @@
 // What is taken: LF and CRLF, a BOM, quoted commas, doubled quotes and line breaks, no final line
 // end. A CR outside quotes that no LF follows is a fault. A blank line is one empty field: a row of
 // a one-column file; a fault in any other, unless it is the last thing in the file.
+//
+// A quoted field may hold line breaks, so a quote that somebody forgot to close looks like one long
+// field. It is taken for forgotten when the file ends in it, when it makes the record too long, or
+// when text follows the quote that closes it on a later line. It then costs the line that it stands
+// on: reading goes on with the next line.
 #pragma once
 
 #include <cstddef>
@@ -32,6 +37,8 @@ struct Limits {
   std::size_t buffer_bytes = std::size_t{256} * 1024;  // at first; grows for a longer record
   std::size_t max_record_bytes = kMaxRecordBytes;      // without the line end
   std::size_t block_bytes = std::size_t{256} * 1024;   // of rows that reverse order holds at once
+  // The last line counts only with its line feed: somebody may still be writing it.
+  bool line_feed_needed = false;
 };
 
 struct Record {
@@ -42,7 +49,7 @@ struct Record {
 };
 
 struct BadRow {
-  std::uint64_t line;  // where it begins; for a quote that is never closed, where that quote is
+  std::uint64_t line;  // where it begins; for a quote that is not closed, where that quote is
   std::string reason;  // such as "5 fields, the header has 6"
 };
 
@@ -69,9 +76,8 @@ class Scanner {
   // Forgets what was buffered; `source` gives the bytes from `at` on, where a record begins.
   void restart(const Place& at);
 
-  // The next record, or what is wrong with it (the scanner then goes on behind it), or nothing at
-  // the end. A quote that is never closed swallows the rest and is one bad row.
-  // Error: that of the source; do not go on after it.
+  // The next record, or what is wrong with it (the scanner then goes on after it), or nothing at
+  // the end. Error: that of the source; do not go on after it.
   Result<std::optional<Item>> next();
 
   // Where the next record begins.
@@ -80,6 +86,10 @@ class Scanner {
   // The bytes of the latest record without its line end; empty if it was over the limit. Valid
   // until the next call of next().
   std::string_view raw() const { return raw_; }
+
+  bool waits_for_line_feed() const { return limits_.line_feed_needed; }
+  // At the end: the line on which a record begins that is not finished (Limits::line_feed_needed).
+  std::optional<std::uint64_t> unfinished_line() const { return unfinished_line_; }
 
  private:
   enum class State { field_start, unquoted, quoted, quote_seen, cr_seen };
@@ -101,6 +111,11 @@ class Scanner {
   void make_room();
   Result<std::optional<Item>> finish();
   Result<std::optional<Item>> finish_at_end();
+  bool may_be_unfinished() const;
+  bool is_beyond_limit(const char* p) const;
+  const char* line_feed_after_quote() const;
+  Item give_up_quote(const char* line_feed);
+  std::size_t longest_record() const { return limits_.max_record_bytes + 2; }  // with its CRLF
   bool keep_raw();
   Item judge();
   void unescape_fields();
@@ -131,6 +146,8 @@ class Scanner {
   bool dropped_ = false;  // over the limit: its bytes and fields are not kept
   bool escaped_ = false;  // the field in hand holds doubled quotes
   std::uint64_t quote_line_ = 0;
+  bool is_quote_forgotten_ = false;  // text follows the quote that closes it
+  std::optional<std::uint64_t> unfinished_line_;
   Fault fault_ = Fault::none;
   std::size_t fault_field_ = 0;  // from 1
   std::size_t field_count_ = 0;  // may be more than fields_ keeps

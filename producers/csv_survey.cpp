@@ -17,12 +17,28 @@ std::string lower_ascii(std::string text) {
   return text;
 }
 
+// A table of one column whose name holds them all is never what was meant.
+Result<void> check_delimiter(const std::vector<std::string>& columns, const std::string& name) {
+  const std::size_t at = columns.size() == 1 ? columns[0].find_first_of(";\t|")
+                                             : std::string::npos;
+  if (at == std::string::npos) {
+    return {};
+  }
+  const std::string delimiter = columns[0][at] == '\t' ? "a tab" : fmt::format("'{}'", columns[0][at]);
+  return fail(Errc::bad_input,
+              fmt::format("{}: its columns seem to be separated by {}", name, delimiter),
+              "columns must be separated by commas; other delimiters are not read");
+}
+
 }  // namespace
 
-Result<Header> read_header(Scanner& scanner, const std::string& name) {
+Result<std::optional<Header>> read_header(Scanner& scanner, const std::string& name) {
   const auto first = scanner.next();
   if (!first) {
     return tl::make_unexpected(first.error());
+  }
+  if (!*first && scanner.waits_for_line_feed()) {
+    return std::optional<Header>();
   }
   if (!*first) {
     return fail(Errc::unreachable, fmt::format("{} is empty", name),
@@ -50,8 +66,11 @@ Result<Header> read_header(Scanner& scanner, const std::string& name) {
       return bad(record.line, fmt::format("two columns are named {}", header.columns[i]));
     }
   }
+  if (auto checked = check_delimiter(header.columns, name); !checked) {
+    return tl::make_unexpected(checked.error());
+  }
   scanner.expect_columns(header.columns.size());
-  return header;
+  return std::optional(std::move(header));
 }
 
 Result<Survey> survey(Scanner& scanner, const Limits& limits,
@@ -88,6 +107,7 @@ Result<Survey> survey(Scanner& scanner, const Limits& limits,
     block_open = scanner.place().offset - block.begin.offset < limits.block_bytes;
   }
   result.bytes = scanner.place().offset;
+  result.unfinished_line = scanner.unfinished_line();
   if (inference) {
     result.types = inference->types();
   }

@@ -19,6 +19,7 @@ constexpr std::size_t kBatchBytes = std::size_t{64} * 1024;
 constexpr milliseconds kServeEvery{1};      // while rows come fast; or one tick of the coarse clock
 constexpr std::uint32_t kRowsUnasked = 16;  // with the next at once, the clock is not looked at
 constexpr milliseconds kWait{100};
+constexpr milliseconds kStartAgain{200};
 constexpr milliseconds kTableAnswer{5000};
 constexpr milliseconds kSpoolTableAnswer{300};  // rows wait to be taken, broker or not
 constexpr milliseconds kAskWhyAfter{1000};
@@ -141,6 +142,20 @@ Result<Started> Producer::start() {
     }
     return Started{spool.last(), spool.input(), false};
   }
+  return wait_for_welcome();
+}
+
+Result<Started> Producer::start_again() {
+  if (auto pumped = pump(kStartAgain); !pumped) {
+    return tl::make_unexpected(pumped.error());
+  }
+  if (!spooling_) {
+    session_.begin_again();
+  }
+  return start();
+}
+
+Result<Started> Producer::wait_for_welcome() {
   while (!session_.welcome()) {
     if (options_.interrupted()) {
       return fail(Errc::refused, "interrupted before " + options_.peer + " answered");
@@ -151,7 +166,9 @@ Result<Started> Producer::start() {
     }
   }
   const Welcome& welcome = *session_.welcome();
-  return Started{session_.resend().begun_behind(), welcome.source, welcome.consumer_attached};
+  const Sequence through = session_.resend().begun_behind();
+  const bool is_all = welcome.last ? *welcome.last == through : welcome.through_is_sure;
+  return Started{through, welcome.source, welcome.consumer_attached, is_all};
 }
 
 Result<TableAnswer> Producer::check_table(std::string table, std::vector<std::string> columns) {
@@ -312,11 +329,15 @@ void Producer::hand_on(Batch batch, TimePoint since) {
   waits_.began(batch.header.last(), since);
   if (spooling_) {
     batch.header.source = spooling_->spool().id();
-    spooling_->add(std::move(batch), since);
+    spooling_->add(std::move(batch), since, source_now());
   } else {
-    batch.header.source = options_.source;
+    batch.header.source = source_now();
     session_.resend().add(std::move(batch));
   }
+}
+
+std::string Producer::source_now() const {
+  return options_.source_now ? options_.source_now() : options_.source;
 }
 
 void Producer::serve(milliseconds wait) {

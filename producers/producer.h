@@ -48,6 +48,9 @@ struct ProducerOptions {
   ProducerId id;
   bool named = false;      // the id outlives the process; its rows go on where they ended
   std::string source;      // what a named producer reads (limits::kSourceBytes); empty otherwise
+  // The source of a batch that ends with the row appended last, if it differs from `source` in base
+  // or mark (proto/source.h).
+  std::function<std::string()> source_now;
   Spool* spool = nullptr;  // of `id`; must outlive the producer. Rows leave it at level `ack`
   Ack ack = Ack::applied;
   std::uint32_t batch_rows = 1000;  // 1 to limits::kBatchRows
@@ -77,6 +80,9 @@ struct Started {
   Sequence through;
   std::string source;  // that those rows came from; empty when not known
   bool consumer_attached = false;
+  // `through` and `source` are those of the last row that there is, wherever it is. Otherwise there
+  // may be more rows of this name.
+  bool is_all = true;
 };
 
 // Counts of rows; a definition is none. Of this process only.
@@ -107,6 +113,8 @@ class Producer {
   // numbers them, it does not wait.
   // Errors: unreachable (the timeout passed), refused (also: interrupted), fenced, those of Spool.
   Result<Started> start();
+  // The same again after a pause, before the first row: what was not known may be known by then.
+  Result<Started> start_again();
 
   // Asks whether rows for these columns would find their place. `unknown` when nobody could look.
   Result<TableAnswer> check_table(std::string table, std::vector<std::string> columns);
@@ -155,12 +163,14 @@ class Producer {
   Result<void> check_row(std::size_t values, std::size_t bytes) const;
   void cut();
   void hand_on(Batch batch, TimePoint since);
+  [[nodiscard]] std::string source_now() const;
   bool cut_if_idle();
   bool exchange(std::chrono::milliseconds wait);
   bool feed();
   [[nodiscard]] bool is_spool_due() const;
   void drop_from_spool();
   Result<void> wait_for_spool(const Error& full);
+  Result<Started> wait_for_welcome();
   void fail_with(Error error);
   void serve(std::chrono::milliseconds wait);
   void wait_for_room();

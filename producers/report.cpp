@@ -6,11 +6,13 @@
 
 #include "cli/options.h"
 #include "proto/counted.h"
+#include "proto/utf8.h"
 
 namespace turnstile {
 namespace {
 
 constexpr std::size_t kShown = 10;  // of dead letters or bad rows, to people
+constexpr std::size_t kShownBytes = 60;
 
 double seconds_of(const Report& report) {
   return std::chrono::duration<double>(report.took).count();
@@ -87,6 +89,23 @@ std::string bad_rows_text(const Report& report) {
   return text + more_of(report.bad_row_count, kShown);
 }
 
+std::string changed_text(const Report& report) {
+  if (!report.first_changed) {
+    return {};
+  }
+  const ChangedValue& first = *report.first_changed;
+  return fmt::format("  {} changed form in a column of numbers, the first in row {}: {} = {} ({})\n",
+                     counted(report.changed_values, "value"), first.row, first.column, printable(first.value, kShownBytes), first.type);
+}
+
+std::string unfinished_text(const Report& report) {
+  return !report.unfinished_line
+             ? std::string()
+             : fmt::format("  {}:{}: the last line has no line feed yet and waits for the next run "
+                           "(--final-line send sends it)\n",
+                           report.input, *report.unfinished_line);
+}
+
 std::string interrupted_text(const Report& report) {
   const Summary& s = report.summary;
   std::string so_far = fmt::format("  interrupted: {} {} applied", counted(s.applied, "row"),
@@ -123,7 +142,8 @@ std::string text_of(const Report& report) {
   text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {}\n",
                       format_duration(s.waited_total), format_duration(s.waited_longest),
                       seconds_of(report), rows_per_second_text(rate_of(report)));
-  text += bad_rows_text(report) + dead_text(report);
+  text += changed_text(report) + unfinished_text(report) + bad_rows_text(report) +
+          dead_text(report);
   if (report.interrupted) {
     text += interrupted_text(report);
   }
@@ -152,6 +172,18 @@ nlohmann::ordered_json json_of(const Report& report) {
     json["bad_rows"].push_back({{"line", bad.line}, {"reason", bad.reason}});
   }
   json["bad_row_count"] = report.bad_row_count;
+  json["changed_values"] = report.changed_values;
+  json["first_changed"] = nullptr;
+  if (const auto& first = report.first_changed) {
+    json["first_changed"] = {{"row", first->row},
+                             {"column", first->column},
+                             {"value", first->value},
+                             {"type", first->type}};
+  }
+  json["unfinished_line"] = nullptr;
+  if (report.unfinished_line) {
+    json["unfinished_line"] = *report.unfinished_line;
+  }
   json["errors"] = error_count(report);
   json["error"] = report.failure ? nlohmann::ordered_json(report.failure->what) : nullptr;
   json["interrupted"] = report.interrupted;

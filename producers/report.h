@@ -12,6 +12,9 @@
 //   dead_letter_count
 //   bad_rows               [{line, reason}], the first 100
 //   bad_row_count
+//   changed_values         values whose form the column's type changes, such as 0123 into 123
+//   first_changed          {row, column, value, type} of the first of them; null when there is none
+//   unfinished_line        the last line, which waits for its line feed; null when there is none
 //   errors                 dead letters, bad rows, and 1 for an end before the end of the input
 //   error                  why it ended early; null when it did not
 //   interrupted            by SIGINT or SIGTERM
@@ -36,6 +39,13 @@
 
 namespace turnstile {
 
+struct ChangedValue {
+  std::uint64_t row;  // good row of the input, from 1
+  std::string column;
+  std::string value;
+  std::string type;
+};
+
 struct Report {
   std::string producer;
   std::string table;
@@ -45,6 +55,10 @@ struct Report {
   Summary summary;
   std::vector<csv::BadRow> bad_rows;  // the first kBadRowsListed
   std::uint64_t bad_row_count = 0;
+  std::uint64_t changed_values = 0;
+  std::optional<ChangedValue> first_changed;
+  bool has_empty_text = false;  // in a column of numbers, and it was said
+  std::optional<std::uint64_t> unfinished_line;
   std::optional<Error> failure;
   bool interrupted = false;
   // The name to go on with; empty when none was given, and nothing when there is no going on.

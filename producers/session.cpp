@@ -196,6 +196,12 @@ void Session::greet_again() {
   resend_.disconnected();
 }
 
+void Session::begin_again() {
+  welcome_.reset();
+  resend_ = Resend(options_.seed);
+  greet_again();
+}
+
 void Session::handle(const Message& message) {
   std::visit([this](const auto& m) { on(m); }, message);
 }

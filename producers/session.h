@@ -86,6 +86,10 @@ class Session {
   // How long nothing came although something was to be sent.
   [[nodiscard]] std::chrono::steady_clock::duration silent_for(TimePoint now) const;
 
+  // Says hello as a process that begins now, which no row may have been added for, and forgets the
+  // welcome: the next one numbers the rows.
+  void begin_again();
+
   // One question at a time; it is asked again after a reconnect until answered.
   void ask(CheckTable question);
   [[nodiscard]] const std::optional<TableAnswer>& answer() const { return answer_; }

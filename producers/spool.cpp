@@ -217,24 +217,28 @@ Result<std::vector<Sequence>> Spool::definitions() {
 }
 
 Result<void> Spool::set_input(std::string_view input) {
-  auto update = db_.prepare("UPDATE turnstile_spool SET value=? WHERE key='input'");
-  if (!update) {
-    return tl::make_unexpected(update.error());
-  }
   if (auto begun = begin(); !begun) {
     return begun;
   }
-  update->bind(1, input);
-  if (const int code = update->step(); code != SQLITE_DONE) {
-    Error error = db_.error(code, "writing the spool");
-    update->reset();
-    return tl::make_unexpected(rolled_back(std::move(error)));
+  if (auto written = write_input(input); !written) {
+    return tl::make_unexpected(rolled_back(std::move(written.error())));
   }
-  update->reset();
   if (auto committed = commit(); !committed) {
     return committed;
   }
   input_ = input;
+  return {};
+}
+
+Result<void> Spool::write_input(std::string_view input) {
+  auto update = db_.prepare("UPDATE turnstile_spool SET value=? WHERE key='input'");
+  if (!update) {
+    return tl::make_unexpected(update.error());
+  }
+  update->bind(1, input);
+  if (const int code = update->step(); code != SQLITE_DONE) {
+    return tl::make_unexpected(db_.error(code, "writing the spool"));
+  }
   return {};
 }
 
@@ -295,7 +299,7 @@ Result<void> Spool::insert(const Batch& batch) {
   return {};
 }
 
-Result<void> Spool::store(const std::vector<Batch>& batches) {
+Result<void> Spool::store(const std::vector<Batch>& batches, std::string_view input) {
   std::uint64_t bytes = 0;
   Sequence last = last_;
   for (const Batch& batch : batches) {
@@ -322,6 +326,9 @@ Result<void> Spool::store(const std::vector<Batch>& batches) {
   for (auto batch = batches.begin(); batch != batches.end() && done; ++batch) {
     done = insert(*batch);
   }
+  if (done && !input.empty() && input != input_) {
+    done = write_input(input);
+  }
   if (!done) {
     bytes_ = bytes_before;
     return tl::make_unexpected(rolled_back(std::move(done.error())));
@@ -332,6 +339,9 @@ Result<void> Spool::store(const std::vector<Batch>& batches) {
   }
   has_deleted(*deleted);
   last_ = last;
+  if (!input.empty()) {
+    input_ = input;
+  }
   return {};
 }
 

@@ -47,10 +47,10 @@ class Spool {
 
   Result<void> set_input(std::string_view input);
 
-  // Keeps the batches, whose sequences go on behind last(), in one synced transaction. Errors: full
-  // (disk or limit: nothing was kept, try again when rows have left); io, corrupt (nothing more can
-  // be kept: promise 8).
-  Result<void> store(const std::vector<Batch>& batches);
+  // Keeps the batches, whose sequences go on behind last(), in one synced transaction, and `input`
+  // with them unless it is empty. Errors: full (disk or limit: nothing was kept, try again when rows
+  // have left); io, corrupt (nothing more can be kept: promise 8).
+  Result<void> store(const std::vector<Batch>& batches, std::string_view input = {});
 
   // The batches behind that row, about `max_bytes` of them (one at least), in order.
   // Errors: corrupt (a batch is damaged, or one is missing), io.
@@ -71,6 +71,7 @@ class Spool {
   Result<void> count();
   Result<void> prepare_statements();
   Result<void> insert(const Batch& batch);
+  Result<void> write_input(std::string_view input);
   struct Deleted {
     std::uint64_t bytes = 0;
     Sequence through;

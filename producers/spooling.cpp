@@ -12,13 +12,14 @@ constexpr std::size_t kFeedBytes = std::size_t{256} * 1024;    // read at once
 
 }  // namespace
 
-void Spooling::add(Batch batch, TimePoint now) {
+void Spooling::add(Batch batch, TimePoint now, std::string input) {
   assert(batch.header.first == next(last()));
   if (gathered_.empty()) {
     gathered_since_ = now;
   }
   gathered_bytes_ += batch.rows_frame.size();
   gathered_.push_back(std::move(batch));
+  input_ = std::move(input);
 }
 
 Sequence Spooling::last() const {
@@ -34,7 +35,7 @@ Result<void> Spooling::store() {
   if (gathered_.empty()) {
     return {};
   }
-  auto stored = spool_.store(gathered_);
+  auto stored = spool_.store(gathered_, input_);
   if (stored) {
     gathered_.clear();
     gathered_bytes_ = 0;

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "producers/resend.h"
@@ -28,8 +29,9 @@ class Spooling {
 
   explicit Spooling(Spool& spool) : spool_(spool) {}
 
-  // Takes a batch whose first row has the number behind last(). It is not kept yet.
-  void add(Batch batch, TimePoint now);
+  // Takes a batch whose first row has the number behind last(), and what Spool::input() is with it.
+  // It is not kept yet.
+  void add(Batch batch, TimePoint now, std::string input = {});
   // The last number that was given, kept or only gathered.
   [[nodiscard]] Sequence last() const;
   [[nodiscard]] bool has_gathered() const { return !gathered_.empty(); }
@@ -53,6 +55,7 @@ class Spooling {
   Spool& spool_;
   std::vector<Batch> gathered_;
   std::size_t gathered_bytes_ = 0;
+  std::string input_;  // of the last of them
   TimePoint gathered_since_;
   std::optional<Sequence> fed_;  // through here; nothing before the first welcome
 };

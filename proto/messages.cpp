@@ -152,23 +152,27 @@ Bytes encode_header(const ProgressAnswer& m) {
       .take();
 }
 Bytes encode_header(const TableAnswer& m) {
-  return Writer(Type::table_answer, 3)
-      .number(m.request)
-      .number(static_cast<std::uint64_t>(m.state))
-      .text(m.detail)
-      .take();
+  Writer out(Type::table_answer, m.types.empty() ? 3 : 4);
+  out.number(m.request).number(static_cast<std::uint64_t>(m.state)).text(m.detail);
+  if (!m.types.empty()) {
+    out.texts(m.types);
+  }
+  return out.take();
 }
 Bytes encode_header(const Welcome& m) {
-  return Writer(Type::welcome, 8)
-      .number(m.version)
+  Writer out(Type::welcome, m.last ? 9 : 8);
+  out.number(m.version)
       .text(m.broker)
       .number(m.epoch.value)
       .number(m.through.value)
       .boolean(m.through_is_sure)
       .text(m.source)
       .number(m.credit_bytes)
-      .boolean(m.consumer_attached)
-      .take();
+      .boolean(m.consumer_attached);
+  if (m.last) {
+    out.number(m.last->value);
+  }
+  return out.take();
 }
 Bytes encode_header(const Stored& m) {
   return Writer(Type::stored, 1).number(m.through.value).take();
@@ -317,6 +321,9 @@ TableAnswer read_table_answer(HeaderReader& in) {
   m.request = in.number("request");
   m.state = in.choice("state", TableState::ready, TableState::unusable);
   m.detail = in.text("detail", limits::kReasonBytes);
+  if (in.has_more()) {
+    m.types = in.texts("types", limits::kColumns, limits::kNameBytes);
+  }
   return m;
 }
 
@@ -330,6 +337,9 @@ Welcome read_welcome(HeaderReader& in) {
   m.source = in.text("source", limits::kSourceBytes);
   m.credit_bytes = in.number("credit");
   m.consumer_attached = in.boolean("consumer attached");
+  if (in.has_more()) {
+    m.last = in.sequence("last");
+  }
   return m;
 }
 

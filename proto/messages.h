@@ -36,7 +36,7 @@ struct BatchHeader {
   std::string table;
   std::vector<std::string> columns;
   std::chrono::milliseconds task_duration{0};  // held between INSERT and COMMIT, for the lab
-  std::string source;                          // what a named producer reads; empty otherwise
+  std::string source;  // what a named producer reads (proto/source.h); empty otherwise
 
   [[nodiscard]] Sequence last() const { return {first.value + rows - 1}; }
 };
@@ -151,6 +151,9 @@ struct TableAnswer {
   std::uint64_t request = 0;
   TableState state = TableState::unknown;
   std::string detail;
+  // INTEGER, REAL, NUMERIC, TEXT, BLOB or INTEGER PRIMARY KEY, one for each column that was asked
+  // about; none: not known.
+  std::vector<std::string> types = {};
 };
 
 // ---- broker to producer
@@ -164,6 +167,8 @@ struct Welcome {
   std::string source;              // of the progress above; empty when not known
   std::uint64_t credit_bytes = 0;  // rows frames that may wait for `stored` or `applied`
   bool consumer_attached = false;
+  // No row of this producer after this one is stored, applied or on its way. Unset: not known.
+  std::optional<Sequence> last = {};
 };
 
 struct Stored {

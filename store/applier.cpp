@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "proto/limits.h"
+#include "proto/source.h"
 #include "proto/utf8.h"
 #include "store/definition.h"
 
@@ -39,7 +40,7 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const Decod
     outcome.outcome = Outcome::fenced;
     return outcome;
   }
-  if (!header.source.empty() && !progress->source.empty() && header.source != progress->source) {
+  if (!source_fits(header.source, header.first, progress->source, progress->through)) {
     outcome.outcome = Outcome::other_source;
     return outcome;
   }
@@ -105,6 +106,13 @@ Result<Applier::Step> Applier::apply_rows(Work& work) {
       return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
     }
     work.rows = &decoded_;
+  }
+  // Promise 7: while a task holds the transaction, everybody's rows wait.
+  if (header.kind == BatchKind::insert && header.task_duration.count() > 0 &&
+      !allows_task_duration_) {
+    return refuse_rest(work, "a task duration, which the consumer does not allow "
+                             "(--allow-task-duration)")
+        .map([] { return Step::done; });
   }
   switch (header.kind) {
     case BatchKind::define:

@@ -25,14 +25,16 @@ namespace turnstile::store {
 
 class Applier {
  public:
-  // `text_log` may be null. `now_ms`: since the Unix epoch.
+  // `text_log` may be null. `now_ms`: since the Unix epoch. Unless task durations are allowed, a
+  // row that asks for one is refused.
   Applier(sqlite::Connection& connection, Tables& tables, Books& books, TextLog* text_log,
-          std::function<std::int64_t()> now_ms)
+          std::function<std::int64_t()> now_ms, bool allows_task_duration)
       : connection_(connection),
         tables_(tables),
         books_(books),
         text_log_(text_log),
-        now_ms_(std::move(now_ms)) {}
+        now_ms_(std::move(now_ms)),
+        allows_task_duration_(allows_task_duration) {}
 
   // Nothing: the whole transaction was rolled back for a row, and must be begun again with all its
   // batches; what `batch` says now keeps that from happening again.
@@ -88,6 +90,7 @@ class Applier {
   Books& books_;
   TextLog* text_log_;
   std::function<std::int64_t()> now_ms_;
+  bool allows_task_duration_;
   DecodedRows decoded_;  // of the batch at hand, if nobody else has; keeps its memory
 };
 

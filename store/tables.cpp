@@ -339,6 +339,29 @@ Result<RowsTable*> Tables::rows_table(std::size_t columns) {
   return known.get();
 }
 
+namespace {
+
+// What an empty value becomes there is the rowid's own: a new one.
+constexpr std::string_view kRowidType = "INTEGER PRIMARY KEY";
+
+std::string_view type_name(Affinity affinity) {
+  switch (affinity) {
+    case Affinity::integer:
+      return "INTEGER";
+    case Affinity::real:
+      return "REAL";
+    case Affinity::numeric:
+      return "NUMERIC";
+    case Affinity::text:
+      return "TEXT";
+    case Affinity::blob:
+      break;
+  }
+  return "BLOB";
+}
+
+}  // namespace
+
 TableAnswer answer_about(const Inserter& inserter, const std::string& table,
                          const std::vector<std::string>& columns) {
   TableAnswer answer;
@@ -356,6 +379,11 @@ TableAnswer answer_about(const Inserter& inserter, const std::string& table,
     });
     answer.state = all_there ? TableState::unusable : TableState::missing_column;
     answer.detail = inserter.refusal();
+  } else {
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      answer.types.emplace_back(info->names_rowid(columns[i]) ? kRowidType
+                                                              : type_name(inserter.affinities()[i]));
+    }
   }
   return answer;
 }

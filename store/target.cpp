@@ -141,7 +141,8 @@ Result<void> Target::prepare() {
     }
   }
   applier_ =
-      std::make_unique<Applier>(connection_, *tables_, *books_, text_log_.get(), options_.now_ms);
+      std::make_unique<Applier>(connection_, *tables_, *books_, text_log_.get(), options_.now_ms,
+                                options_.allow_task_duration);
   // Instead of SQLite's own checkpoints, which hide their failures (promise 8).
   sqlite3_wal_hook(
       connection_.handle(),
@@ -305,7 +306,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
     ++at;
   }
   grow_cache(batches_.back().outcome.rows_applied);
-  if (batches_.back().outcome.rows_applied > 0) {
+  if (batches_.back().outcome.rows_applied > 0 && options_.allow_task_duration) {
     hold(header.task_duration);
   }
   return batches_.back().outcome;

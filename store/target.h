@@ -49,6 +49,7 @@ struct TargetOptions {
   std::string text_table = "nutrients";  // whose rows the text log holds
   std::chrono::milliseconds busy_timeout{5000};
   std::chrono::hours keep_progress{24 * 30};  // of a producer that sends nothing
+  bool allow_task_duration = false;           // rows may hold the transaction open, for the lab
   std::string vfs;                            // of SQLite; empty: the system's
   // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
   // reused at about 64 MB.

@@ -316,6 +316,48 @@ TEST_F(CoreConsumerTest, TheTargetsEpochCountsWhereTheJournalsWasLost) {
   EXPECT_EQ(welcome.source, "source");
 }
 
+// A batch of a source, from a session that was welcomed.
+Batch sourced(std::uint64_t first, std::uint64_t last, Epoch epoch, const std::string& source) {
+  Batch batch = batch_of("mine", first, last, 100, epoch.value);
+  batch.header.source = source;
+  batch.header_frame = encode_batch_header(batch.header);
+  return batch;
+}
+
+TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
+  say("p", producer_hello("mine", 0, 0, true));
+  const auto first = one<Welcome>("p");
+  EXPECT_EQ(first.last, Sequence{0});  // nobody ever had this name
+  say("p", sourced(1, 3, first.epoch, "one+0@1:1"));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{3});
+  say("q", producer_hello("mine", 0, 0, true));
+  auto again = one<Welcome>("q");
+  EXPECT_EQ(again.through, Sequence{3});
+  EXPECT_EQ(again.source, "one+0@1:1");
+  EXPECT_EQ(again.last, Sequence{3});
+  start();  // from here on the target may know of more
+  say("q", producer_hello("mine", 0, 0, true));
+  again = one<Welcome>("q");
+  EXPECT_EQ(again.through, Sequence{3});
+  EXPECT_EQ(again.source, "one+0@1:1");
+  EXPECT_EQ(again.last, std::nullopt);
+}
+
+TEST_F(CoreConsumerTest, WelcomeTellsOfRowsThatAreOnTheirWay) {
+  join_consumer("c");
+  say("p", producer_hello("mine", 0, 0, true));
+  say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "one+0@1:1", 0, {}}});
+  const auto first = one<Welcome>("p");
+  EXPECT_EQ(first.last, Sequence{2});
+  say("p", sourced(3, 5, first.epoch, "one+0@2:2"));
+  say("q", producer_hello("mine", 0, 0, true));
+  say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "one+0@1:1", 0, {}}});
+  const auto again = one<Welcome>("q");
+  EXPECT_EQ(again.through, Sequence{2});
+  EXPECT_EQ(again.last, Sequence{5});
+  EXPECT_EQ(again.source, "one+0@2:2");
+}
+
 TEST_F(CoreConsumerTest, ANewConnectionOfTheSameProcessFencesNobody) {
   say("p", producer_hello("mine", 0, 0, true));
   const auto welcome = one<Welcome>("p");

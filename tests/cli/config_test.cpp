@@ -35,6 +35,8 @@ class Config : public testing::Test {
     add_duration_option(*broker_, "--journal", broker_journal_, "");
     csv_->add_option("file", file_)->required();
     csv_->add_option("--journal", csv_journal_)->check(CLI::IsMember({"wal", "delete"}));
+    csv_->add_option("--limit", limit_);
+    csv_->add_flag("--create", create_);
     add_db_option(*csv_, db_);
     add_config_option(*csv_);
     csv_->callback([this] { exit_code_ = 7; });
@@ -63,7 +65,10 @@ class Config : public testing::Test {
                      {"TURNSTILE_CONFIG", ""},
                      {"TURNSTILE_QUIET", ""},
                      {"TURNSTILE_LOG_LEVEL", ""},
-                     {"TURNSTILE_JOURNAL", ""}};
+                     {"TURNSTILE_JOURNAL", ""},
+                     {"TURNSTILE_LIMIT", ""},
+                     {"TURNSTILE_CREATE", ""},
+                     {"TURNSTILE_TYPO", ""}};
   CLI::App app_{"test program"};
   CLI::App* broker_ = app_.add_subcommand("broker");
   CLI::App* consumer_ = app_.add_subcommand("consumer");
@@ -73,6 +78,8 @@ class Config : public testing::Test {
   std::string db_ = "default.db";
   std::string file_;
   std::string csv_journal_;
+  int limit_ = 0;
+  bool create_ = false;
   std::chrono::milliseconds broker_journal_{1};
   LogOptions log_;
   int exit_code_ = 0;
@@ -245,6 +252,49 @@ TEST_F(Config, AVariableForAnotherSubcommandIsLeftAlone) {
   EXPECT_EQ(broker_journal_, std::chrono::seconds(5));
   EXPECT_EQ(run({"consumer"}), 7);
   EXPECT_EQ(stderr_, "");
+}
+
+TEST_F(Config, WhatASingleRunAsksForHasNoVariable) {
+  const Environment environment{{"TURNSTILE_LIMIT", "1"}, {"TURNSTILE_CREATE", "1"}};
+  EXPECT_EQ(run({"produce", "csv", "x"}), 7);
+  EXPECT_EQ(limit_, 0);
+  EXPECT_FALSE(create_);
+  EXPECT_THAT(stderr_, AllOf(HasSubstr("TURNSTILE_LIMIT in the environment is ignored: --limit is "
+                                       "given on the command line"),
+                             HasSubstr("TURNSTILE_CREATE")));
+}
+
+TEST_F(Config, WhatASingleRunAsksForMayBeInTheFile) {
+  EXPECT_EQ(run({"produce", "csv", "x", "--config", write("[produce.csv]\nlimit = 3\n")}), 7);
+  EXPECT_EQ(limit_, 3);
+  EXPECT_EQ(run({"produce", "csv", "x", "--limit", "4", "--config", path_}), 7);
+  EXPECT_EQ(limit_, 4);
+  EXPECT_EQ(run({"produce", "csv", "x", "--config", write("[produce.csv]\nlimit = many\n")}), 2);
+  EXPECT_THAT(stderr_, HasSubstr("'limit' in " + path_));
+}
+
+TEST_F(Config, AnUnknownVariableIsWarnedAboutOnce) {
+  const Environment environment{{"TURNSTILE_TYPO", "1"}, {"TURNSTILE_SEED", "1"}};
+  EXPECT_EQ(run({"consumer"}), 7);
+  EXPECT_EQ(stderr_,
+            "turnstile: warning: TURNSTILE_TYPO in the environment is ignored: no setting has that "
+            "name\n");
+  EXPECT_EQ(run({"consumer"}), 7);  // such as a process that the first one starts
+  EXPECT_EQ(stderr_, "");
+  const Environment again{{"TURNSTILE_TYPO", "1"}};
+  EXPECT_EQ(run({"consumer", "--quiet"}), 7);
+  EXPECT_EQ(stderr_, "");
+}
+
+TEST_F(Config, AnEmptyValueIsWrongUsage) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"consumer", "--db", ""},
+                                             {"consumer", "--db="},
+                                             {"consumer", "--log-level", ""},
+                                             {"produce", "csv", ""}}) {
+    EXPECT_EQ(run(arguments), 2) << arguments.back();
+    EXPECT_EQ(db_, "default.db");
+  }
 }
 
 TEST_F(Config, WrongUsageExitsWith2AndPointsToTheHelp) {

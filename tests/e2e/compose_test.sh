@@ -14,6 +14,8 @@ scratch=$(mktemp -d)
 on_exit() {
   local code=$?
   "$compose/down" --run "$scratch/up" >"$scratch/down.log" 2>&1 || true
+  "$compose/down" --run "$scratch/apart/run" >"$scratch/down.log" 2>&1 || true
+  "$compose/down" --run "$scratch/apart/demo" >"$scratch/down.log" 2>&1 || true
   rm -rf -- "$scratch"
   exit "$code"
 }
@@ -66,6 +68,46 @@ KeptDatabaseIsAddedTo() {
   says '^All 54 rows arrived'
   [[ $(rows_in queued/shared.db nutrients) == 96 ]] || fail 'rows in the database'
   [[ $(wc -l <queued/out9.txt) == 96 ]] || fail 'lines in out9.txt'
+}
+
+FilesThatTheDemoDidNotMakeAreKept() {
+  mkdir -p mine
+  sqlite3 mine/shared.db 'CREATE TABLE precious(a); INSERT INTO precious VALUES (1)'
+  echo 'a line of mine' >mine/out9.txt
+  run 1 "$compose/demo" --interval 0 --run mine
+  says "did not make these files in 'mine': shared.db out9.txt"
+  [[ $(rows_in mine/shared.db precious) == 1 && $(<mine/out9.txt) == 'a line of mine' ]] ||
+    fail 'a file was removed'
+  run 0 "$compose/demo" --interval 0 --run mine --overwrite
+  says '^All 54 rows arrived'
+  run 0 "$compose/demo" --interval 0 --run mine
+  says '^All 54 rows arrived'
+  sqlite3 moved.db 'CREATE TABLE precious(a); INSERT INTO precious VALUES (1)'
+  rm -f mine/shared.db mine/shared.db-*
+  mv moved.db mine/shared.db
+  run 1 "$compose/demo" --interval 0 --run mine
+  says "did not make these files in 'mine': shared.db"
+  [[ $(rows_in mine/shared.db precious) == 1 ]] || fail 'a file was removed'
+}
+
+DemoAndUpHaveFoldersOfTheirOwn() {
+  # In a copy, since their folders lie in the folder where they are started.
+  mkdir -p apart && cd apart
+  run 0 "$compose/up"
+  run 0 "$compose/produce" pets
+  run 0 "$compose/down"
+  run 0 "$compose/demo" --interval 0
+  says '^All 54 rows arrived'
+  [[ $(rows_in run/shared.db pets) == 6 && $(rows_in demo/shared.db pets) == 6 ]] ||
+    fail 'rows in the databases'
+  run 1 "$compose/demo" --interval 0 --run run
+  says "did not make these files in 'run'"
+  [[ $(rows_in run/shared.db pets) == 6 ]] || fail 'the database was removed'
+  run 0 "$compose/up" --run demo
+  run 0 "$compose/down" --run demo
+  run 1 "$compose/demo" --interval 0
+  says "did not make these files in 'demo'"
+  cd ..
 }
 
 AnyCsvIsStreamedIntoATableOfItsName() {
@@ -154,6 +196,7 @@ LongFolderNamesWork() {
 }
 
 for test_name in AllRowsArriveThroughTheBroker KeptDatabaseIsAddedTo \
+  FilesThatTheDemoDidNotMakeAreKept DemoAndUpHaveFoldersOfTheirOwn \
   AnyCsvIsStreamedIntoATableOfItsName StreamEndsAfterItsTime InterruptSumsUpAndLeavesNothingRunning \
   DirectModeLosesPetsAndSaysSo UpProduceDown StalePidFileHarmsNobody WrongUsageEndsWith2 \
   LongFolderNamesWork; do

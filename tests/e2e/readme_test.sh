@@ -18,7 +18,7 @@ on_exit() {
 trap on_exit EXIT
 
 mkdir -p -- "$scratch/project" "$scratch/home" "$scratch/bin" "$scratch/blocks"
-tar -C "$project" --exclude=./build --exclude=./run --exclude=./.git -cf - . |
+tar -C "$project" --exclude=./build --exclude=./run --exclude=./demo --exclude=./.git -cf - . |
   tar -C "$scratch/project" -xf -
 ln -s -- "$program" "$scratch/bin/turnstile"
 

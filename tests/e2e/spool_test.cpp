@@ -205,10 +205,28 @@ TEST_F(SpoolE2e, AFileGoesOnBehindTheRowsThatWereTakenFromIt) {
   EXPECT_EQ(second.wait(), 0) << second.err();
   EXPECT_THAT(second.err(), HasSubstr("50 rows of 'stream' are taken already"));
   expect_rows(80);
-  write_file(file, "id,name\n1,other\n");
-  Process other = system_.produce(again);
-  EXPECT_EQ(other.wait(), 1);
-  EXPECT_THAT(other.err(), HasSubstr("belongs to another input"));
+}
+
+TEST_F(SpoolE2e, AFileThatWasReplacedIsSentFromItsFirstRow) {
+  const std::string file = system_.folder.file("t.csv");
+  const std::vector<std::string> with{"csv", file, "--table", "t", "--create", "--resume", "stream",
+                                      "--spool", spool(), "--timeout", "300ms"};
+  write_file(file, "a\nboot\n1\n2\n");
+  Process first = system_.produce(with);
+  EXPECT_EQ(first.wait(), 3) << first.err();
+  write_file(file, "a\nboot\n7\n8\n9\n10");
+  Process second = system_.produce(with);
+  EXPECT_EQ(second.wait(), 3) << second.err();
+  write_file(file, "a\nboot\n7\n8\n9\n1012\n");
+  Process broker = system_.broker();
+  Process consumer = system_.consumer();
+  std::vector<std::string> again = with;
+  again.back() = "30s";
+  Process third = system_.produce(again);
+  EXPECT_EQ(third.wait(), 0) << third.err();
+  EXPECT_EQ(system_.query("SELECT count(*) FROM t"), 8);
+  EXPECT_EQ(system_.query("SELECT count(*) FROM t WHERE a = '1012'"), 1);
+  EXPECT_EQ(system_.query("SELECT count(*) FROM t WHERE a = 'boot'"), 2);
 }
 
 TEST_F(SpoolE2e, ASecondProcessWithTheSameSpoolIsKeptOut) {

@@ -30,6 +30,7 @@ class LabRun : public ::testing::Test {
     Process run(folder_, "run", arguments);
     ASSERT_EQ(run.wait(), 0) << run.out() << run.err();
     text_ = run.out();
+    errors_ = run.err();
     Process replay(folder_, "replay", {"lab", "replay", events()});
     ASSERT_EQ(replay.wait(), 0) << replay.err();
     EXPECT_EQ(replay.out(), text_);
@@ -62,6 +63,7 @@ class LabRun : public ::testing::Test {
 
   Folder folder_;
   std::string text_;
+  std::string errors_;
   json runs_;
 };
 
@@ -78,10 +80,24 @@ TEST_F(LabRun, QuickPetsAllArriveEitherWay) {
   expect_all_arrived("direct");
   expect_all_arrived("queued");
   EXPECT_EQ(numbers("direct")["rows_wanted"], 6);
+  EXPECT_THAT(errors_, HasSubstr("wrote " + folder_.file("out0.txt")));
+  EXPECT_THAT(errors_, HasSubstr("wrote " + report()));
   const std::string document = read_file(folder_.file("out0.txt"));
   EXPECT_THAT(document, ContainsRegex("20[0-9-]+ [0-9:]+,[0-9]+ - INFO -   Called insert_pet\\(\\) "
                                       "with process=P3, name=Emma, breed=Rabbit\\."));
   EXPECT_THAT(document, HasSubstr(" - INFO -   turnstile lab "));
+}
+
+TEST_F(LabRun, DocumentThatIsThereIsKept) {
+  write_file(folder_.file("out0.txt"), "mine");
+  write_file(folder_.file("out0-2.txt"), "mine too");
+  run("quick", {"--mode", "queued"});
+  EXPECT_EQ(read_file(folder_.file("out0.txt")), "mine");
+  EXPECT_EQ(read_file(folder_.file("out0-2.txt")), "mine too");
+  EXPECT_THAT(read_file(folder_.file("out0-3.txt")), HasSubstr("insert_pet"));
+  EXPECT_THAT(errors_, HasSubstr("wrote " + folder_.file("out0-3.txt")));
+  run("quick", {"--mode", "queued", "--overwrite"});
+  EXPECT_THAT(read_file(folder_.file("out0.txt")), HasSubstr("insert_pet"));
 }
 
 TEST_F(LabRun, SlowPetsAreLostDirectAndNoneInTheQueue) {

@@ -49,6 +49,37 @@ TEST(CsvInfer, SignThatANumberWouldLoseMakesText) {
   EXPECT_EQ(type_of({"-0"}), ColumnType::text);
 }
 
+TEST(CsvInfer, IdsWithABareExponentAreText) {
+  EXPECT_EQ(type_of({"12E4", "1234"}), ColumnType::text);
+  EXPECT_EQ(type_of({"1e5"}), ColumnType::text);
+  EXPECT_EQ(type_of({"-3e2", "7"}), ColumnType::text);
+  EXPECT_EQ(type_of({"1e-05", "1e+16", "2"}), ColumnType::real);
+  EXPECT_EQ(type_of({"12E4", "0.5"}), ColumnType::real);
+}
+
+TEST(CsvInfer, ValueThatANumberNoLongerSpellsChangesItsForm) {
+  for (const std::string_view value : {"0123", "-01", "00", "+1", "-0", " 1", "1 ", "12E4", "1e5",
+                                       "9223372036854775808", "00.5"}) {
+    EXPECT_TRUE(changes_form(ColumnType::integer, value)) << value;
+    EXPECT_TRUE(changes_form(ColumnType::real, value)) << value;
+    EXPECT_FALSE(changes_form(ColumnType::text, value)) << value;
+  }
+  EXPECT_TRUE(changes_form(ColumnType::integer, "1.0"));
+  EXPECT_TRUE(changes_form(ColumnType::real, "9007199254740993"));
+  EXPECT_TRUE(changes_form(ColumnType::real, "3.14159265358979323846"));
+}
+
+TEST(CsvInfer, ValueThatStaysAsItIsWrittenDoesNotChangeItsForm) {
+  for (const std::string_view value : {"", "0", "7", "-12", "1234567890123456", "1.5", "-.5",
+                                       "0.10", "x", "0x10", "1.2.3", "inf", "nan", "-", ".", "e5",
+                                       "6:45", "2026-01-02", "1-2"}) {
+    EXPECT_FALSE(changes_form(ColumnType::integer, value)) << value;
+    EXPECT_FALSE(changes_form(ColumnType::real, value)) << value;
+  }
+  EXPECT_FALSE(changes_form(ColumnType::integer, "9007199254740993"));
+  EXPECT_FALSE(changes_form(ColumnType::real, "1.0"));
+}
+
 TEST(CsvInfer, InfiniteAndNotANumberMakeText) {
   for (const std::string_view value : {"inf", "-inf", "nan", "infinity", "1e999"}) {
     EXPECT_EQ(type_of({"1.5", value}), ColumnType::text) << value;

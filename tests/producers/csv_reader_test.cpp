@@ -104,6 +104,37 @@ TEST_P(CsvReader, BadHeaderIsNamedWithItsReason) {
   EXPECT_EQ(reason(std::string(kMaxColumns, ',')), "line 1: bad header: more than 32767 columns");
 }
 
+TEST_P(CsvReader, AnotherDelimiterThanTheCommaIsAnErrorThatNamesIt) {
+  for (const std::string_view text : {"a;b\n1;2\n", "a\tb\n1\t2\n", "a|b\n", "a;\"b\nc\"\n"}) {
+    const auto source = open_csv({.path = folder_.file("d.csv", text), .order = GetParam()});
+    ASSERT_FALSE(source) << text;
+    EXPECT_EQ(source.error().code, Errc::bad_input);
+    EXPECT_THAT(source.error().hint, ::testing::HasSubstr("separated by commas")) << text;
+  }
+  EXPECT_TRUE(open_csv({.path = folder_.file("d.csv", "a;b,c\n1,2\n"), .order = GetParam()}));
+}
+
+TEST_P(CsvReader, HeaderWithoutALineFeedIsNotThereYetIfAsked) {
+  Limits limits;
+  limits.line_feed_needed = true;
+  for (const std::string_view text : {"", "a,b", "a,b\r", "a,\"b"}) {
+    const auto source =
+        open_csv({.path = folder_.file("w.csv", text), .order = GetParam(), .limits = limits});
+    ASSERT_TRUE(source) << text << source.error().what;
+    EXPECT_EQ(*source, nullptr) << text;
+  }
+}
+
+TEST_P(CsvReader, LastLineWaitsIfAskedAndIsNamed) {
+  Limits limits;
+  limits.line_feed_needed = true;
+  const auto source = must_open(
+      {.path = folder_.file("w.csv", "a,b\n1,2\n3,"), .order = GetParam(), .limits = limits});
+  ASSERT_NE(source, nullptr);
+  EXPECT_THAT(drain(*source), ::testing::ElementsAre("2@4#2 1|2"));
+  EXPECT_EQ(source->unfinished_line(), 3U);
+}
+
 TEST_P(CsvReader, HeaderAloneIsNoRows) {
   for (const std::string_view text : {"a,b", "a,b\n", "a,b\r\n\r\n"}) {
     const auto source = must_open({.path = folder_.file("h.csv", text), .order = GetParam()});

@@ -62,9 +62,10 @@ TEST_F(CsvReverse, BadRowsKeepTheirPlaceAndLine) {
                           "3! 1 field, the header has 2", "2@4#2 1|2"));
 }
 
-TEST_F(CsvReverse, UnclosedQuoteIsTheFirstThingSaid) {
+TEST_F(CsvReverse, UnclosedQuoteCostsOnlyItsLine) {
   EXPECT_THAT(reversed("a,b\n1,2\n3,\"4\n5,6\n7,8\n"),
-              ElementsAre("3! a quote opened here is never closed", "2@4#2 1|2"));
+              ElementsAre("5@17#5 7|8", "4@13#4 5|6", "3! a quote opened here is never closed",
+                          "2@4#2 1|2"));
 }
 
 TEST_F(CsvReverse, BlankLineIsABadRowUnlessTheFileEndsBehindIt) {

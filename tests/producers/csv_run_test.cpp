@@ -92,6 +92,7 @@ class CsvRunTest : public ::testing::Test {
     options.path = folder_.file("rows.csv", text);
     options.order = order;
     options.infer_types = job_.create;
+    options.keeps_mark = keeps_mark_;
     auto source = csv::open_csv(options);
     ASSERT_TRUE(source) << source.error().what;
     source_ = std::move(*source);
@@ -102,6 +103,8 @@ class CsvRunTest : public ::testing::Test {
     options.id = {"p"};
     options.named = !job_.resume_name.empty();
     options.source = job_.source;
+    const CsvRun* at_work = nullptr;
+    options.source_now = [&] { return at_work == nullptr ? job_.source : at_work->source_now(); };
     options.clock = broker_.clock();
     options.coarse_clock = options.clock;
     options.interrupted = [this] { return stopping_.now(); };
@@ -110,7 +113,24 @@ class CsvRunTest : public ::testing::Test {
     ProgressBar bar(wants_bar_);
     CsvRun run(producer, *source_, job_, stopping_, bar,
                [this](const std::string& line) { log_.push_back(line); });
+    at_work = &run;
     return run.run();
+  }
+
+  // One run of a named stream on `text`; its rows. What the broker then knows the next run hears.
+  std::vector<std::string> run_on(const std::string& text) {
+    job_.resume_name = "n";
+    keeps_mark_ = true;
+    open(text);
+    job_.source = csv_source_of(*source_, "t", csv::Order::file, job_.create);
+    broker_.sent.clear();
+    report_ = run();
+    if (const auto batches = broker_.all<Batch>(); !batches.empty()) {
+      broker_.welcome.through = batches.back().header.last();
+      broker_.welcome.source = batches.back().header.source;
+      EXPECT_LE(broker_.welcome.source.size(), limits::kSourceBytes);
+    }
+    return rows();
   }
 
   // What was sent, as the text of each row; NULL is written so.
@@ -123,7 +143,11 @@ class CsvRunTest : public ::testing::Test {
         std::string text = batch.header.kind == BatchKind::define ? "define:" : "";
         for (const auto& value : decoded.row(i)) {
           const auto* field = std::get_if<std::string_view>(&value);
-          text += (field != nullptr ? std::string(*field) : "NULL") + ";";
+          const auto* integer = std::get_if<std::int64_t>(&value);
+          text += (field != nullptr     ? std::string(*field)
+                   : integer != nullptr ? "=" + std::to_string(*integer)
+                                        : "NULL") +
+                  ";";
         }
         rows.push_back(text);
       }
@@ -136,6 +160,8 @@ class CsvRunTest : public ::testing::Test {
   CsvJob job_;
   std::uint32_t batch_rows_ = 1000;
   bool wants_bar_ = false;
+  bool keeps_mark_ = false;
+  Report report_;
   std::unique_ptr<csv::RowSource> source_;
   int stops_ = 0;
   Stopping stopping_{[this] { return stops_; }};
@@ -308,8 +334,119 @@ TEST_F(CsvRunTest, NameOfAnotherInputIsAnErrorAndNothingIsSent) {
   const Report report = run();
   EXPECT_THAT(rows(), IsEmpty());
   ASSERT_TRUE(report.failure);
-  EXPECT_THAT(report.failure->what, HasSubstr("'n' belongs to another input"));
+  EXPECT_THAT(report.failure->what, HasSubstr("not what 'n' started with"));
   EXPECT_EQ(exit_code_of(report), 1);
+}
+
+TEST_F(CsvRunTest, FileThatGrewIsGoneOnWith) {
+  EXPECT_THAT(run_on("a\n1\n2\n"), ElementsAre("1;", "2;"));
+  EXPECT_THAT(run_on("a\n1\n2\n"), IsEmpty());
+  EXPECT_THAT(run_on("a\n1\n2\n3\n"), ElementsAre("3;"));
+  EXPECT_EQ(broker_.welcome.through, Sequence{3});
+}
+
+TEST_F(CsvRunTest, NewFileIsSentFromItsFirstRowUnderTheNumbersThatFollow) {
+  run_on("a\nboot\n1\n2\n");
+  EXPECT_THAT(run_on("a\nboot\n7\n8\n9\n10\n"), ElementsAre("boot;", "7;", "8;", "9;", "10;"));
+  EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{4});
+  EXPECT_THAT(run_on("a\nboot\n7\n8\n9\n10\n11\n"), ElementsAre("11;"));
+  EXPECT_THAT(run_on("a\nother\n"), ElementsAre("other;"));
+  EXPECT_THAT(run_on("b\nother\n"), ElementsAre("other;"));
+  EXPECT_EQ(exit_code_of(report_), 0);
+}
+
+TEST_F(CsvRunTest, NewFileThatIsShorterOrAsLongOrBeginsAlikeIsSentWhole) {
+  run_on("a\nboot\n1\n2\n");
+  EXPECT_THAT(run_on("a\nboot\n"), ElementsAre("boot;"));
+  EXPECT_THAT(run_on("a\nbood\n"), ElementsAre("bood;"));
+}
+
+TEST_F(CsvRunTest, NewFileAfterADefinitionIsSentWhole) {
+  job_.create = true;
+  run_on("a\n1\n2\n");
+  EXPECT_THAT(run_on("a\n1\n3\n4\n"), ElementsAre("define:INTEGER;", "1;", "3;", "4;"));
+  EXPECT_THAT(run_on("a\n1\n3\n4\n5\n"), ElementsAre("5;"));
+}
+
+TEST_F(CsvRunTest, NewFileIsAnErrorIfAskedFor) {
+  run_on("a\n1\n2\n");
+  job_.when_replaced = WhenReplaced::stop;
+  EXPECT_THAT(run_on("a\n3\n"), IsEmpty());
+  ASSERT_TRUE(report_.failure);
+  EXPECT_THAT(report_.failure->what, HasSubstr("is not the file that 'n' was reading"));
+  EXPECT_THAT(report_.failure->hint, HasSubstr("--when-replaced begin"));
+  EXPECT_EQ(exit_code_of(report_), 1);
+}
+
+TEST_F(CsvRunTest, NewFileWaitsUntilItIsKnownHowManyRowsThereAre) {
+  run_on("a\n1\n2\n");
+  broker_.welcome.last = Sequence{5};  // of them three are on their way
+  broker_.on_wait = [this] {
+    broker_.welcome.through = {5};
+  };
+  EXPECT_THAT(run_on("a\n3\n"), ElementsAre("3;"));
+  EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{6});
+}
+
+TEST_F(CsvRunTest, NewFileIsNotSentWhileNobodyKnowsHowManyRowsThereAre) {
+  run_on("a\n1\n2\n");
+  broker_.welcome.through_is_sure = false;
+  job_.timeout = milliseconds(1);
+  EXPECT_THAT(run_on("a\n3\n"), IsEmpty());
+  ASSERT_TRUE(report_.failure);
+  EXPECT_EQ(report_.failure->code, Errc::unreachable);
+}
+
+TEST_F(CsvRunTest, SameFileGoesOnAlthoughNobodyKnowsHowManyRowsThereAre) {
+  run_on("a\n1\n2\n");
+  broker_.welcome.through_is_sure = false;
+  EXPECT_THAT(run_on("a\n1\n2\n3\n"), ElementsAre("3;"));
+}
+
+TEST_F(CsvRunTest, SameFileForAnotherTableIsAnError) {
+  run_on("a\n1\n2\n");
+  broker_.welcome.source[0] = broker_.welcome.source[0] == '0' ? '1' : '0';
+  EXPECT_THAT(run_on("a\n1\n2\n3\n"), IsEmpty());
+  ASSERT_TRUE(report_.failure);
+  EXPECT_THAT(report_.failure->what, HasSubstr("not what 'n' started with"));
+}
+
+TEST_F(CsvRunTest, EmptyFieldOfANumberColumnIsNull) {
+  broker_.types = {"INTEGER", "REAL", "TEXT", "INTEGER PRIMARY KEY", "BLOB"};
+  open("i,r,t,k,b\n,,,,\n1,2,3,4,5\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre("NULL;NULL;;;;", "1;2;3;4;=5;"));
+}
+
+TEST_F(CsvRunTest, ColumnWithoutATypeGetsIntegersAsSuchAndAllElseAsItIsWritten) {
+  broker_.types = {"BLOB"};
+  open("b\n12\n-3\n012\n1.5\nx\n12E4\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre("=12;", "=-3;", "012;", "1.5;", "x;", "12E4;"));
+}
+
+TEST_F(CsvRunTest, EmptyFieldIsTextIfAskedForAndThatIsSaidOnce) {
+  broker_.types = {"INTEGER", "REAL"};
+  job_.empty = EmptyField::text;
+  open("i,r\n,\n,\n");
+  run();
+  EXPECT_THAT(rows(), ElementsAre(";;", ";;"));
+  EXPECT_THAT(log_, ElementsAre(HasSubstr("row 1: an empty field goes into the INTEGER column i")));
+}
+
+TEST_F(CsvRunTest, ValuesWhoseFormTheColumnChangesAreCountedAndTheFirstIsTold) {
+  broker_.types = {"INTEGER", "TEXT"};
+  open("i,t\n1,01\n0123,02\n12E4,x\n");
+  const Report report = run();
+  EXPECT_EQ(report.changed_values, 2U);
+  ASSERT_TRUE(report.first_changed);
+  EXPECT_EQ(report.first_changed->row, 2U);
+  EXPECT_EQ(report.first_changed->column, "i");
+  EXPECT_THAT(text_of(report), HasSubstr("2 values changed form in a column of numbers, the first in "
+                                         "row 2: i = 0123 (INTEGER)"));
+  EXPECT_EQ(json_of(report)["changed_values"], 2);
+  EXPECT_EQ(json_of(report)["first_changed"]["value"], "0123");
+  EXPECT_EQ(exit_code_of(report), 0);
 }
 
 TEST_F(CsvRunTest, FileWithFewerRowsThanWereTakenIsAnError) {

@@ -154,16 +154,71 @@ TEST(CsvScanner, TextAfterAClosingQuoteIsABadRow) {
               ElementsAre("1! text after the closing quote of field 2", "2@7#2 2|3"));
 }
 
-TEST(CsvScanner, UnbalancedQuoteIsNamedWithItsLineAndTakesTheRest) {
+TEST(CsvScanner, UnbalancedQuoteIsNamedWithItsLineAndCostsOnlyThat) {
   EXPECT_THAT(scan("1,2\n3,\"4\n5,6\n7,8\n", 2),
-              ElementsAre("1@0#1 1|2", "2! a quote opened here is never closed"));
-  EXPECT_THAT(scan("\"1\n\",\"2\n3", 2), ElementsAre("2! a quote opened here is never closed"));
+              ElementsAre("1@0#1 1|2", "2! a quote opened here is never closed", "3@9#3 5|6",
+                          "4@13#4 7|8"));
+  EXPECT_THAT(scan("\"1\n\",\"2\n3", 2), ElementsAre("2! a quote opened here is never closed",
+                                                     "3! 1 field, the header has 2"));
   EXPECT_THAT(scan("\""), ElementsAre("1! a quote opened here is never closed"));
 }
 
 TEST(CsvScanner, UnbalancedQuoteOverTheLimitIsStillNamedWithItsLine) {
   EXPECT_THAT(scan("1,2\n3,\"4\n5,6\n7,8\n9,10\n", 2, 8),
-              ElementsAre("1@0#1 1|2", "2! a quote opened here is never closed"));
+              ElementsAre("1@0#1 1|2", "2! a quote opened here is never closed", "3@9#3 5|6",
+                          "4@13#4 7|8", "5@17#5 9|10"));
+}
+
+TEST(CsvScanner, QuoteThatALaterLinesQuoteClosesCostsOnlyItsLine) {
+  EXPECT_THAT(scan("1,\"2\n3,4\n5,\"6\"\n7,8\n", 2),
+              ElementsAre("1! a quote opened here is never closed", "2@5#2 3|4", "3@9#3 5|6",
+                          "4@15#4 7|8"));
+}
+
+TEST(CsvScanner, FieldWithLineBreaksIsNoUnclosedQuote) {
+  EXPECT_THAT(scan("1,\"2\n3,4\n\"\"5\"\"\"\n7,8\n", 2),
+              ElementsAre("1@0#1 1|2\n3,4\n\"5\"", "4@19#2 7|8"));
+}
+
+// Up to the end of the last record that is finished, and the line on which the other begins.
+std::string rest_of(std::string_view text, std::size_t columns) {
+  std::string expected;
+  for (std::size_t buffer = 1; buffer <= text.size() + 1; ++buffer) {
+    MemorySource source(text, buffer);
+    Limits limits;
+    limits.buffer_bytes = buffer;
+    limits.line_feed_needed = true;
+    Scanner scanner(source, limits);
+    scanner.expect_columns(columns);
+    Lines lines;
+    for (auto item = scanner.next(); item && *item; item = scanner.next()) {
+      lines.push_back(show(**item));
+    }
+    const std::string got =
+        fmt::format("{}; {} at {}", fmt::join(lines, ", "), scanner.unfinished_line().value_or(0),
+                    scanner.place().offset);
+    EXPECT_TRUE(expected.empty() || got == expected) << got << " instead of " << expected;
+    expected = got;
+  }
+  return expected;
+}
+
+TEST(CsvScanner, LastLineWithoutALineFeedWaitsIfAsked) {
+  EXPECT_EQ(rest_of("1,2\n3,4\n", 2), "1@0#1 1|2, 2@4#2 3|4; 0 at 8");
+  EXPECT_EQ(rest_of("1,2\n3,4", 2), "1@0#1 1|2; 2 at 4");
+  EXPECT_EQ(rest_of("1,2\n3,", 2), "1@0#1 1|2; 2 at 4");
+  EXPECT_EQ(rest_of("1,2\n3,4\r", 2), "1@0#1 1|2; 2 at 4");
+  EXPECT_EQ(rest_of("1,2\n3,\"4\"", 2), "1@0#1 1|2; 2 at 4");
+  EXPECT_EQ(rest_of("1,2\n3,\"4\nx", 2), "1@0#1 1|2; 2 at 4");
+}
+
+TEST(CsvScanner, OpenQuoteThatLastsTooLongIsNotWaitedFor) {
+  std::string text = "1,\"2\n";
+  for (int i = 0; i < 20; ++i) {
+    text += "3,4\n";
+  }
+  EXPECT_TRUE(rest_of(text + "5,", 2).starts_with("1! a quote opened here is never closed, 2@5#2"));
+  EXPECT_TRUE(rest_of(text + "5,", 2).ends_with("; 22 at 85")) << rest_of(text + "5,", 2);
 }
 
 TEST(CsvScanner, NulByteIsABadRow) {

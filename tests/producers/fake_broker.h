@@ -84,10 +84,12 @@ class FakeBroker final : public Link {
     Welcome w;
     w.credit_bytes = 1'000'000;
     w.consumer_attached = true;
+    w.through_is_sure = true;
     return w;
   }();
   TableState table_state = TableState::ready;
   std::string report = "\x80";  // of a status: an empty map
+  std::vector<std::string> types;  // of the table's columns
 
   std::vector<Message> sent;
   std::deque<Message> to_producer;
@@ -100,7 +102,7 @@ class FakeBroker final : public Link {
   void answer(const Hello& /*hello*/) { to_producer.push_back(welcome); }
   void answer(const Heartbeat& heartbeat) { to_producer.push_back(heartbeat); }
   void answer(const CheckTable& question) {
-    to_producer.push_back(TableAnswer{question.request, table_state, ""});
+    to_producer.push_back(TableAnswer{question.request, table_state, "", types});
   }
   void answer(const Batch& batch) {
     if (rows == Rows::stored) {

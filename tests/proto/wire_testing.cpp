@@ -116,6 +116,9 @@ Welcome random_welcome(Random& random) {
   m.source = random.text(limits::kSourceBytes);
   m.credit_bytes = random.number(kAny);
   m.consumer_attached = random.chance();
+  if (random.chance()) {
+    m.last = Sequence{random.number(limits::kSequence)};
+  }
   return m;
 }
 
@@ -210,6 +213,9 @@ class Describer {
     field("TABLE request", m.request)
         .field("state", static_cast<int>(m.state))
         .field("detail", m.detail);
+    for (const auto& type : m.types) {
+      field("type", type);
+    }
   }
   void operator()(const Welcome& m) {
     field("WELCOME version", m.version)
@@ -219,7 +225,8 @@ class Describer {
         .field("sure", m.through_is_sure)
         .field("source", m.source)
         .field("credit", m.credit_bytes)
-        .field("consumer", m.consumer_attached);
+        .field("consumer", m.consumer_attached)
+        .field("last", m.last ? std::to_string(m.last->value) : "not known");
   }
   void operator()(const Stored& m) { field("STORED through", m.through.value); }
   void operator()(const Applied& m) {
@@ -353,7 +360,7 @@ Message random_message(std::size_t index, Random& random) {
       return ProgressAnswer{random.number(kAny), random_progress(random)};
     case 8:
       return TableAnswer{random.number(kAny), static_cast<TableState>(random.below(5)),
-                         random.text(limits::kReasonBytes)};
+                         random.text(limits::kReasonBytes), random_texts(random, 5)};
     case 9:
       return random_welcome(random);
     case 10:

@@ -396,6 +396,7 @@ TEST_F(TargetTest, TimeInWhichNothingRanMakesNobodyIdleAlsoWhenRowsComeFirst) {
 
 TEST_F(TargetTest, TaskDurationHoldsTheFileAndAsksTheCaller) {
   auto asking = options();
+  asking.allow_task_duration = true;
   int asked = 0;
   bool locked_out = false;
   asking.while_waiting = [&] {
@@ -505,6 +506,51 @@ TEST_F(TargetTest, ASourceThatStaysTheSameGoesOnAndAnotherIsRefused) {
   EXPECT_EQ(count_pets(), 2);
 }
 
+TEST_F(TargetTest, RowsOfANewInputAreTakenOnlyWhereItBegins) {
+  auto header = header_of("p", 1, 1, "pets", {"name"});
+  const auto outcome = [&](std::uint64_t first, std::string source) {
+    header.first = {first};
+    header.source = std::move(source);
+    return write(*target_, header, {{"Rex"}}).outcome;
+  };
+  EXPECT_EQ(outcome(1, "one+0@a:1"), Outcome::applied);
+  EXPECT_EQ(outcome(2, "one+0@b:2"), Outcome::applied);
+  EXPECT_EQ(outcome(1, "two+0@a:1"), Outcome::other_source);  // would be taken for the first's row
+  EXPECT_EQ(outcome(2, "two+1@a:1"), Outcome::other_source);
+  EXPECT_EQ(outcome(3, "two+1@a:1"), Outcome::other_source);
+  EXPECT_EQ(outcome(3, "two@a:1"), Outcome::other_source);
+  EXPECT_EQ(outcome(3, "two+2@a:1"), Outcome::applied);
+  EXPECT_EQ(outcome(3, "two+2@a:1"), Outcome::applied);  // again, as after a crash
+  EXPECT_EQ(outcome(4, "two+2@b:2"), Outcome::applied);
+  EXPECT_EQ(outcome(5, "one+0@b:2"), Outcome::other_source);
+  EXPECT_EQ(outcome(5, "two+4@b:2"), Outcome::applied);  // the same stem begins again
+  EXPECT_EQ(target_->progress({"p"}, {0})->source, "two+4@b:2");
+  EXPECT_EQ(count_pets(), 5);
+}
+
+TEST_F(TargetTest, RowThatAsksForATaskDurationIsADeadLetterUnlessThatIsAllowed) {
+  auto header = header_of("p", 1, 2, "pets", {"name"});
+  header.task_duration = std::chrono::minutes(1);
+  const auto began = std::chrono::steady_clock::now();
+  const auto outcome = write(*target_, header, {{"Rex"}, {"Tom"}});
+  EXPECT_EQ(outcome.outcome, Outcome::applied);
+  EXPECT_EQ(outcome.dead_count, 2U);
+  EXPECT_THAT(outcome.dead.at(0).reason, HasSubstr("--allow-task-duration"));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+  EXPECT_EQ(count_pets(), 0);
+}
+
+TEST_F(TargetTest, AnswerAboutATableNamesItsTypes) {
+  target_.reset();
+  run("CREATE TABLE kinds(k INTEGER PRIMARY KEY, i INT, r DOUBLE, n NUMERIC, t VARCHAR, b)");
+  target_ = open(options());
+  const auto answer = target_->check_table("kinds", {"b", "t", "n", "r", "i", "k"});
+  ASSERT_TRUE(answer);
+  EXPECT_THAT(answer->types, ::testing::ElementsAre("BLOB", "TEXT", "NUMERIC", "REAL", "INTEGER",
+                                                    "INTEGER PRIMARY KEY"));
+  EXPECT_TRUE(target_->check_table("kinds", {"none"})->types.empty());
+}
+
 TEST_F(TargetTest, ManyTablesAndFormsOfColumnsAreForgottenAndFoundAgain) {
   std::string sql = "BEGIN;";
   constexpr int kMany = 300;
@@ -543,6 +589,7 @@ TEST_F(TargetTest, ADefinitionHasOneRowAndSomeColumns) {
 TEST_F(TargetTest, ATaskEndsEarlyWhenNobodyWantsItAnyMore) {
   target_.reset();
   auto asking = options();
+  asking.allow_task_duration = true;
   int asked = 0;
   asking.while_waiting = [&] { return ++asked < 2; };
   target_ = open(std::move(asking));
