@@ -39,6 +39,7 @@ constexpr auto kLingerAtEnd = 200ms;
 // connection's least credit twice over, and the program with its journal's cache. Beyond it
 // connections are closed: those first that said nothing while it grew.
 constexpr auto kGuardInterval = 100ms;
+constexpr auto kLookAtPath = 1s;
 constexpr auto kSilence = 250ms;
 constexpr std::size_t kProgramBytes = std::size_t{96} * 1024 * 1024;
 constexpr std::size_t kConnectionBytes = std::size_t{512} * 1024;
@@ -370,6 +371,7 @@ void Broker::guard(TimePoint now) {
   }
   next_guard_ = now + kGuardInterval;
   guard_memory(now);
+  guard_path(now);
   connections_->tick(now);
   if (now >= next_descriptor_log_ && connections_->lacks_descriptors()) {
     spdlog::error(
@@ -377,6 +379,39 @@ void Broker::guard(TimePoint now) {
         "LimitNOFILE=) and start anew, or close connections");
     next_descriptor_log_ = now + kRejectedLogInterval;
   }
+}
+
+// A cleaner of temporary files may take the socket, its lock and its folder.
+void Broker::guard_path(TimePoint now) {
+  if (now < next_look_at_path_) {
+    return;
+  }
+  next_look_at_path_ = now + kLookAtPath;
+  const auto path = connections_->path();
+  std::string problem;
+  if (path == Connections::Path::taken) {
+    problem = "another file is at the path of " + options_.endpoint +
+              ": no new client finds this broker; remove that file, or start this broker elsewhere";
+  } else if (path == Connections::Path::gone) {
+    auto listening = listen_again();
+    if (listening) {
+      spdlog::warn("the socket of {} was removed; this broker listens there again",
+                   options_.endpoint);
+    } else {
+      problem = "the socket of " + options_.endpoint + " was removed: " + listening.error().what;
+    }
+  }
+  if (!problem.empty() && problem != path_problem_) {
+    spdlog::error("{}", problem);
+  }
+  path_problem_ = std::move(problem);
+}
+
+Result<void> Broker::listen_again() {
+  const std::filesystem::path path(options_.endpoint.substr(kIpc.size()));
+  return prepare_directory(path.has_parent_path() ? path.parent_path() : ".")
+      .and_then([&] { return socket_lock_.front().keep(); })
+      .and_then([&] { return connections_->listen_again(); });
 }
 
 void Broker::guard_memory(TimePoint now) {

@@ -58,6 +58,8 @@ class Broker {
   void log_rejected(const Error& why, TimePoint now);
   void guard(TimePoint now);
   void guard_memory(TimePoint now);
+  void guard_path(TimePoint now);
+  Result<void> listen_again();
 
   BrokerOptions options_;
   std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
@@ -76,6 +78,8 @@ class Broker {
   int looks_above_limit_ = 0;  // one after the other
   TimePoint next_guard_log_{};
   TimePoint next_descriptor_log_{};
+  TimePoint next_look_at_path_{};
+  std::string path_problem_;  // as the log has it
   std::uint64_t rejected_since_log_ = 0;
   TimePoint next_rejected_log_{};
 };

@@ -21,7 +21,15 @@ struct BrokerCommand {
 };
 
 int serve(const BrokerCommand& command) {
-  set_up_logging(command.log);
+  const HangupSignal hangup;
+  auto files = broker_files(command.flags);
+  files.push_back(plain_role("--log-file", command.log.file));
+  const auto ready =
+      check_distinct(files).and_then([&] { return set_up_logging_to_file(command.log); });
+  if (!ready) {
+    print_error(ready.error());
+    return exit_code_for(ready.error());
+  }
   const StopSignal stop;
   auto broker = broker::Broker::start(broker_options(command.flags));
   if (!broker) {
@@ -53,6 +61,11 @@ broker::BrokerOptions broker_options(const BrokerFlags& flags) {
   options.core.window.consumer_credit_bytes =
       std::min(options.core.window.consumer_credit_bytes, std::size_t{flags.memory} / 4);
   return options;
+}
+
+std::vector<FileRole> broker_files(const BrokerFlags& flags) {
+  return {socket_role("--broker", flags.endpoint),
+          journal_role("--journal-file", flags.journal_file)};
 }
 
 void log_broker_notes(const broker::Broker& broker) {
@@ -94,6 +107,7 @@ void add_broker_command(CLI::App& app, int& exit_code) {
   add_broker_flags(*broker, command->flags);
   add_mode_option(*broker);
   add_log_options(*broker, command->log);
+  add_log_file_option(*broker, command->log);
   add_config_option(*broker);
   broker->callback([command, &exit_code] { exit_code = serve(*command); });
 }

@@ -3,9 +3,11 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "broker/broker.h"
 #include "cli/cli11.h"
+#include "cli/paths.h"
 
 namespace turnstile {
 
@@ -21,6 +23,7 @@ struct BrokerFlags {
 // `flags` must outlive the parse.
 void add_broker_flags(CLI::App& app, BrokerFlags& flags);
 broker::BrokerOptions broker_options(const BrokerFlags& flags);
+std::vector<FileRole> broker_files(const BrokerFlags& flags);
 // What is worth knowing of a broker that has just begun.
 void log_broker_notes(const broker::Broker& broker);
 

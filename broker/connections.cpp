@@ -142,7 +142,7 @@ Connections::~Connections() {
   if (door_ >= 0) {
     ::close(door_);
   }
-  if (!path_.empty()) {
+  if (!path_.empty() && path() == Path::ours) {
     ::unlink(path_.c_str());
   }
   ::close(epoll_);
@@ -178,15 +178,44 @@ Result<void> Connections::listen(const std::string& endpoint) {
 }
 
 Result<void> Connections::listen_at_path(const std::string& path) {
+  if (!remove_left_socket(path)) {
+    return tl::make_unexpected(cannot_listen(endpoint_, "there is a file of that name"));
+  }
+  return bind_at_path(path);
+}
+
+Connections::Path Connections::path() const {
+  if (path_.empty()) {
+    return Path::ours;
+  }
+  const auto there = identity_of_name(path_);
+  if (!there) {
+    return Path::gone;
+  }
+  return there == at_path_ ? Path::ours : Path::taken;
+}
+
+Result<void> Connections::listen_again() {
+  const int before = std::exchange(door_, -1);
+  auto listening = bind_at_path(std::string(path_));
+  if (!listening) {
+    if (door_ >= 0) {
+      ::close(door_);
+    }
+    door_ = before;
+    return listening;
+  }
+  ::close(before);  // clients that wait there connect again
+  return {};
+}
+
+Result<void> Connections::bind_at_path(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
     return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(ENAMETOOLONG)));
   }
   std::memcpy(address.sun_path, path.c_str(), path.size());
-  if (!remove_left_socket(path)) {
-    return tl::make_unexpected(cannot_listen(endpoint_, "there is a file of that name"));
-  }
   const int fd = stream_socket(AF_UNIX);
   const mode_t mask = ::umask(0077);  // promise 10
   const bool is_bound =
@@ -200,6 +229,7 @@ Result<void> Connections::listen_at_path(const std::string& path) {
     return tl::make_unexpected(cannot_listen(endpoint_, std::strerror(problem)));
   }
   path_ = path;
+  at_path_ = identity_of_name(path);
   return open_door(fd);
 }
 

@@ -28,6 +28,7 @@
 #include "link/zmtp.h"
 #include "proto/messages.h"
 #include "proto/result.h"
+#include "store/file_identity.h"
 
 namespace turnstile::broker {
 
@@ -42,7 +43,7 @@ class Connections {
   static Result<std::unique_ptr<Connections>> make(std::size_t begun_bytes);
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
-  // Removes the socket's path.
+  // Removes the socket's path, if it is still this one's.
   ~Connections();
 
   // ipc://PATH or tcp://HOST:PORT; HOST may be *, PORT 0 or * for any that is free. A socket that
@@ -50,6 +51,15 @@ class Connections {
   Result<void> listen(const std::string& endpoint);
   // Where it listens, with the port that it got.
   [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
+  // Of a socket at a path. What became of the path: a socket that nobody finds there is deaf.
+  enum class Path {
+    ours,
+    gone,
+    taken,  // somebody made another file of that name
+  };
+  [[nodiscard]] Path path() const;
+  // Listens there again; those who are connected stay. Errors: unreachable.
+  Result<void> listen_again();
   // wait() ends when this is readable too. Errors: io.
   Result<void> watch_also(int fd);
 
@@ -123,6 +133,7 @@ class Connections {
   bool watch(int fd, Id id, std::uint32_t events, int how) const;
   Result<void> open_door(int fd);
   Result<void> listen_at_path(const std::string& path);
+  Result<void> bind_at_path(const std::string& path);
   Result<void> listen_at_port(const std::string& address);
   [[nodiscard]] bool has_descriptor() const;
   void close_door();
@@ -147,7 +158,8 @@ class Connections {
   int door_ = -1;
   bool is_tcp_ = false;
   std::string endpoint_;
-  std::string path_;  // of the socket that is to be removed
+  std::string path_;                     // of the socket that is to be removed ...
+  std::optional<FileIdentity> at_path_;  // ... if it is this one
   std::size_t most_begun_;
   std::size_t begun_ = 0;  // of all peers, and outlives them
   std::uint64_t next_begun_ = 1;

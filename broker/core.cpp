@@ -1,6 +1,8 @@
 #include "broker/core.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
@@ -24,6 +26,49 @@ constexpr int kReportsOfSession = 4;
 // the socket's queue.
 constexpr std::size_t kMostQuestions = 1024;
 constexpr std::size_t kStoreGroupBytes = std::size_t{8} * 1024 * 1024;
+
+using Ranges = std::map<std::uint64_t, std::uint64_t>;  // first to last, apart
+
+void take_out(Ranges& ranges, std::uint64_t first, std::uint64_t last) {
+  auto at = ranges.upper_bound(first);
+  if (at == ranges.begin()) {
+    return;
+  }
+  const auto [from, to] = *--at;
+  if (to < first) {
+    return;
+  }
+  ranges.erase(at);
+  if (from < first) {
+    ranges.emplace(from, first - 1);
+  }
+  if (last < to) {
+    ranges.emplace(last + 1, to);
+  }
+}
+
+// ": producer P1: rows 1 to 10, 12; producer P2: row 7"
+std::string listed(const std::map<ProducerId, Ranges>& rows) {
+  constexpr std::size_t kListed = 10;
+  std::string out;
+  std::size_t producers = 0;
+  for (const auto& [producer, ranges] : rows) {
+    if (++producers > kListed) {
+      return out + "; and " + std::to_string(rows.size() - kListed) + " more producers";
+    }
+    out += (out.empty() ? ": producer " : "; producer ") + producer.text;
+    std::size_t listed = 0;
+    for (const auto& [first, last] : ranges) {
+      if (++listed > kListed) {
+        out += ", ...";
+        break;
+      }
+      out += (listed == 1 ? ": rows " : ", ") + std::to_string(first);
+      out += first == last ? "" : " to " + std::to_string(last);
+    }
+  }
+  return out;
+}
 
 }  // namespace
 
@@ -276,6 +321,7 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
       break;
     case Window::Verdict::stored:
       ++fruitless_;
+      look_at_journal(now);
       tell_stored(route, producer);
       break;
     case Window::Verdict::go_back: {
@@ -346,6 +392,7 @@ void Core::advance(TimePoint now) {
   tell_applied();
   if (now >= next_housekeeping_) {
     next_housekeeping_ = now + kHousekeeping;
+    look_at_journal(now);
     expire_sessions(now);
     if (lease_.holder()) {
       send(*lease_.holder(), Heartbeat{});  // whether it is still there shows when this is sent
@@ -399,7 +446,7 @@ void Core::store(TimePoint now) {
 
 void Core::journal_failed(const Error& error, TimePoint now) {
   if (journal_problem_logged_ != error.what && now >= next_journal_log_) {
-    spdlog::error("{}; nothing is lost, producers wait. {}", error.what, error.hint);
+    spdlog::error("{}; producers wait. {}", error.what, error.hint);
     journal_problem_logged_ = error.what;
     next_journal_log_ = now + kLogInterval;
   }
@@ -414,11 +461,53 @@ void Core::journal_failed(const Error& error, TimePoint now) {
 void Core::reopen_journal() {
   auto again = journal_.reopen();
   if (again) {
+    if (const auto vanished = journal_.take_vanished()) {
+      tell_vanished(*vanished);
+    }
     again = read_journal_back();
   }
   must_reopen_journal_ = !again;
   if (!again) {
     journal_problem_ = again.error().what;
+  }
+}
+
+// Promise 1, where it cannot be kept: whose rows are gone, and which.
+void Core::tell_vanished(const DurableStore::Vanished& vanished) {
+  std::map<ProducerId, std::map<std::uint64_t, std::uint64_t>> gone;
+  for (const RowRange& rows : vanished.held) {
+    gone[rows.producer].emplace(rows.first.value, rows.last.value);
+  }
+  const std::string path = journal_.path().string();
+  if (vanished.is_kept) {
+    spdlog::warn(
+        "{} was moved or deleted while batches waited in it; they were read from the open "
+        "file and stored in a new one, nothing is lost{}",
+        path, listed(gone));
+    return;
+  }
+  for (const RowRange& rows : window_.journal_vanished()) {
+    take_out(gone[rows.producer], rows.first.value, rows.last.value);
+  }
+  std::erase_if(gone, [](const auto& producer) { return producer.second.empty(); });
+  if (gone.empty() && vanished.held.empty() && vanished.problem.empty()) {
+    return;
+  }
+  journal_loss_ = printable(path + " was moved, deleted or replaced while it was open (" +
+                                vanished.problem + "): " +
+                                (gone.empty() ? "no stored row is known to be lost"
+                                              : "stored rows are lost" + listed(gone)),
+                            limits::kReasonBytes);
+  spdlog::error("{}", journal_loss_);
+}
+
+// In a resend of what is stored already, or in a welcome, no commit finds out.
+void Core::look_at_journal(TimePoint now) {
+  if (journal_retry_ && *journal_retry_ > now) {
+    return;
+  }
+  if (auto there = journal_.look(); !there) {
+    journal_failed(there.error(), now);
   }
 }
 

@@ -177,6 +177,8 @@ class Core {
   void deliver(TimePoint now);
   void journal_failed(const Error& error, TimePoint now);
   void reopen_journal();
+  void tell_vanished(const DurableStore::Vanished& vanished);
+  void look_at_journal(TimePoint now);
   void journal_works_again();
   void expire_sessions(TimePoint now);
   [[nodiscard]] double rows_per_second(TimePoint now) const;
@@ -203,6 +205,7 @@ class Core {
   std::optional<TimePoint> journal_retry_;  // set while the journal cannot store
   bool must_reopen_journal_ = false;        // it failed, and could not be opened anew since
   std::string journal_problem_;
+  std::string journal_loss_;            // what its files took along that vanished; stays
   std::string journal_problem_logged_;  // until the log also said that it is over
   TimePoint next_journal_log_{};
   std::uint64_t refused_since_log_ = 0;

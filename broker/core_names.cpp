@@ -126,6 +126,7 @@ void Core::store_epochs(TimePoint now) {
 
 void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
                  TimePoint now) {
+  look_at_journal(now);  // the welcome says what is stored
   const Hello hello = sessions_.at(route).hello;
   if (const Route* older = route_of(hello.producer); older != nullptr && *older != route) {
     const Route old_route = std::exchange(routes_[hello.producer], route);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -72,6 +73,17 @@ class DurableStore {
 
   // Closes and opens the file, and writes and syncs anew what a failed sync left in doubt.
   virtual Result<void> reopen() = 0;
+  // Before what is stored is spoken of without a store(): the file must still be the one at its
+  // path. Errors: io, and then reopen() is next.
+  [[nodiscard]] virtual Result<void> look() const { return {}; }
+  // Of a file that reopen() did not find at its path any more: what it held and was not applied.
+  struct Vanished {
+    std::vector<RowRange> held;  // in the order of storing
+    bool is_kept = false;        // all of it was written into the file that is there now
+    std::string problem;         // why it was not, or why `held` may lack some
+  };
+  // Once each.
+  virtual std::optional<Vanished> take_vanished() { return std::nullopt; }
   struct Contents {
     Cold range;
     std::vector<Window::Kept> producers;

@@ -12,6 +12,7 @@
 #include "broker/journal_migrations.h"
 #include "broker/journal_schema.h"
 #include "proto/counted.h"
+#include "store/file_identity.h"
 #include "store/idle_time.h"
 
 namespace turnstile::broker {
@@ -42,7 +43,7 @@ Result<FileLock> FileLock::take(const std::filesystem::path& path, const std::st
                 "cannot open the lock file " + path.string() + ": " + std::strerror(errno),
                 "Check that the folder exists and that you may write in it.");
   }
-  FileLock lock(fd);
+  FileLock lock(fd, path, what);
   if (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
     return fail(Errc::locked, "another broker already uses " + what,
                 "Stop it first, or give this one a place of its own.");
@@ -50,7 +51,24 @@ Result<FileLock> FileLock::take(const std::filesystem::path& path, const std::st
   return lock;
 }
 
-FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+FileLock::FileLock(FileLock&& other) noexcept
+    : fd_(std::exchange(other.fd_, -1)),
+      path_(std::move(other.path_)),
+      what_(std::move(other.what_)) {}
+
+FileLock& FileLock::operator=(FileLock&& other) noexcept {
+  std::swap(fd_, other.fd_);
+  std::swap(path_, other.path_);
+  std::swap(what_, other.what_);
+  return *this;
+}
+
+Result<void> FileLock::keep() {
+  if (identity_at(path_) == identity_of(fd_)) {
+    return {};
+  }
+  return take(path_, what_).map([this](FileLock again) { *this = std::move(again); });
+}
 
 FileLock::~FileLock() {
   if (fd_ >= 0) {
@@ -81,6 +99,7 @@ Result<void> Journal::connect() {
   if (!old) {
     return tl::make_unexpected(old.error());
   }
+  is_new_ = !*old;
   std::string sql = *old ? ""
                          : "PRAGMA page_size=" + std::to_string(kJournalPageBytes) +
                                "; PRAGMA auto_vacuum=INCREMENTAL; ";
@@ -98,7 +117,7 @@ Result<void> Journal::connect() {
   if (auto set = db_.execute(sql); !set) {
     return set;
   }
-  if (auto buffered = db_.buffer_log(); !buffered) {
+  if (auto buffered = db_.buffer_log().and_then([&] { return db_.remember_files(); }); !buffered) {
     return buffered;
   }
   auto migrated = sqlite::migrate(db_, journal_format());
@@ -198,8 +217,136 @@ Result<void> Journal::reopen() {
   insert_ = {};
   select_ = {};
   delete_ = {};
+  keep_past();
   db_ = {};
-  return connect();
+  auto opened = lock_.keep().and_then([&] { return connect(); });
+  if (opened && past_ != nullptr) {
+    opened = take_over_past().and_then([&] { return count(); });
+  }
+  return opened;
+}
+
+Result<void> Journal::look() const {
+  return check_usable().and_then([&] { return db_.still_at_path(); });
+}
+
+// A file without a path can be read as long as it is open.
+void Journal::keep_past() {
+  if (past_ != nullptr || db_.handle() == nullptr || db_.still_at_path()) {
+    return;
+  }
+  if (db_.in_transaction()) {
+    static_cast<void>(db_.execute("ROLLBACK"));  // it is read only from here on
+  }
+  const bool lacks_only_log = db_.has_database_at_path();
+  if (db_.save_lost_log()) {
+    return;
+  }
+  std::sort(removed_.begin(), removed_.end());
+  past_ = std::make_unique<Past>(Past{std::move(db_), last_offset_, removed_});
+  if (lacks_only_log) {
+    // Two connections to one database with two logs would spoil it.
+    is_new_ = false;
+    Vanished vanished;
+    static_cast<void>(copy_past(vanished));
+    vanished.problem = "its write-ahead log is gone";
+    vanished_ = std::move(vanished);
+    past_.reset();
+  }
+}
+
+// Promise 1: what was acknowledged goes from the file that vanished into the new one. A file that
+// somebody put there has batches and offsets of its own, which this must not mix with others.
+Result<void> Journal::take_over_past() {
+  Vanished vanished;
+  auto copied = begin().and_then([&] { return copy_past(vanished); });
+  if (copied && is_new_) {
+    copied = commit();
+  } else if (db_.in_transaction()) {
+    static_cast<void>(db_.execute("ROLLBACK"));
+  }
+  if (!copied) {
+    broken_ = true;
+    return copied;  // the past stays, for the next try
+  }
+  past_.reset();
+  vanished.is_kept = is_new_ && vanished.problem.empty();
+  if (!is_new_) {
+    vanished.problem = "another file is at its path";
+  }
+  vanished_ = std::move(vanished);
+  return {};
+}
+
+// What cannot be read from the past any more is not tried again.
+Result<void> Journal::copy_past(Vanished& into) {
+  Past& past = *past_;
+  const auto unreadable = [&](int code) -> Result<void> {
+    into.problem = past.db.error(code, "reading the journal that vanished").what;
+    return {};
+  };
+  auto select = past.db.prepare(
+      "SELECT offset, producer, first, last, stored_at_ms, checksum, header, rows FROM batches "
+      "WHERE offset <= " +
+      std::to_string(past.last.value) + " ORDER BY offset");
+  if (!select) {
+    into.problem = select.error().what;
+    return {};
+  }
+  int code = SQLITE_DONE;
+  while ((code = select->step()) == SQLITE_ROW) {
+    const Offset offset{unsigned_of(select->integer(0))};
+    if (std::binary_search(past.removed.begin(), past.removed.end(), offset)) {
+      continue;
+    }
+    RowRange rows{ProducerId{std::string(select->text(1))},
+                  Sequence{unsigned_of(select->integer(2))},
+                  Sequence{unsigned_of(select->integer(3))}};
+    if (!into.held.empty() && into.held.back().producer == rows.producer &&
+        next(into.held.back().last) == rows.first) {
+      into.held.back().last = rows.last;
+    } else {
+      into.held.push_back(std::move(rows));
+    }
+    if (!is_new_) {
+      continue;
+    }
+    for (int column = 0; column < select->columns(); ++column) {
+      insert_.bind(column + 1, select->value(column));
+    }
+    const sqlite::ResetAtEnd reset(insert_);
+    if (const int inserted = insert_.step(); inserted != SQLITE_DONE) {
+      return tl::make_unexpected(db_.error(inserted, "storing batches again"));
+    }
+  }
+  if (code != SQLITE_DONE) {
+    return unreadable(code);
+  }
+  if (!is_new_) {
+    return {};
+  }
+  auto names = past.db.prepare("SELECT name, epoch, touched_ms FROM producers");
+  auto keep = db_.prepare("INSERT INTO producers VALUES(?,?,?)");
+  if (!keep) {
+    return tl::make_unexpected(std::move(keep.error()));
+  }
+  if (!names) {
+    into.problem = names.error().what;
+    return {};
+  }
+  while ((code = names->step()) == SQLITE_ROW) {
+    for (int column = 0; column < names->columns(); ++column) {
+      keep->bind(column + 1, names->value(column));
+    }
+    if (auto kept = db_.run(*keep, "storing the epochs again"); !kept) {
+      return kept;
+    }
+  }
+  if (code != SQLITE_DONE) {
+    return unreadable(code);
+  }
+  return db_.execute("UPDATE turnstile_journal SET value=" + std::to_string(past.last.value) +
+                     " WHERE key='last_offset'");
 }
 
 // Promise 8: what is in the write-ahead log when it is opened may have been written by somebody
@@ -207,6 +354,7 @@ Result<void> Journal::reopen() {
 // are other bytes.
 Result<void> Journal::write_anew() {
   const auto busy = db_.query_integer("PRAGMA wal_checkpoint(TRUNCATE)");
+  db_.note_written();
   if (!busy) {
     return tl::make_unexpected(busy.error());
   }
@@ -236,6 +384,11 @@ Result<void> Journal::commit() {
   if (auto committed = db_.execute("COMMIT"); !committed) {
     return tl::make_unexpected(rolled_back(committed.error()));
   }
+  // Promise 8, after the commit: until then the file could still be moved with what was written.
+  if (auto there = db_.still_at_path(); !there) {
+    broken_ = true;
+    return there;
+  }
   return checkpoint_if_due();
 }
 
@@ -244,6 +397,7 @@ Result<void> Journal::checkpoint_if_due() {
     return {};
   }
   auto copied = db_.execute("PRAGMA wal_checkpoint(PASSIVE)");
+  db_.note_written();
   if (!copied && copied.error().code != Errc::full && copied.error().code != Errc::locked) {
     broken_ = true;
     return copied;
@@ -425,6 +579,7 @@ void Journal::shrink_if_drained() {
   const auto pages = db_.query_integer("PRAGMA page_count");
   if (pages && unsigned_of(*pages) > options_.shrink_above_pages) {
     (void)db_.execute("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)");
+    db_.note_written();
   }
 }
 

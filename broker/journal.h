@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "broker/durable_store.h"
@@ -24,13 +25,18 @@ class FileLock {
  public:
   // Errc::locked when another process has it.
   static Result<FileLock> take(const std::filesystem::path& path, const std::string& what);
+  // Takes it again if its file is not at the path any more: otherwise another process could.
+  Result<void> keep();
   FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&&) = delete;
+  FileLock& operator=(FileLock&& other) noexcept;
   ~FileLock();
 
  private:
-  explicit FileLock(int fd) : fd_(fd) {}
+  FileLock(int fd, std::filesystem::path path, std::string what)
+      : fd_(fd), path_(std::move(path)), what_(std::move(what)) {}
   int fd_;
+  std::filesystem::path path_;
+  std::string what_;
 };
 
 struct JournalOptions {
@@ -62,6 +68,8 @@ class Journal final : public DurableStore {
                             std::chrono::milliseconds step) override;
   Result<void> forget_names(const std::vector<ProducerId>& names) override;
   Result<void> reopen() override;
+  [[nodiscard]] Result<void> look() const override;
+  std::optional<Vanished> take_vanished() override { return std::exchange(vanished_, {}); }
   Result<Contents> contents() override;
 
   [[nodiscard]] std::uint64_t batches() const override { return batches_; }
@@ -91,6 +99,15 @@ class Journal final : public DurableStore {
   Result<void> checkpoint_if_due();
   Error rolled_back(Error error);
   void shrink_if_drained();
+  // A file that is not at its path any more: it stays open until its batches are in another.
+  struct Past {
+    sqlite::Connection db;
+    Offset last;                  // later ones were never acknowledged
+    std::vector<Offset> removed;  // applied, ascending
+  };
+  void keep_past();
+  Result<void> take_over_past();
+  Result<void> copy_past(Vanished& into);
 
   // In the file
   Offset last_offset_;
@@ -106,6 +123,9 @@ class Journal final : public DurableStore {
   bool broken_ = false;  // a sync failed: nothing is acknowledged from this file until reopen()
   std::vector<Offset> removed_;
   std::uint64_t removed_bytes_ = 0;
+  bool is_new_ = false;  // the file was made when it was opened last
+  std::unique_ptr<Past> past_;
+  std::optional<Vanished> vanished_;
   std::unique_ptr<int> wal_pages_;  // SQLite writes it after each commit, so its address is fixed
   sqlite::Connection db_;
   sqlite::Statement insert_;

@@ -348,6 +348,20 @@ void Window::drop_stored_to_journal() {
   }
 }
 
+std::vector<RowRange> Window::journal_vanished() {
+  std::vector<RowRange> again;
+  for (auto* queue : queues()) {
+    for (Held& held : *queue) {
+      if (held.offset) {
+        held.offset.reset();
+        ++unstored_;
+        again.push_back({held.producer, held.first, held.last});
+      }
+    }
+  }
+  return again;
+}
+
 void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
   const auto drop_stored = [this](std::deque<Held>& queue) {
     std::deque<Held> unstored;

@@ -85,6 +85,13 @@ struct Cold {
   [[nodiscard]] bool empty() const { return next > last; }
 };
 
+// Rows of one producer, by their sequences.
+struct RowRange {
+  ProducerId producer;
+  Sequence first;
+  Sequence last;
+};
+
 class Window {
  public:
   enum class Verdict {
@@ -150,6 +157,9 @@ class Window {
     std::string source = {};  // of the last of them
   };
   void journal_opened(Cold cold, const std::vector<Kept>& kept);
+  // The journal's file is gone, with all that was stored in it. What is in memory is to be stored
+  // again; gives which rows those are. journal_opened() comes next.
+  std::vector<RowRange> journal_vanished();
   [[nodiscard]] std::optional<Offset> wants_load() const;
   // What the journal has from wants_load() on, up to `through`.
   void loaded(std::vector<Held>&& batches, Offset through);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -24,6 +26,14 @@ struct Files {
   std::optional<Database> journal;
 };
 
+// A text log without a line yet need not be there.
+bool may_be_missing(const Database& target, const std::filesystem::path& text_log) {
+  std::error_code failed;
+  const auto record = find_text_record(target, text_log);
+  return !std::filesystem::exists(text_log, failed) && record &&
+         (!record->has_value() || (*record)->length == 0);
+}
+
 Result<Files> open_files(const CheckOptions& options) {
   auto target = Database::open(options.target);
   if (!target) {
@@ -43,7 +53,8 @@ Result<Files> open_files(const CheckOptions& options) {
     }
     files.journal = std::move(*journal);
   }
-  if (!options.text_log.empty() && !std::ifstream(options.text_log)) {
+  if (!options.text_log.empty() && !std::ifstream(options.text_log) &&
+      !may_be_missing(files.target, options.text_log)) {
     return fail(Errc::unreachable,
                 "the text log " + options.text_log.string() + " cannot be opened",
                 "name the file that `turnstile consumer --text` writes");
@@ -116,16 +127,15 @@ void judge(Report& report) {
   }
   const std::uint64_t applied = report.target.rows_applied;
   const std::uint64_t rows = report.target.table_rows;
-  if (report.options.exclusive) {
+  verdict.is_known = report.target.has_progress && (!report.journal || report.journal->is_read) &&
+                     (!report.options.exclusive || report.target.has_rows);
+  if (report.options.exclusive && verdict.is_known) {
     verdict.lost += applied > rows ? applied - rows : 0;
     verdict.twice += rows > applied ? rows - applied : 0;
     if (applied != rows) {
       report.add(Breach::rows, fmt::format("{} {} applied, but the tables have {}",
                                            counted(applied, "row"), was_or_were(applied), rows));
     }
-  } else if (report.text_log) {
-    verdict.lost += report.text_log->rows_missing;
-    verdict.twice += report.text_log->rows_extra;
   }
   verdict.present = verdict.acknowledged - std::min(verdict.acknowledged, verdict.lost);
 }
@@ -133,7 +143,8 @@ void judge(Report& report) {
 void add_notes(Report& report) {
   const std::uint64_t applied = report.target.rows_applied;
   const std::uint64_t rows = report.target.table_rows;
-  if (!report.options.exclusive && applied != rows) {
+  const bool is_read = report.target.has_progress && report.target.has_rows;
+  if (!report.options.exclusive && is_read && applied != rows) {
     report.notes.push_back(fmt::format(
         "the tables have {} and {} {} applied by producers that the target knows: other "
         "programs and forgotten producers make the difference, or rows that are lost or twice",

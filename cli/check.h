@@ -17,8 +17,10 @@
 //   2. Each dead letter stands for sequences that its producer has passed, and none stands twice.
 //   3. The journal holds whole, unchanged batches, and for each producer every sequence from its
 //      progress up to its last stored one.
-//   4. The text log is byte for byte the table, and the table ends where the record in the target
-//      says. A row deleted, changed or added behind the consumer's back shows.
+//   4. The text log is line by line the table, from where the record in the target says that its
+//      lines begin to where they end. A changed row or byte shows; so does a line that lacks its
+//      last fields, unless columns were added after it. Rows that other programs deleted, or added
+//      at the end, are noted, and a fault with `exclusive`.
 //   5. With ledgers: every sequence that was acknowledged as applied is behind its producer's
 //      progress; every one acknowledged as stored is there, or in the journal.
 //   6. With `exclusive`: all tables together hold as many rows as all producers are credited with.
@@ -92,6 +94,7 @@ struct JournalReport {
   std::uint64_t last_offset = 0;
   std::uint64_t missing_offsets = 0;  // between them: removed after they were applied
   std::uint64_t damaged = 0;          // batches
+  bool is_read = true;                // to its end; else none of these counts
 };
 
 struct TextLogReport {
@@ -101,7 +104,7 @@ struct TextLogReport {
   std::uint64_t file_bytes = 0;
   std::uint64_t lines = 0;                        // that the table gives
   std::optional<std::uint64_t> first_difference;  // a byte's place in the file
-  std::uint64_t rows_missing = 0;                 // lines of the file that are no row any more
+  std::uint64_t rows_missing = 0;                 // lines whose rows were deleted
   std::uint64_t rows_extra = 0;                   // rows that the record does not count
 };
 
@@ -111,6 +114,10 @@ struct TargetReport {
   std::uint64_t rows_dead = 0;
   std::uint64_t dead_letters = 0;  // still there, in rows; those of forgotten producers too
   std::uint64_t table_rows = 0;    // in all tables but turnstile's own
+  // What could be read to its end; what could not has no count.
+  bool has_progress = true;
+  bool has_letters = true;
+  bool has_rows = true;
 };
 
 struct Verdict {
@@ -118,6 +125,7 @@ struct Verdict {
   std::uint64_t present = 0;
   std::uint64_t lost = 0;
   std::uint64_t twice = 0;
+  bool is_known = true;  // false: what it rests on cannot be read
 };
 
 struct Report {

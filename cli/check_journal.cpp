@@ -151,6 +151,7 @@ Result<void> recognise_journal(const Database& journal) {
 void check_journal(const Database& journal, Report& report) {
   report.journal.emplace();
   if (auto read = read_batches(journal, report); !read) {
+    report.journal->is_read = false;
     report.add(Breach::integrity, fmt::format("the journal {} cannot be read to the end: {}",
                                               journal.path().string(), read.error().what));
   }

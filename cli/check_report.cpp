@@ -28,6 +28,16 @@ std::string grouped(std::uint64_t number, std::string_view noun, std::string_vie
   return grouped(number) + " " + noun_for(number, noun, plural);
 }
 
+// What could not be read to its end has no count.
+std::string count_or_unknown(bool is_read, std::uint64_t count, std::string_view noun) {
+  return is_read ? grouped(count, noun)
+                 : fmt::format("an unknown number of {}", noun_for(0, noun));
+}
+
+Json json_count(bool is_read, std::uint64_t count) {
+  return is_read ? Json(count) : Json(nullptr);
+}
+
 std::string producer_line(const std::string& id, const ProducerReport& p) {
   std::string line = fmt::format("  {:<32}  applied through {:>12}  rows {:>12}  dead {:>8}", id,
                                  grouped(p.through), grouped(p.rows_applied), grouped(p.rows_dead));
@@ -44,9 +54,12 @@ std::string producer_line(const std::string& id, const ProducerReport& p) {
 
 Json target_json(const Report& report) {
   const TargetReport& target = report.target;
-  return {{"path", report.options.target.string()}, {"generation", target.generation},
-          {"rows_applied", target.rows_applied},    {"rows_dead", target.rows_dead},
-          {"dead_letters", target.dead_letters},    {"table_rows", target.table_rows}};
+  return {{"path", report.options.target.string()},
+          {"generation", target.generation},
+          {"rows_applied", json_count(target.has_progress, target.rows_applied)},
+          {"rows_dead", json_count(target.has_progress, target.rows_dead)},
+          {"dead_letters", json_count(target.has_letters, target.dead_letters)},
+          {"table_rows", json_count(target.has_rows, target.table_rows)}};
 }
 
 Json journal_json(const Report& report) {
@@ -55,12 +68,12 @@ Json journal_json(const Report& report) {
   }
   const JournalReport& journal = *report.journal;
   return {{"path", report.options.journal.string()},
-          {"batches", journal.batches},
-          {"rows", journal.rows},
+          {"batches", json_count(journal.is_read, journal.batches)},
+          {"rows", json_count(journal.is_read, journal.rows)},
           {"first_offset", journal.first_offset},
-          {"last_offset", journal.last_offset},
-          {"missing_offsets", journal.missing_offsets},
-          {"damaged", journal.damaged}};
+          {"last_offset", json_count(journal.is_read, journal.last_offset)},
+          {"missing_offsets", json_count(journal.is_read, journal.missing_offsets)},
+          {"damaged", json_count(journal.is_read, journal.damaged)}};
 }
 
 Json text_log_json(const Report& report) {
@@ -105,6 +118,9 @@ Json producers_json(const Report& report) {
 }  // namespace
 
 std::string verdict_line(const Verdict& verdict) {
+  if (!verdict.is_known) {
+    return "what is present cannot be counted: the files cannot be read to their end";
+  }
   return fmt::format("{} acknowledged, {} present, {} lost, {} twice",
                      grouped(verdict.acknowledged), grouped(verdict.present), grouped(verdict.lost),
                      grouped(verdict.twice));
@@ -124,15 +140,23 @@ std::string problems_text(const Report& report) {
 
 std::string text_report(const Report& report) {
   const TargetReport& target = report.target;
-  std::string out = fmt::format("target    {}: {} applied, {} refused, {} in its tables, {}\n",
-                                report.options.target.string(), grouped(target.rows_applied, "row"),
-                                grouped(target.rows_dead), grouped(target.table_rows, "row"),
-                                grouped(target.dead_letters, "dead letter"));
+  std::string out =
+      fmt::format("target    {}: {} applied, {} refused, {} in its tables, {}\n",
+                  report.options.target.string(),
+                  count_or_unknown(target.has_progress, target.rows_applied, "row"),
+                  target.has_progress ? grouped(target.rows_dead) : "an unknown number",
+                  count_or_unknown(target.has_rows, target.table_rows, "row"),
+                  count_or_unknown(target.has_letters, target.dead_letters, "dead letter"));
   if (report.journal) {
     const JournalReport& journal = *report.journal;
-    out += fmt::format("journal   {}: {}, {}, offsets {} to {}\n", report.options.journal.string(),
-                       grouped(journal.batches, "batch", "batches"), grouped(journal.rows, "row"),
-                       journal.first_offset, journal.last_offset);
+    out += journal.is_read
+               ? fmt::format("journal   {}: {}, {}, offsets {} to {}\n",
+                             report.options.journal.string(),
+                             grouped(journal.batches, "batch", "batches"),
+                             grouped(journal.rows, "row"), journal.first_offset,
+                             journal.last_offset)
+               : fmt::format("journal   {}: cannot be read to its end\n",
+                             report.options.journal.string());
   }
   if (report.text_log) {
     const TextLogReport& log = *report.text_log;
@@ -164,10 +188,10 @@ std::string json_report(const Report& report) {
   const Verdict& verdict = report.verdict;
   const Json json{{"sound", report.problem_count == 0},
                   {"verdict", verdict_line(verdict)},
-                  {"acknowledged", verdict.acknowledged},
-                  {"present", verdict.present},
-                  {"lost", verdict.lost},
-                  {"twice", verdict.twice},
+                  {"acknowledged", json_count(verdict.is_known, verdict.acknowledged)},
+                  {"present", json_count(verdict.is_known, verdict.present)},
+                  {"lost", json_count(verdict.is_known, verdict.lost)},
+                  {"twice", json_count(verdict.is_known, verdict.twice)},
                   {"target", target_json(report)},
                   {"journal", journal_json(report)},
                   {"text_log", text_log_json(report)},

@@ -204,6 +204,7 @@ void check_target(const Database& target, Report& report) {
     report.target.generation = *generation;
   }
   if (auto read = read_producers(target, report); !read) {
+    report.target.has_progress = false;
     read_failed(target, "the producers' progress", read.error(), report);
   }
   if (auto read = read_letters(target, report); !read) {
@@ -212,7 +213,9 @@ void check_target(const Database& target, Report& report) {
   const auto letters =
       target.integer("SELECT coalesce(sum(rows), 0) FROM main.turnstile_dead_letters");
   report.target.dead_letters = letters ? as_count(letters->value_or(0)) : 0;
+  report.target.has_letters = letters.has_value();
   if (auto counted_rows = count_rows(target, report); !counted_rows) {
+    report.target.has_rows = false;
     read_failed(target, "the tables", counted_rows.error(), report);
   }
 }

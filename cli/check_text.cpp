@@ -22,18 +22,14 @@ constexpr std::size_t kChunkBytes = std::size_t{256} * 1024;
 constexpr std::chrono::milliseconds kPause{50};
 constexpr std::size_t kShown = 60;
 
-struct Record {
-  std::string path;
-  std::string table;
-  std::uint64_t length = 0;
-  std::int64_t last_rowid = store::schema::kNoRowid;
-  std::uint64_t synced_length = 0;
-};
+using Record = TextRecord;
 
 // One comparison.
 struct Comparison {
   TextLogReport figures;
   std::vector<std::string> problems;
+  std::vector<std::string> notes;
+  std::uint64_t older_lines = 0;  // from before columns were added
 };
 
 // How a text stands in a line. Lines that were written before version 0.2 have only their line
@@ -141,33 +137,6 @@ std::string shown(std::string_view text, std::size_t at) {
   return printable(line);
 }
 
-Result<std::optional<Record>> read_record(const Database& target,
-                                          const std::filesystem::path& file) {
-  auto rows = target.query(
-      "SELECT path, table_name, length, last_rowid, synced_length FROM main.turnstile_text_log");
-  if (!rows) {
-    return tl::make_unexpected(std::move(rows.error()));
-  }
-  std::error_code failed;
-  const auto wanted = std::filesystem::weakly_canonical(std::filesystem::absolute(file), failed);
-  std::vector<Record> records;
-  auto row = rows->next();
-  for (; row && *row; row = rows->next()) {
-    Record record{std::string(rows->bytes(0)), std::string(rows->bytes(1)),
-                  static_cast<std::uint64_t>(rows->integer(2)), rows->integer(3),
-                  static_cast<std::uint64_t>(rows->integer(4))};
-    if (record.path == wanted.string()) {
-      return std::optional(std::move(record));
-    }
-    records.push_back(std::move(record));
-  }
-  if (!row) {
-    return tl::make_unexpected(std::move(row.error()));
-  }
-  // A copy of the one text log that there is, under another name.
-  return records.size() == 1 ? std::optional(std::move(records.front())) : std::nullopt;
-}
-
 // The statement that gives a table's rowids and then its columns, as SELECT * does; empty when
 // there is no such table.
 Result<std::string> select_rows(const Database& target, const std::string& table) {
@@ -209,110 +178,39 @@ Result<std::string> select_rows(const Database& target, const std::string& table
   return fail(Errc::corrupt, "table " + table + " shows no rowids");
 }
 
-// Holds what the table gives against the file, piece by piece.
-class Comparer {
+// The lines of a file from one place on, one after the other.
+class Lines {
  public:
-  Comparer(const std::filesystem::path& path, const Record& record, Comparison& into)
-      : path_(path), file_(path, std::ios::binary), record_(record), into_(into) {}
-
-  Result<void> rows(Query& query) {
-    auto row = query.next();
-    for (; row && *row; row = query.next()) {
-      const std::size_t start = expected_.size();
-      starts_.push_back({start, query.integer(0)});
-      if (append_line(query, TextForm::escaped, expected_)) {
-        choose_form(query, start);
-      }
-      ++into_.figures.lines;
-      if (expected_.size() >= kChunkBytes) {
-        compare();
-      }
-    }
-    compare();
-    return row ? Result<void>() : tl::make_unexpected(std::move(row.error()));
+  Lines(const std::filesystem::path& path, std::uint64_t from)
+      : file_(path, std::ios::binary), at_(from) {
+    file_.seekg(static_cast<std::streamoff>(from));
   }
 
-  // How many bytes the table gives.
-  [[nodiscard]] std::uint64_t bytes() const { return at_; }
+  // Moves to the next, with its line feed. False: there is none; line() may be a part of one.
+  bool next() {
+    at_ += line_.size();
+    line_.clear();
+    if (!std::getline(file_, line_) || file_.eof()) {
+      return false;
+    }
+    line_ += '\n';
+    return true;
+  }
+  [[nodiscard]] const std::string& line() const { return line_; }
+  [[nodiscard]] std::uint64_t at() const { return at_; }  // where it begins
 
  private:
-  struct Start {
-    std::size_t at;
-    std::int64_t rowid;
-  };
-
-  // The last line, which begins at `start`, may stand in the file in the earlier form.
-  void choose_form(const Query& query, std::size_t start) {
-    const Start row{0, starts_.back().rowid};
-    std::string line = expected_.substr(start);
-    expected_.resize(start);
-    starts_.pop_back();
-    compare();
-    if (!into_.figures.first_difference) {
-      std::string earlier;
-      append_line(query, TextForm::only_line_breaks, earlier);
-      std::string found(earlier.size(), '\0');
-      file_.read(found.data(), static_cast<std::streamsize>(found.size()));
-      if (file_.gcount() == static_cast<std::streamsize>(found.size()) && found == earlier) {
-        line = std::move(earlier);
-      }
-      file_.clear();
-      file_.seekg(static_cast<std::streamoff>(at_));
-    }
-    starts_.push_back(row);
-    expected_ = std::move(line);
-  }
-
-  void compare() {
-    if (!into_.figures.first_difference) {
-      found_.resize(expected_.size());
-      file_.read(found_.data(), static_cast<std::streamsize>(found_.size()));
-      found_.resize(static_cast<std::size_t>(file_.gcount()));
-      if (found_ != expected_) {
-        tell_difference();
-      }
-    }
-    at_ += expected_.size();
-    expected_.clear();
-    starts_.clear();
-  }
-
-  void tell_difference() {
-    const auto differs = std::mismatch(found_.begin(), found_.end(), expected_.begin()).second;
-    const auto at = static_cast<std::size_t>(differs - expected_.begin());
-    const std::uint64_t place = at_ + at;
-    into_.figures.first_difference = place;
-    const auto row = std::find_if(starts_.rbegin(), starts_.rend(),
-                                  [&](const Start& start) { return start.at <= at; });
-    std::string what =
-        at == found_.size()
-            ? fmt::format("{} ends at byte {}, in the line of row {} of table {}: \"{}\"",
-                          path_.string(), place, row->rowid, record_.table, shown(expected_, at))
-            : fmt::format(
-                  "{} differs from byte {} on, in the line of row {} of table {}: it has "
-                  "\"{}\" instead of \"{}\"",
-                  path_.string(), place, row->rowid, record_.table, shown(found_, at),
-                  shown(expected_, at));
-    if (place >= record_.synced_length) {
-      what += "; the next start of a consumer mends this";
-    }
-    into_.problems.push_back(std::move(what));
-  }
-
-  const std::filesystem::path& path_;
   std::ifstream file_;
-  const Record& record_;
-  Comparison& into_;
-  std::string expected_;
-  std::string found_;
-  std::vector<Start> starts_;  // of the lines in expected_
-  std::uint64_t at_ = 0;       // where expected_ begins in the file
+  std::string line_;
+  std::uint64_t at_;
 };
 
-std::uint64_t count_lines(const std::filesystem::path& path, std::uint64_t bytes) {
+std::uint64_t count_lines(const std::filesystem::path& path, std::uint64_t from, std::uint64_t to) {
   std::ifstream file(path, std::ios::binary);
+  file.seekg(static_cast<std::streamoff>(from));
   std::vector<char> chunk(kChunkBytes);
   std::uint64_t lines = 0;
+  std::uint64_t bytes = to - std::min(from, to);
   while (bytes > 0 && file) {
     file.read(chunk.data(),
               static_cast<std::streamsize>(std::min<std::uint64_t>(bytes, chunk.size())));
@@ -323,6 +221,163 @@ std::uint64_t count_lines(const std::filesystem::path& path, std::uint64_t bytes
   return lines;
 }
 
+// A line from before columns were added has the first fields only.
+bool has_first_fields(std::string_view line, std::string_view expected) {
+  constexpr std::string_view kEnd = "]\n";
+  constexpr std::string_view kNext = ", ";
+  if (!line.ends_with(kEnd)) {
+    return false;
+  }
+  line.remove_suffix(kEnd.size());
+  return expected.starts_with(line) && expected.substr(line.size()).starts_with(kNext);
+}
+
+// Holds what the table gives against the file. Rows that others deleted keep their lines, so the
+// file may have lines between two rows' own, as many as rows are missing.
+class Comparer {
+ public:
+  Comparer(const CheckOptions& options, const Record& record, std::uint64_t rows, Comparison& into)
+      : path_(options.text_log),
+        lines_(path_, record.base_length),
+        record_(record),
+        rows_(rows),
+        into_(into) {}
+
+  Result<void> compare(Query& query) {
+    auto row = query.next();
+    for (; row && *row; row = query.next()) {
+      ++into_.figures.lines;
+      if (into_.figures.first_difference) {
+        continue;  // they are counted
+      }
+      expected_.clear();
+      earlier_.clear();
+      if (append_line(query, TextForm::escaped, expected_)) {
+        append_line(query, TextForm::only_line_breaks, earlier_);
+      }
+      find_line(query.integer(0));
+    }
+    if (row && !into_.figures.first_difference) {
+      const std::uint64_t there = count_lines(path_, lines_.at() + lines_.line().size(),
+                                              std::max(record_.length, lines_.at()));
+      into_.figures.rows_missing += there;  // after the last row's
+    }
+    return row ? Result<void>() : tl::make_unexpected(std::move(row.error()));
+  }
+
+ private:
+  [[nodiscard]] bool fits() {
+    if (is_whole()) {
+      is_older_ = false;
+      return true;
+    }
+    return is_older_ && (has_first_fields(lines_.line(), expected_) ||
+                         has_first_fields(lines_.line(), earlier_));
+  }
+
+  [[nodiscard]] bool is_whole() const {
+    return lines_.line() == expected_ || lines_.line() == earlier_;
+  }
+
+  void find_line(std::int64_t rowid) {
+    const bool is_there = lines_.next();
+    if (is_there && fits()) {
+      count_older();
+      return;
+    }
+    const std::uint64_t place = lines_.at();
+    const std::string found = lines_.line();
+    if (!to_skip_) {
+      const std::uint64_t lines = count_lines(path_, record_.base_length, record_.length);
+      to_skip_ = lines - std::min(lines, rows_);
+    }
+    std::uint64_t skipped = 0;
+    for (bool more = is_there; more && skipped < *to_skip_;) {
+      ++skipped;
+      more = lines_.next();
+      if (more && fits()) {
+        *to_skip_ -= skipped;
+        into_.figures.rows_missing += skipped;
+        count_older();
+        return;
+      }
+    }
+    tell_difference(place, found, rowid);
+  }
+
+  void count_older() { into_.older_lines += is_older_ && !is_whole() ? 1 : 0; }
+
+  void tell_difference(std::uint64_t place, const std::string& found, std::int64_t rowid) {
+    const auto differs =
+        std::mismatch(found.begin(), found.end(), expected_.begin(), expected_.end()).second;
+    const auto at = static_cast<std::size_t>(differs - expected_.begin());
+    into_.figures.first_difference = place + at;
+    std::string what =
+        at == found.size()
+            ? fmt::format("{} ends at byte {}, in the line of row {} of table {}: \"{}\"",
+                          path_.string(), place + at, rowid, record_.table, shown(expected_, at))
+            : fmt::format(
+                  "{} differs from byte {} on, in the line of row {} of table {}: it has "
+                  "\"{}\" instead of \"{}\"",
+                  path_.string(), place + at, rowid, record_.table, shown(found, at),
+                  shown(expected_, at));
+    if (place + at >= record_.synced_length) {
+      what += "; the next start of a consumer puts this right";
+    } else {
+      what +=
+          "; to have it written again, move the file away and start the consumer with "
+          "--text-rotated whole";
+    }
+    into_.problems.push_back(std::move(what));
+  }
+
+  const std::filesystem::path& path_;
+  Lines lines_;
+  const Record& record_;
+  const std::uint64_t rows_;
+  Comparison& into_;
+  std::string expected_;
+  std::string earlier_;                   // the same line in the form before; empty: no other
+  bool is_older_ = true;                  // no line was whole yet
+  std::optional<std::uint64_t> to_skip_;  // lines without a row, at most
+};
+
+Result<std::uint64_t> count_rows(const Database& target, const std::string& sql, std::int64_t first,
+                                 std::int64_t last) {
+  auto rows = target.query("SELECT count(*) FROM (" + sql + ")");
+  if (!rows) {
+    return tl::make_unexpected(std::move(rows.error()));
+  }
+  rows->bind(1, first);
+  rows->bind(2, last);
+  auto row = rows->next();
+  if (!row) {
+    return tl::make_unexpected(std::move(row.error()));
+  }
+  return static_cast<std::uint64_t>(rows->integer(0));
+}
+
+// What another program did to the table is a fault only where there is none.
+void tell_of_others(const CheckOptions& options, const Record& record, Comparison& into) {
+  const TextLogReport& figures = into.figures;
+  std::vector<std::string>& where = options.exclusive ? into.problems : into.notes;
+  if (figures.rows_missing > 0) {
+    where.push_back(fmt::format("{} of table {} {} deleted after {} had the lines",
+                                counted(figures.rows_missing, "row"), record.table,
+                                was_or_were(figures.rows_missing), record.path));
+  }
+  if (figures.rows_extra > 0) {
+    where.push_back(fmt::format(
+        "table {} has {} after the last one of the text log: another program wrote {}",
+        record.table, counted(figures.rows_extra, "row"), figures.rows_extra == 1 ? "it" : "them"));
+  }
+  if (into.older_lines > 0) {
+    into.notes.push_back(fmt::format("{} of {} {} from before columns were added",
+                                     counted(into.older_lines, "line"), record.path,
+                                     is_or_are(into.older_lines)));
+  }
+}
+
 Result<void> compare_rows(const Database& target, const CheckOptions& options, const Record& record,
                           Comparison& into) {
   TextLogReport& figures = into.figures;
@@ -330,51 +385,35 @@ Result<void> compare_rows(const Database& target, const CheckOptions& options, c
   if (!sql) {
     return tl::make_unexpected(std::move(sql.error()));
   }
-  std::uint64_t table_bytes = 0;
-  if (!sql->empty()) {
-    auto rows = target.query(*sql);
-    if (!rows) {
-      return tl::make_unexpected(std::move(rows.error()));
-    }
-    rows->bind(1, store::schema::kNoRowid);
-    rows->bind(2, record.last_rowid);
-    Comparer comparer(options.text_log, record, into);
-    if (auto compared = comparer.rows(*rows); !compared) {
-      return compared;
-    }
-    table_bytes = comparer.bytes();
-    if (record.last_rowid < INT64_MAX) {
-      auto behind = target.query("SELECT count(*) FROM (" + *sql + ")");
-      if (!behind) {
-        return tl::make_unexpected(std::move(behind.error()));
-      }
-      behind->bind(1, record.last_rowid + 1);
-      behind->bind(2, INT64_MAX);
-      auto row = behind->next();
-      if (!row) {
-        return tl::make_unexpected(std::move(row.error()));
-      }
-      figures.rows_extra = static_cast<std::uint64_t>(behind->integer(0));
-    }
+  if (sql->empty()) {
+    figures.rows_missing = count_lines(options.text_log, record.base_length, record.length);
+    tell_of_others(options, record, into);
+    return {};
   }
-  if (table_bytes != record.length) {
-    into.problems.push_back(
-        fmt::format("the target says that {} has {}, but the rows of "
-                    "table {} give {}: rows were changed or deleted",
-                    record.path, counted(record.length, "byte"), record.table, table_bytes));
-    if (!figures.first_difference && figures.file_bytes > table_bytes) {
-      figures.first_difference = table_bytes;
-    }
-    if (figures.file_bytes >= record.length) {
-      const std::uint64_t lines = count_lines(options.text_log, record.length);
-      figures.rows_missing = lines > figures.lines ? lines - figures.lines : 0;
-    }
+  auto rows = target.query(*sql);
+  if (!rows) {
+    return tl::make_unexpected(std::move(rows.error()));
   }
-  if (figures.rows_extra > 0) {
-    into.problems.push_back(fmt::format(
-        "table {} has {} after the last one of the text log: another program wrote {}",
-        record.table, counted(figures.rows_extra, "row"), figures.rows_extra == 1 ? "it" : "them"));
+  const std::int64_t first =
+      record.base_rowid == store::schema::kNoRowid ? record.base_rowid : record.base_rowid + 1;
+  auto there = count_rows(target, *sql, first, record.last_rowid);
+  if (!there) {
+    return tl::make_unexpected(std::move(there.error()));
   }
+  rows->bind(1, first);
+  rows->bind(2, record.last_rowid);
+  Comparer comparer(options, record, *there, into);
+  if (auto compared = comparer.compare(*rows); !compared) {
+    return compared;
+  }
+  if (record.last_rowid < INT64_MAX) {
+    auto extra = count_rows(target, *sql, record.last_rowid + 1, INT64_MAX);
+    if (!extra) {
+      return tl::make_unexpected(std::move(extra.error()));
+    }
+    figures.rows_extra = *extra;
+  }
+  tell_of_others(options, record, into);
   return {};
 }
 
@@ -382,23 +421,27 @@ Result<void> compare_rows(const Database& target, const CheckOptions& options, c
 Result<Comparison> compare(const Database& target, const CheckOptions& options,
                            std::uint64_t size_before) {
   Comparison comparison;
-  auto record = read_record(target, options.text_log);
+  auto record = find_text_record(target, options.text_log);
   if (!record) {
     return tl::make_unexpected(std::move(record.error()));
   }
   TextLogReport& figures = comparison.figures;
   figures.file_bytes = size_before;
   if (!record->has_value()) {
-    comparison.problems.push_back("the target knows of no text log " + options.text_log.string());
+    if (size_before > 0) {
+      comparison.problems.push_back("the target knows of no text log " + options.text_log.string());
+    } else {
+      comparison.notes.push_back("the text log has no line yet");
+    }
     return comparison;
   }
   figures.path = (*record)->path;
   figures.table = (*record)->table;
   figures.recorded_bytes = (*record)->length;
   if ((*record)->synced_length > (*record)->length) {
-    comparison.problems.push_back(fmt::format("the target says that {} of {} are synced, of {}",
-                                              counted((*record)->synced_length, "byte"),
-                                              figures.path, figures.recorded_bytes));
+    comparison.problems.push_back(
+        fmt::format("the target says that {} of {} are synced, of {}",
+                    counted((*record)->synced_length, "byte"), figures.path, figures.recorded_bytes));
   }
   if (auto compared = compare_rows(target, options, **record, comparison); !compared) {
     return tl::make_unexpected(std::move(compared.error()));
@@ -410,8 +453,8 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
     comparison.problems.push_back(
         fmt::format("{} has {}, {} more than the target says: from byte {} on it holds what "
                     "is not committed",
-                    options.text_log.string(), counted(size_before, "byte"),
-                    size_before - figures.recorded_bytes, figures.recorded_bytes));
+                    options.text_log.string(), counted(size_before, "byte"), size_before - figures.recorded_bytes,
+                    figures.recorded_bytes));
   }
   return comparison;
 }
@@ -429,6 +472,42 @@ Result<Comparison> compare_now(Database& target, const CheckOptions& options) {
 
 }  // namespace
 
+Result<std::optional<TextRecord>> find_text_record(const Database& target,
+                                                   const std::filesystem::path& file) {
+  const auto has_base =
+      target.integer("SELECT value >= 2 FROM main.turnstile_meta WHERE key = 'format_version'");
+  auto rows = target.query(fmt::format(
+      "SELECT path, table_name, length, last_rowid, synced_length{} FROM main.turnstile_text_log",
+      has_base && has_base->value_or(0) != 0 ? ", base_length, base_rowid" : ""));
+  if (!rows) {
+    return tl::make_unexpected(std::move(rows.error()));
+  }
+  std::error_code failed;
+  const auto wanted = std::filesystem::weakly_canonical(std::filesystem::absolute(file), failed);
+  std::vector<TextRecord> records;
+  auto row = rows->next();
+  for (; row && *row; row = rows->next()) {
+    TextRecord record{.path = std::string(rows->bytes(0)),
+                      .table = std::string(rows->bytes(1)),
+                      .length = static_cast<std::uint64_t>(rows->integer(2)),
+                      .last_rowid = rows->integer(3),
+                      .synced_length = static_cast<std::uint64_t>(rows->integer(4))};
+    if (rows->columns() > 5) {
+      record.base_length = static_cast<std::uint64_t>(rows->integer(5));
+      record.base_rowid = rows->integer(6);
+    }
+    if (record.path == wanted.string()) {
+      return std::optional(std::move(record));
+    }
+    records.push_back(std::move(record));
+  }
+  if (!row) {
+    return tl::make_unexpected(std::move(row.error()));
+  }
+  // A copy of the one text log that there is, under another name.
+  return records.size() == 1 ? std::optional(std::move(records.front())) : std::nullopt;
+}
+
 void check_text_log(Database& target, Report& report) {
   const auto deadline = steady_clock::now() + report.options.patience;
   auto compared = compare_now(target, report.options);
@@ -444,6 +523,7 @@ void check_text_log(Database& target, Report& report) {
   for (std::string& problem : compared->problems) {
     report.add(Breach::text_log, std::move(problem));
   }
+  report.notes.insert(report.notes.end(), compared->notes.begin(), compared->notes.end());
   report.text_log = std::move(compared->figures);
 }
 

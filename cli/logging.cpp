@@ -1,13 +1,24 @@
 #include "cli/logging.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <iterator>
+#include <mutex>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/ansicolor_sink.h>
+#include <spdlog/sinks/base_sink.h>
+
+#include "cli/signals.h"
 
 #include "proto/utf8.h"
 
@@ -73,6 +84,62 @@ class OneLineMessage : public spdlog::custom_flag_formatter {
   }
 };
 
+// Appends; what cannot be written is lost, as on stderr.
+class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit LogFile(std::string path) : path_(std::move(path)), seen_hangups_(hangups()) {}
+  LogFile(const LogFile&) = delete;
+  LogFile& operator=(const LogFile&) = delete;
+  ~LogFile() override {
+    if (fd_ >= 0) {
+      ::close(fd_);
+    }
+  }
+
+  // The old file stays when this fails.
+  bool open() {
+    constexpr mode_t kMode = 0600;
+    const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
+    if (fd >= 0 && fd_ >= 0) {
+      ::close(fd_);
+    }
+    fd_ = fd >= 0 ? fd : fd_;
+    return fd >= 0;
+  }
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (const int now = hangups(); now != seen_hangups_) {
+      seen_hangups_ = now;
+      open();
+    }
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    const char* at = line.data();
+    for (std::size_t left = line.size(); left > 0;) {
+      const ssize_t written = ::write(fd_, at, left);
+      if (written < 0 && errno != EINTR) {
+        return;
+      }
+      at += std::max<ssize_t>(written, 0);
+      left -= static_cast<std::size_t>(std::max<ssize_t>(written, 0));
+    }
+  }
+  void flush_() override {}
+
+ private:
+  std::string path_;
+  int seen_hangups_;
+  int fd_ = -1;
+};
+
+void log_to(spdlog::sink_ptr sink, const LogOptions& options) {
+  sink->set_formatter(make_log_formatter());
+  auto logger = std::make_shared<spdlog::logger>("turnstile", std::move(sink));
+  logger->set_level(named(options.quiet ? LogLevel::error : options.level).spdlog_level);
+  spdlog::set_default_logger(std::move(logger));
+}
+
 }  // namespace
 
 Result<LogLevel> parse_log_level(std::string_view text) {
@@ -102,12 +169,25 @@ spdlog::color_mode log_colour_mode(const char* no_color) {
 }
 
 void set_up_logging(const LogOptions& options) {
-  auto sink = std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>(
-      log_colour_mode(std::getenv("NO_COLOR")));
-  sink->set_formatter(make_log_formatter());
-  auto logger = std::make_shared<spdlog::logger>("turnstile", std::move(sink));
-  logger->set_level(named(options.quiet ? LogLevel::error : options.level).spdlog_level);
-  spdlog::set_default_logger(std::move(logger));
+  log_to(std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>(
+             log_colour_mode(std::getenv("NO_COLOR"))),
+         options);
+}
+
+Result<void> set_up_logging_to_file(const LogOptions& options) {
+  set_up_logging(options);
+  if (options.file.empty()) {
+    return {};
+  }
+  auto file = std::make_shared<LogFile>(options.file);
+  if (!file->open()) {
+    return fail(Errc::unreachable,
+                fmt::format("cannot open the log file {}: {}", options.file,
+                            std::generic_category().message(errno)),
+                "make its folder, give this user the right to write it, or name another file");
+  }
+  log_to(std::move(file), options);
+  return {};
 }
 
 LogLimiter::LogLimiter(std::size_t lines, std::chrono::milliseconds interval)

@@ -1,4 +1,4 @@
-// Logs: lines on stderr in the form
+// Logs: lines on stderr, or in a file, in the form
 //   2024-05-05 17:39:01,987 - INFO -   message
 // with local time. Control characters in a message are written as \xNN, so that text from outside
 // can neither start a line of its own nor steer the terminal.
@@ -23,6 +23,7 @@ enum class LogLevel { debug, info, warning, error };
 struct LogOptions {
   LogLevel level = LogLevel::info;
   bool quiet = false;  // errors only, whatever the level
+  std::string file;    // empty: stderr
 };
 
 Result<LogLevel> parse_log_level(std::string_view text);
@@ -36,6 +37,9 @@ spdlog::color_mode log_colour_mode(const char* no_color);
 // Makes spdlog's default logger, which every room writes to, one that keeps to `options`.
 // Call it once, before threads start.
 void set_up_logging(const LogOptions& options);
+// The same, into options.file if one is named; after a SIGHUP the next line opens it again. Errors:
+// unreachable.
+Result<void> set_up_logging_to_file(const LogOptions& options);
 
 // Keeps input from outside from filling the log: at most `lines` in each interval are to be
 // written, and then one that says how many more there were. Pure: the time comes in. Not thread

@@ -340,6 +340,11 @@ void add_log_options(CLI::App& app, LogOptions& options) {
   app.add_flag("--quiet", options.quiet, "Log errors only, and show no progress");
 }
 
+CLI::Option* add_log_file_option(CLI::App& app, LogOptions& options) {
+  return add_path_option(app, "--log-file", options.file,
+                         "Append the log to this file instead of stderr; SIGHUP opens it again");
+}
+
 CLI::Option* add_config_option(CLI::App& app) {
   return app
       .add_option("--config",

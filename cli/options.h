@@ -92,6 +92,8 @@ CLI::Option* add_json_flag(CLI::App& app, bool& json);
 
 // --log-level and --quiet.
 void add_log_options(CLI::App& app, LogOptions& options);
+// --log-file, of a command that runs for long.
+CLI::Option* add_log_file_option(CLI::App& app, LogOptions& options);
 
 // --config; what it does is in cli/config.h, before the command line is parsed.
 CLI::Option* add_config_option(CLI::App& app);

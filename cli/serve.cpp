@@ -168,7 +168,16 @@ class ConsumerThread {
 };
 
 int serve_both(const ServeCommand& command) {
-  set_up_logging(command.log);
+  const HangupSignal hangup;
+  auto files = broker_files(command.broker);
+  files.push_back(plain_role("--log-file", command.log.file));
+  const auto ready = check_consumer_files(command.consumer, std::move(files)).and_then([&] {
+    return set_up_logging_to_file(command.log);
+  });
+  if (!ready) {
+    print_error(ready.error());
+    return exit_code_for(ready.error());
+  }
   const StopSignal stop;
   auto broker = broker::Broker::start(broker_options(command.broker));
   if (!broker) {
@@ -211,6 +220,7 @@ void add_serve_command(CLI::App& app, int& exit_code) {
   add_consumer_flags(*serve, command->consumer);
   add_mode_option(*serve);
   add_log_options(*serve, command->log);
+  add_log_file_option(*serve, command->log);
   add_config_option(*serve);
   serve->callback([command, &exit_code] { exit_code = serve_both(*command); });
 }

@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 // A signal handler is given nothing that it could reach other state through.
 std::atomic<int> signals_counted{0};
 std::atomic<int> signals_fd{-1};
+std::atomic<int> hangups_counted{0};
 std::atomic<std::int64_t> last_counted_ms{0};
 std::atomic<std::int64_t> same_within_ms{0};
 
@@ -46,7 +47,27 @@ extern "C" void count_signal(int /*signal*/) {
   errno = saved_errno;
 }
 
+extern "C" void count_hangup(int /*signal*/) {
+  hangups_counted.fetch_add(1);
+}
+
 }  // namespace
+
+HangupSignal::HangupSignal() {
+  struct sigaction action {};
+  action.sa_handler = count_hangup;
+  sigemptyset(&action.sa_mask);
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGHUP, &action, &old_);
+}
+
+HangupSignal::~HangupSignal() {
+  sigaction(SIGHUP, &old_, nullptr);
+}
+
+int hangups() {
+  return hangups_counted.load();
+}
 
 StopSignal::StopSignal(milliseconds same_within) : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   if (fd_ < 0) {

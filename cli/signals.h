@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM as something to look at, or to poll for, between two steps of work.
+// SIGINT, SIGTERM and SIGHUP as something to look at, or to poll for, between two steps of work.
 #pragma once
 
 #include <chrono>
@@ -28,5 +28,21 @@ class StopSignal {
   struct sigaction old_interrupt_ {};
   struct sigaction old_terminate_ {};
 };
+
+// Takes SIGHUP while it lives: those who keep files open for long open them again for each, and
+// nothing ends. One at a time in a process.
+class HangupSignal {
+ public:
+  HangupSignal();
+  HangupSignal(const HangupSignal&) = delete;
+  HangupSignal& operator=(const HangupSignal&) = delete;
+  ~HangupSignal();
+
+ private:
+  struct sigaction old_ {};
+};
+
+// How many came so far.
+int hangups();
 
 }  // namespace turnstile

@@ -21,7 +21,15 @@ struct ConsumerCommand {
 };
 
 int consume(const ConsumerCommand& command) {
-  set_up_logging(command.log);
+  const HangupSignal hangup;
+  const auto ready =
+      check_consumer_files(command.flags, {plain_role("--log-file", command.log.file),
+                                           socket_role("--broker", command.endpoint)})
+          .and_then([&] { return set_up_logging_to_file(command.log); });
+  if (!ready) {
+    print_error(ready.error());
+    return exit_code_for(ready.error());
+  }
   const StopSignal stop;
   auto link = connect_to_broker(command.endpoint);
   if (!link) {
@@ -44,15 +52,25 @@ int consume(const ConsumerCommand& command) {
 
 }  // namespace
 
+Result<void> check_consumer_files(const ConsumerFlags& flags, std::vector<FileRole> others) {
+  others.push_back(database_role("--db", flags.db));
+  others.push_back(plain_role("--text", flags.text));
+  return check_distinct(others).and_then(
+      [&] { return flags.text.empty() ? Result<void>() : store::check_text_path(flags.text); });
+}
+
 consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
   consumer::ConsumerOptions options;
   options.target.path = flags.db;
   options.target.text_path = flags.text;
   options.target.text_table = flags.text_table;
+  options.target.text_rotated = flags.text_rotated == "whole" ? store::TextRotated::whole_table
+                                                              : store::TextRotated::next_row;
   options.target.busy_timeout = flags.busy_timeout;
   options.target.keep_progress =
       std::chrono::duration_cast<std::chrono::hours>(flags.keep_progress);
   options.target.allow_task_duration = flags.allow_task_duration;
+  options.reopens_asked = hangups;
   options.events = lab::EventSink::from_environment();
   return options;
 }
@@ -61,6 +79,11 @@ void add_consumer_flags(CLI::App& app, ConsumerFlags& flags) {
   add_db_option(app, flags.db);
   add_text_option(app, flags.text);
   app.add_option("--text-table", flags.text_table, "The table whose rows --text shows")
+      ->capture_default_str();
+  app.add_option("--text-rotated", flags.text_rotated,
+                 "When --text was moved, deleted or cut: the new file begins with the next row "
+                 "(new), or holds the whole table (whole)")
+      ->check(CLI::IsMember({"new", "whole"}))
       ->capture_default_str();
   add_duration_option(app, "--busy-timeout", flags.busy_timeout,
                       "How long to wait for another program that holds the target");
@@ -79,6 +102,7 @@ void add_consumer_command(CLI::App& app, int& exit_code) {
   add_consumer_flags(*consumer, command->flags);
   add_mode_option(*consumer);
   add_log_options(*consumer, command->log);
+  add_log_file_option(*consumer, command->log);
   add_config_option(*consumer);
   consumer->callback([command, &exit_code] { exit_code = consume(*command); });
 }

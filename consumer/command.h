@@ -2,8 +2,10 @@
 
 #include <chrono>
 #include <string>
+#include <vector>
 
 #include "cli/cli11.h"
+#include "cli/paths.h"
 #include "consumer/consumer.h"
 
 namespace turnstile {
@@ -13,6 +15,7 @@ struct ConsumerFlags {
   std::string db;
   std::string text;
   std::string text_table = store::TargetOptions{}.text_table;
+  std::string text_rotated = "new";
   std::chrono::milliseconds busy_timeout = store::TargetOptions{}.busy_timeout;
   std::chrono::milliseconds keep_progress = store::TargetOptions{}.keep_progress;
   bool allow_task_duration = false;
@@ -21,6 +24,8 @@ struct ConsumerFlags {
 // `flags` must outlive the parse.
 void add_consumer_flags(CLI::App& app, ConsumerFlags& flags);
 consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags);
+// What may not wait until rows come. Errors: bad_input, unreachable.
+Result<void> check_consumer_files(const ConsumerFlags& flags, std::vector<FileRole> others);
 
 // `turnstile consumer`. The command's exit code goes to `exit_code`, which must outlive the parse.
 void add_consumer_command(CLI::App& app, int& exit_code);

@@ -148,7 +148,7 @@ Result<void> Consumer::finish() {
   link_.send(Bye{});
   if (target_) {
     target_->rollback();
-    return target_->housekeeping();
+    return target_->end();
   }
   return {};
 }
@@ -435,6 +435,7 @@ Result<void> Consumer::apply_group() {
   if (auto answered = answer_questions(); !answered || link_is_full_) {
     return answered;
   }
+  reopen_if_asked();
   if (target_->text_log_is_behind()) {
     if (auto caught_up = target_->catch_up_text_log(); !caught_up) {
       return caught_up;
@@ -451,6 +452,13 @@ Result<void> Consumer::apply_group() {
   }
   settle(batches, std::move(*results));
   return {};
+}
+
+void Consumer::reopen_if_asked() {
+  if (const int asked = options_.reopens_asked(); asked != reopens_seen_) {
+    reopens_seen_ = asked;
+    target_->reopen_text_log();
+  }
 }
 
 void Consumer::settle(std::size_t batches, std::vector<BatchResult>&& results) {

@@ -42,6 +42,8 @@ struct ConsumerOptions {
   std::uint32_t group_rows_behind = 100'000;
   std::size_t group_bytes = std::size_t{4} * 1024 * 1024;
   OpenTarget open_target = open_target_file;
+  // How often somebody asked that the text log be opened again.
+  std::function<int()> reopens_asked = [] { return 0; };
   std::shared_ptr<lab::EventSink> events;  // null: nobody watches
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
 };
@@ -82,6 +84,7 @@ class Consumer {
   Result<void> take_in(std::chrono::milliseconds wait);
 
   Result<void> open_target();
+  void reopen_if_asked();
   void tell_notes();
   Result<void> apply_group();
   Result<std::vector<BatchResult>> apply_in_one_transaction(std::size_t batches);
@@ -125,6 +128,7 @@ class Consumer {
   TimePoint last_sent_;
   TimePoint last_heard_;
   std::optional<TimePoint> said_hello_;
+  int reopens_seen_ = 0;
   bool lost_touch_ = false;   // the broker was silent for too long
   std::string link_trouble_;  // that the log has
   std::string problem_;       // what is being waited out

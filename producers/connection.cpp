@@ -10,10 +10,12 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "cli/paths.h"
 #include "link/endpoint.h"
 #include "producers/direct_link.h"
 #include "producers/ledger.h"
 #include "proto/utf8.h"
+#include "store/text_file.h"
 
 namespace turnstile {
 namespace {
@@ -87,6 +89,9 @@ Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stop
   if (!flags.direct) {
     return connect_to_broker(flags.broker);
   }
+  if (auto regular = store::check_text_path(flags.text); !regular) {
+    return tl::make_unexpected(std::move(regular.error()));
+  }
   auto link = std::make_unique<DirectLink>(
       direct_options(flags, stopping, reopen_for_each),
       [](const Error& error) { spdlog::error("the rows are committed, but {}", error.what); });
@@ -117,6 +122,9 @@ Result<void> check_flags(const ConnectionFlags& flags) {
   if (flags.direct && !flags.ledger.empty()) {
     return fail(Errc::bad_input, "--ledger does not go with --direct",
                 "a target that is written directly keeps no progress to hold a ledger against");
+  }
+  if (flags.direct) {
+    return check_distinct({database_role("--db", flags.db), plain_role("--text", flags.text)});
   }
   return {};
 }

@@ -52,11 +52,12 @@ void DeadRows::add(std::uint32_t rows, Sequence sequence, std::string_view reaso
 }
 
 sqlite::Format Books::format() {
+  static constexpr std::array kMigrations{sqlite::Migration{1, schema::kToVersion2}};
   return {.file = "the target",
           .table = "turnstile_meta",
           .key = schema::kMetaFormatVersion,
           .version = schema::kFormatVersion,
-          .migrations = {},  // version 1 is the first
+          .migrations = kMigrations,
           // A consumer of the older version may still write: it is fenced (promise 4).
           .besides = "UPDATE main.turnstile_meta SET value = value + 1 WHERE key = 'generation'"};
 }

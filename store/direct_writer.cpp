@@ -96,11 +96,25 @@ Result<void> DirectWriter::connect() {
 }
 
 void DirectWriter::disconnect_if_asked() {
-  if (options_.reopen_for_each) {
+  if (options_.reopen_for_each || has_moved_) {
+    has_moved_ = false;
     stored_row_ = {};
     tables_.reset();
     connection_ = {};
   }
+}
+
+// A connection that is kept writes on into a file that was moved or deleted (promise 8).
+Result<void> DirectWriter::still_at_path() {
+  int moved = 0;
+  has_moved_ = sqlite3_file_control(connection_.handle(), "main", SQLITE_FCNTL_HAS_MOVED, &moved) ==
+                   SQLITE_OK &&
+               moved != 0;
+  if (has_moved_) {
+    return fail(Errc::io, options_.path.string() + " was moved or deleted while it was open",
+                "send the rows again");
+  }
+  return {};
 }
 
 Result<DirectOutcome> DirectWriter::write(const BatchHeader& header, std::string_view rows_frame) {
@@ -173,7 +187,8 @@ Result<DirectOutcome> DirectWriter::insert(const BatchHeader& header) {
               hold(header.task_duration);
             }
             return connection_.execute("COMMIT", "committing");
-          });
+          })
+          .and_then([&] { return still_at_path(); });
   if (!committed) {
     return tl::make_unexpected(std::move(committed.error()));
   }

@@ -64,6 +64,7 @@ class DirectWriter {
  private:
   Result<void> connect();
   void disconnect_if_asked();
+  Result<void> still_at_path();
   Result<DirectOutcome> write_connected(const BatchHeader& header, std::string_view rows_frame);
   Result<DirectOutcome> define(const BatchHeader& header);
   Result<DirectOutcome> insert(const BatchHeader& header);
@@ -77,7 +78,8 @@ class DirectWriter {
   const DirectOptions options_;
   sqlite::Connection connection_;
   std::unique_ptr<Tables> tables_;  // null: not connected
-  sqlite::Statement stored_row_;    // the text log's table by rowid
+  bool has_moved_ = false;
+  sqlite::Statement stored_row_;  // the text log's table by rowid
   std::uint64_t stored_row_version_ = 0;
   DecodedRows decoded_;
   const BatchHeader* writing_ = nullptr;      // null: no write under way

@@ -9,7 +9,7 @@
 namespace turnstile::store::schema {
 
 // The version of this format. A target with a greater one is left alone.
-inline constexpr std::int64_t kFormatVersion = 1;
+inline constexpr std::int64_t kFormatVersion = 2;
 
 // Tables of this prefix belong to turnstile; rows for them are refused.
 inline constexpr std::string_view kPrefix = "turnstile_";
@@ -77,10 +77,18 @@ CREATE TABLE IF NOT EXISTS turnstile_text_log(
   length INTEGER NOT NULL,
   last_rowid INTEGER NOT NULL,
   synced_length INTEGER NOT NULL,
-  synced_rowid INTEGER NOT NULL
+  synced_rowid INTEGER NOT NULL,
+  base_length INTEGER NOT NULL DEFAULT 0,
+  base_rowid INTEGER NOT NULL DEFAULT -9223372036854775808
 ) WITHOUT ROWID;
 
-INSERT OR IGNORE INTO turnstile_meta VALUES ('format_version', 1), ('generation', 0);
+INSERT OR IGNORE INTO turnstile_meta VALUES ('format_version', 2), ('generation', 0);
 )sql";
+
+// What made version 2 of version 1.
+inline constexpr std::string_view kToVersion2 =
+    "ALTER TABLE main.turnstile_text_log ADD COLUMN base_length INTEGER NOT NULL DEFAULT 0; "
+    "ALTER TABLE main.turnstile_text_log ADD COLUMN base_rowid INTEGER NOT NULL "
+    "DEFAULT -9223372036854775808";
 
 }  // namespace turnstile::store::schema

@@ -70,6 +70,14 @@ Error cannot_open(const std::filesystem::path& path, std::string_view doing, int
           "see whether the file and its folder can be read and written"};
 }
 
+Error moved(const std::filesystem::path& path) {
+  return {Errc::io,
+          path.string() +
+              " was moved, deleted or replaced while it was open; nothing is acknowledged from the "
+              "file that was there, and the one at its path is opened or made",
+          "to move such files away, stop this program first"};
+}
+
 Error describe(int code, std::string_view doing, const std::filesystem::path& path,
                int system_error, const std::string& message) {
   const std::string file = path.string();
@@ -284,6 +292,56 @@ Result<void> Connection::buffer_log(const bool* beside) {
   sqlite::buffer_log(database, log,
                      sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")), beside);
   return {};
+}
+
+Result<void> Connection::remember_files() {
+  int has_moved = 0;
+  if (sqlite3_file_control(handle_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &has_moved) !=
+      SQLITE_OK) {
+    return {};  // a test's file system
+  }
+  file_ = identity_at(path_);
+  log_ = identity_at(log_path());
+  if (has_moved != 0 || !file_ || !log_) {
+    return tl::make_unexpected(moved(has_moved != 0 || !file_ ? path_ : log_path()));
+  }
+  note_written();
+  return {};
+}
+
+void Connection::note_written() {
+  if (file_) {
+    content_ = content_at(path_);
+  }
+}
+
+// A database that others wrote into, such as a backup that was copied over it, is not what the log
+// belongs to any more.
+bool Connection::save_lost_log() {
+  int pages = 0;
+  int copied = 0;
+  return content_ && content_at(path_) == content_ && identity_at(log_path()) != log_ &&
+         sqlite3_wal_checkpoint_v2(handle_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                   &copied) == SQLITE_OK &&
+         pages == copied;
+}
+
+// SQLite's SQLITE_FCNTL_HAS_MOVED compares the inode only, and knows nothing of the log.
+Result<void> Connection::still_at_path() const {
+  if (!file_) {
+    return {};
+  }
+  if (identity_at(path_) != file_) {
+    return tl::make_unexpected(moved(path_));
+  }
+  if (const auto log = log_path(); identity_at(log) != log_) {
+    return tl::make_unexpected(moved(log));
+  }
+  return {};
+}
+
+const char* Connection::log_path() const {
+  return sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main"));
 }
 
 Result<std::int64_t> Connection::grow_log(std::int64_t bytes) const {

@@ -11,11 +11,13 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "proto/result.h"
 #include "proto/rows.h"
+#include "store/file_identity.h"
 
 namespace turnstile::sqlite {
 
@@ -88,6 +90,19 @@ class Connection {
   // Of a database in WAL mode with synchronous=FULL, once: see store/log_buffer.h.
   Result<void> buffer_log(const bool* beside = nullptr);
 
+  // Of a database in WAL mode, after its log was opened: remembers which files these are. Errors:
+  // io, when they are not at their paths even now.
+  Result<void> remember_files();
+  // Whether database and write-ahead log are still the files at their paths (promise 8): one stat
+  // each. Errors: io. Always good when the files are not the system's, as those of a test.
+  [[nodiscard]] Result<void> still_at_path() const;
+  // After still_at_path() failed: if only the log is gone, and nobody else wrote into the database
+  // since note_written(), copies what is committed in the open log into it. Whether that is all.
+  bool save_lost_log();
+  [[nodiscard]] bool has_database_at_path() const { return identity_at(path_) == file_; }
+  // This connection wrote into the database: it made a checkpoint.
+  void note_written();
+
   // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
   // by so many bytes of zeros or a few more, which nobody reads. What is overwritten syncs at twice
   // the speed of a file that grows. How long it is then. Errors: full, io. (Asking for its length
@@ -125,8 +140,12 @@ class Connection {
     std::chrono::steady_clock::time_point since;
   };
   static int busy_callback(void* busy, int calls);
+  [[nodiscard]] const char* log_path() const;
 
   std::filesystem::path path_;
+  std::optional<FileIdentity> file_;  // nothing: not remembered
+  std::optional<FileIdentity> log_;
+  std::optional<FileContent> content_;
   bool keeps_pages_ = false;
   std::unique_ptr<Busy> busy_;  // its address is given to SQLite, so it outlives moves
   std::unique_ptr<sqlite3, Close> handle_;

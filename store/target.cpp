@@ -102,7 +102,10 @@ Result<void> Target::prepare() {
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
-  if (auto buffered = connection_.buffer_log(&writes_log_beside_); !buffered) {
+  if (auto buffered = connection_.buffer_log(&writes_log_beside_).and_then([&] {
+        return connection_.remember_files();
+      });
+      !buffered) {
     return buffered;
   }
   auto page_bytes = connection_.query_integer("PRAGMA page_size", kDoing);
@@ -133,9 +136,13 @@ Result<void> Target::prepare() {
   dead_letters_ = static_cast<std::uint64_t>(*letters);
   tables_ = std::make_unique<Tables>(connection_);
   if (!options_.text_path.empty()) {
-    text_log_ = std::make_unique<TextLog>(connection_, *tables_, options_.text_path,
-                                          options_.text_table, options_.open_text_file,
-                                          [this] { static_cast<void>(still_wanted()); });
+    text_log_ = std::make_unique<TextLog>(
+        connection_, *tables_,
+        TextLog::Options{.path = options_.text_path,
+                         .table = options_.text_table,
+                         .rotated = options_.text_rotated,
+                         .open_file = options_.open_text_file,
+                         .still_alive = [this] { static_cast<void>(still_wanted()); }});
     if (auto ready = text_log_->open(); !ready) {
       return ready;
     }
@@ -339,6 +346,11 @@ Result<void> Target::finish() {
   if (auto committed = connection_.run(commit_, "committing"); !committed) {
     return committed;
   }
+  // Promise 8, after the commit: until then the file could still be moved with what was written.
+  if (auto there = connection_.still_at_path(); !there) {
+    static_cast<void>(connection_.save_lost_log());
+    return there;
+  }
   batches_.clear();
   known_tables_ = tables_->version();
   writes_log_beside_ = std::exchange(was_told_to_expect_, false) && writes_log_beside_;
@@ -437,6 +449,7 @@ void Target::checkpoint() {
   // Readers that hinder it, or a full disk: the next commit tries again. What was committed is
   // synced in the write-ahead log, so a failure here takes nothing back; but it is the last.
   note_log_in_use(log, copied);
+  connection_.note_written();
   if (code != SQLITE_OK) {
     Error error = connection_.error(code, "copying the write-ahead log into the target");
     if (error.code == Errc::io) {
@@ -525,7 +538,7 @@ Result<void> Target::catch_up_text_log() {
   if (auto begun = start(); !begun) {
     return begun;
   }
-  text_log_->request_rebuild(text_log_->behind()->what);
+  text_log_->request_rebuild();
   if (auto done = commit(); !done) {
     return done;
   }
@@ -535,11 +548,26 @@ Result<void> Target::catch_up_text_log() {
   return {};
 }
 
+void Target::reopen_text_log() {
+  if (text_log_ != nullptr) {
+    text_log_->reopen();
+  }
+}
+
+Result<void> Target::end() {
+  rollback();
+  auto done = housekeeping();
+  if (done && text_log_ != nullptr && text_log_->record_is_late()) {
+    done = start().and_then([&] { return commit(); });
+  }
+  return done;
+}
+
 Result<Progress> Target::progress(const ProducerId& producer, Sequence since) {
   if (auto ready = usable(); !ready) {
     return tl::make_unexpected(std::move(ready.error()));
   }
-  auto known = books_->progress(producer);
+  auto known = connection_.still_at_path().and_then([&] { return books_->progress(producer); });
   if (!known) {
     return tl::make_unexpected(std::move(known.error()));
   }
@@ -599,6 +627,13 @@ Result<void> Target::follow_clock(std::int64_t now) {
 Result<void> Target::housekeeping() {
   if (auto ready = usable(); !ready) {
     return ready;
+  }
+  if (auto there = connection_.still_at_path(); !there) {
+    static_cast<void>(connection_.save_lost_log());
+    return tl::make_unexpected(abandon(std::move(there.error())));
+  }
+  if (text_log_ != nullptr) {
+    text_log_->look();
   }
   if (auto written = catch_up_text_log(); !written) {
     return written;

@@ -47,6 +47,7 @@ struct TargetOptions {
   std::filesystem::path path;
   std::filesystem::path text_path;       // empty: no text log
   std::string text_table = "nutrients";  // whose rows the text log holds
+  TextRotated text_rotated = TextRotated::next_row;
   std::chrono::milliseconds busy_timeout{5000};
   std::chrono::hours keep_progress{24 * 30};  // of a producer that sends nothing
   bool allow_task_duration = false;           // rows may hold the transaction open, for the lab
@@ -92,6 +93,8 @@ class Target final : public WritableTarget {
                                   const std::vector<std::string>& columns) override;
   [[nodiscard]] std::uint64_t dead_letters() const override { return dead_letters_; }
   Result<void> housekeeping() override;
+  void reopen_text_log() override;
+  Result<void> end() override;
 
   [[nodiscard]] const RowsAhead& rows_ahead() const { return rows_ahead_; }
 

@@ -5,16 +5,20 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
+
+#include "store/file_identity.h"
 
 namespace turnstile::store {
 namespace {
 
 class PosixTextFile final : public TextFile {
  public:
-  PosixTextFile(std::filesystem::path path, int fd) : path_(std::move(path)), fd_(fd) {}
+  PosixTextFile(std::filesystem::path path, int fd)
+      : path_(std::move(path)), fd_(fd), identity_(identity_of(fd)) {}
   PosixTextFile(const PosixTextFile&) = delete;
   PosixTextFile& operator=(const PosixTextFile&) = delete;
   ~PosixTextFile() override { ::close(fd_); }
@@ -49,6 +53,31 @@ class PosixTextFile final : public TextFile {
     return {};
   }
 
+  Result<std::string> read_some(std::uint64_t offset, std::size_t size) override {
+    std::string bytes(size, '\0');
+    ssize_t read = -1;
+    do {
+      read = ::pread(fd_, bytes.data(), size, static_cast<off_t>(offset));
+    } while (read < 0 && errno == EINTR);
+    if (read < 0) {
+      return failure("reading");
+    }
+    bytes.resize(static_cast<std::size_t>(read));
+    return bytes;
+  }
+
+  Result<Look> look() override {
+    struct stat about {};
+    if (::stat(path_.c_str(), &about) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) {
+        return Look{.is_at_path = false, .size = 0};
+      }
+      return failure("looking up");
+    }
+    return Look{.is_at_path = FileIdentity{about.st_dev, about.st_ino} == identity_,
+                .size = static_cast<std::uint64_t>(about.st_size)};
+  }
+
   Result<void> sync() override {
     // Never repeated: a sync that failed once may report success the next time (promise 8).
     if (::fdatasync(fd_) != 0) {
@@ -81,12 +110,17 @@ class PosixTextFile final : public TextFile {
 
   std::filesystem::path path_;
   int fd_;
+  std::optional<FileIdentity> identity_;
   bool name_is_synced_ = false;
 };
 
 }  // namespace
 
 Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::path& path) {
+  // First: to open a FIFO or a device may have effects of its own.
+  if (auto regular = check_text_path(path); !regular) {
+    return tl::make_unexpected(std::move(regular.error()));
+  }
   constexpr mode_t kMode = 0666;  // less the umask
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode);
   if (fd < 0) {
@@ -96,6 +130,17 @@ Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::pa
     return tl::make_unexpected(std::move(error));
   }
   return std::unique_ptr<TextFile>(std::make_unique<PosixTextFile>(path, fd));
+}
+
+Result<void> check_text_path(const std::filesystem::path& path) {
+  struct stat about {};
+  if (::stat(path.c_str(), &about) != 0 || S_ISREG(about.st_mode)) {
+    return {};  // what else is wrong shows when it is opened
+  }
+  return fail(Errc::unreachable,
+              "the text log " + path.string() +
+                  (S_ISDIR(about.st_mode) ? " is a folder" : " is not a regular file"),
+              "name an ordinary file for --text, or leave it out");
 }
 
 Result<void> write_all(TextFile& file, std::uint64_t offset, std::string_view bytes) {

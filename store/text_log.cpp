@@ -1,5 +1,7 @@
+#include "proto/counted.h"
 #include "store/text_log.h"
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
 
@@ -9,6 +11,21 @@ namespace {
 constexpr std::size_t kBufferedBytes = std::size_t{16} * 1024 * 1024;
 constexpr std::size_t kChunkBytes = std::size_t{256} * 1024;
 constexpr std::int64_t kSyncEveryBytes = std::int64_t{8} * 1024 * 1024;
+constexpr std::uint64_t kLookBackBytes = std::uint64_t{64} * 1024;
+// Of ids: a table with more is not counted.
+constexpr std::int64_t kCountedIds = 1'000'000;
+constexpr std::chrono::milliseconds kShortLook{5};
+constexpr int kLookPauses = 100;
+
+// A line that was written before columns were added has the first fields only.
+bool is_same_row(std::string_view line, std::string_view now) {
+  constexpr std::string_view kEnd = "]\n";
+  if (line == now || !line.ends_with(kEnd)) {
+    return line == now;
+  }
+  line.remove_suffix(kEnd.size());
+  return now.starts_with(line) && now.substr(line.size()).starts_with(", ");
+}
 
 // The same file by every way to it, as far as folders tell.
 std::filesystem::path absolute_path(const std::filesystem::path& path) {
@@ -19,14 +36,12 @@ std::filesystem::path absolute_path(const std::filesystem::path& path) {
 
 }  // namespace
 
-TextLog::TextLog(sqlite::Connection& connection, Tables& tables, const std::filesystem::path& path,
-                 std::string table, OpenTextFile open_file, std::function<void()> still_alive)
+TextLog::TextLog(sqlite::Connection& connection, Tables& tables, Options options)
     : connection_(connection),
       tables_(tables),
-      path_(absolute_path(path)),
-      table_(std::move(table)),
-      open_file_(std::move(open_file)),
-      still_alive_(std::move(still_alive)) {}
+      options_(std::move(options)),
+      path_(absolute_path(options_.path)),
+      table_(options_.table) {}
 
 Result<void> TextLog::open() {
   if (auto current = tables_.refresh(); !current) {
@@ -42,12 +57,12 @@ Result<void> TextLog::open() {
                     " has no rowids, so the text log cannot follow it",
                 "name an ordinary table for the text log");
   }
-  auto file = open_file_(path_);
+  auto file = options_.open_file(path_);
   if (!file) {
     return tl::make_unexpected(std::move(file.error()));
   }
   file_ = std::move(*file);
-  auto record = read_record(nullptr, nullptr);
+  auto record = read_record();
   if (!record) {
     return tl::make_unexpected(std::move(record.error()));
   }
@@ -68,20 +83,20 @@ Result<void> TextLog::load() {
   if (auto opened = open(); !opened) {
     return opened;
   }
-  std::string recorded_table;
-  auto record = read_record(&recorded_synced_, &recorded_table);
-  if (!record) {
-    return tl::make_unexpected(std::move(record.error()));
+  auto read = read_record();
+  if (!read) {
+    return tl::make_unexpected(std::move(read.error()));
   }
-  recorded_ = record->value_or(TextPosition{});
-  if (!record->has_value()) {
-    recorded_synced_ = {};
-  }
+  const Record record = read->value_or(Record{});
+  base_ = record.base;
+  recorded_ = record.end;
+  recorded_synced_ = record.synced;
   synced_ = recorded_synced_;
+  written_ = synced_;
   unseen_ = true;
   begin();
-  if (record->has_value() && !same_name(recorded_table, table_)) {
-    request_rebuild("it held the rows of table " + recorded_table);
+  if (read->has_value() && !same_name(record.table, table_)) {
+    rebuild_from({}, written_again("it held the rows of table " + record.table));
   }
   return {};
 }
@@ -92,13 +107,20 @@ void TextLog::begin() {
   buffered_ = true;
   advanced_ = false;
   gap_ = false;
-  rebuild_ = false;
+  rebuild_.reset();
 }
 
-void TextLog::request_rebuild(std::string_view why) {
-  rebuild_ = true;
-  notes_.push_back(path_.string() + " is written anew from table " + table_ + ": " +
-                   std::string(why));
+void TextLog::request_rebuild() {
+  rebuild_from(wanted_base_.value_or(TextPosition{}), wanted_note_);
+}
+
+void TextLog::rebuild_from(const TextPosition& base, const std::string& note) {
+  rebuild_ = base;
+  notes_.push_back(note);
+}
+
+std::string TextLog::written_again(const std::string& why) const {
+  return path_.string() + " is written again from table " + table_ + ": " + why;
 }
 
 std::string TextLog::refusal(const TableInfo& table,
@@ -131,6 +153,7 @@ Result<void> TextLog::prepare() {
   has_table_ = false;
   greatest_ = {};
   select_ = {};
+  count_ = {};
   // Without rowids its rows are refused, so there is nothing to log.
   if (*table != nullptr && !(*table)->rowid.empty()) {
     std::string columns;
@@ -142,11 +165,16 @@ Result<void> TextLog::prepare() {
     auto greatest = connection_.prepare("SELECT max(" + rowid + ")" + from);
     auto select = connection_.prepare("SELECT " + rowid + columns + from + " WHERE " + rowid +
                                       " > ?1 AND " + rowid + " <= ?2 ORDER BY " + rowid);
-    if (!greatest || !select) {
-      return tl::make_unexpected(std::move(!greatest ? greatest.error() : select.error()));
+    auto count = connection_.prepare("SELECT count(*)" + from + " WHERE " + rowid + " > ?1 AND " +
+                                     rowid + " <= ?2");
+    for (auto* each : {&greatest, &select, &count}) {
+      if (!*each) {
+        return tl::make_unexpected(std::move(each->error()));
+      }
     }
     greatest_ = std::move(*greatest);
     select_ = std::move(*select);
+    count_ = std::move(*count);
     has_table_ = true;
     plain_ = (*table)->plain;
   }
@@ -154,9 +182,9 @@ Result<void> TextLog::prepare() {
   return {};
 }
 
-Result<std::optional<TextPosition>> TextLog::read_record(TextPosition* synced, std::string* table) {
+Result<std::optional<TextLog::Record>> TextLog::read_record() {
   auto statement = connection_.prepare(
-      "SELECT length, last_rowid, synced_length, synced_rowid, table_name "
+      "SELECT length, last_rowid, synced_length, synced_rowid, base_length, base_rowid, table_name "
       "FROM main.turnstile_text_log WHERE path = ?1");
   if (!statement) {
     return tl::make_unexpected(std::move(statement.error()));
@@ -165,24 +193,24 @@ Result<std::optional<TextPosition>> TextLog::read_record(TextPosition* synced, s
   statement->bind(1, std::string_view(path));
   const int code = statement->step();
   if (code == SQLITE_DONE) {
-    return std::optional<TextPosition>();
+    return std::optional<Record>();
   }
   if (code != SQLITE_ROW) {
     return tl::make_unexpected(connection_.error(code, "reading how long the text log is"));
   }
-  if (synced != nullptr) {
-    *synced = {.length = statement->integer(2), .rowid = statement->integer(3)};
-  }
-  if (table != nullptr) {
-    *table = statement->text(4);
-  }
-  return TextPosition{.length = statement->integer(0), .rowid = statement->integer(1)};
+  return Record{.end = {.length = statement->integer(0), .rowid = statement->integer(1)},
+                .synced = {.length = statement->integer(2), .rowid = statement->integer(3)},
+                .base = {.length = statement->integer(4), .rowid = statement->integer(5)},
+                .table = std::string(statement->text(6))};
 }
 
-Result<void> TextLog::write_record(const TextPosition& synced) {
+Result<void> TextLog::write_record() {
+  const TextPosition& base = rebuild_ ? *rebuild_ : base_;
+  const TextPosition& synced = rebuild_ ? *rebuild_ : synced_;
   if (!record_) {
-    auto statement =
-        connection_.prepare("INSERT OR REPLACE INTO main.turnstile_text_log VALUES (?,?,?,?,?,?)");
+    auto statement = connection_.prepare(
+        "INSERT OR REPLACE INTO main.turnstile_text_log(path, table_name, length, last_rowid, "
+        "synced_length, synced_rowid, base_length, base_rowid) VALUES (?,?,?,?,?,?,?,?)");
     if (!statement) {
       return tl::make_unexpected(std::move(statement.error()));
     }
@@ -197,6 +225,8 @@ Result<void> TextLog::write_record(const TextPosition& synced) {
   record_.bind(++position, next_.rowid);
   record_.bind(++position, synced.length);
   record_.bind(++position, synced.rowid);
+  record_.bind(++position, base.length);
+  record_.bind(++position, base.rowid);
   if (const int code = record_.step(); code != SQLITE_DONE) {
     return tl::make_unexpected(connection_.error(code, "recording how long the text log is"));
   }
@@ -231,7 +261,8 @@ Result<void> TextLog::advance() {
     return tl::make_unexpected(std::move(greatest.error()));
   }
   if (*greatest < next_.rowid && !rebuild_) {
-    request_rebuild("rows at the end of table " + table_ + " were deleted");
+    rebuild_from(*greatest < base_.rowid ? TextPosition{} : base_,
+                 written_again("rows at the end of table " + table_ + " were deleted"));
   }
   if (*greatest > next_.rowid && !rebuild_) {
     const auto keep = [&](std::string_view chunk) -> Result<void> {
@@ -302,7 +333,7 @@ Result<std::int64_t> TextLog::read_lines(std::int64_t after, std::int64_t throug
         return tl::make_unexpected(std::move(taken.error()));
       }
       chunk.clear();
-      still_alive_();
+      options_.still_alive();
     }
   }
   if (code != SQLITE_DONE) {
@@ -316,59 +347,282 @@ Result<void> TextLog::finish() {
   if (auto advanced = advance(); !advanced) {
     return advanced;
   }
+  if (!rebuild_ && !unseen_) {
+    follow_change();
+  }
   if (rebuild_) {
     auto greatest = greatest_rowid();
     if (!greatest) {
       return tl::make_unexpected(std::move(greatest.error()));
     }
     const auto count_only = [](std::string_view) -> Result<void> { return {}; };
-    auto bytes = read_lines(schema::kNoRowid, *greatest, count_only);
+    const std::int64_t last = std::max(*greatest, rebuild_->rowid);
+    auto bytes = read_lines(rebuild_->rowid, last, count_only);
     if (!bytes) {
       return tl::make_unexpected(std::move(bytes.error()));
     }
-    next_ = {.length = *bytes, .rowid = *greatest};
-  }
-  const TextPosition synced = rebuild_ ? TextPosition{} : synced_;
-  if (!rebuild_ && next_ == recorded_ && synced == recorded_synced_) {
+    next_ = {.length = rebuild_->length + *bytes, .rowid = last};
+  } else if (next_ == recorded_ && synced_ == recorded_synced_) {
     return {};
   }
-  return write_record(synced);
+  return write_record();
+}
+
+// What became of the file since its last line was written: nothing, if all is well.
+Result<std::optional<std::string>> TextLog::find_change() {
+  auto seen = file_->look();
+  if (!seen) {
+    return tl::make_unexpected(std::move(seen.error()));
+  }
+  std::optional<std::string> change;
+  if (!seen->is_at_path) {
+    change = "was moved, deleted or replaced";
+  } else if (seen->size < static_cast<std::uint64_t>(written_.length)) {
+    change = "was cut to " + std::to_string(seen->size) + " bytes";
+  }
+  // Of bytes that are too many, nothing but these is wrong.
+  unseen_ = unseen_ || (!change && seen->size > static_cast<std::uint64_t>(recorded_.length));
+  return change;
+}
+
+// Promise 5: lines of this transaction are for the file that is at the path. What fails here fails
+// no transaction: the lines follow later.
+void TextLog::follow_change() {
+  if (behind_) {
+    return;
+  }
+  auto change = find_change();
+  if (change && *change) {
+    auto wanted = open_again().and_then([&] { return want_base(**change); });
+    if (wanted) {
+      request_rebuild();
+      return;
+    }
+    behind_ = std::move(wanted.error());
+  } else if (!change) {
+    behind_ = std::move(change.error());
+  }
+}
+
+void TextLog::look() {
+  if (behind_ || unseen_) {
+    return;
+  }
+  auto change = find_change();
+  if (!change) {
+    behind_ = std::move(change.error());
+  } else if (*change) {
+    behind_ = Error{Errc::locked, path_.string() + " " + **change, "its lines follow"};
+  } else if (unseen_) {
+    behind_ = Error{Errc::locked, path_.string() + " has bytes that are not its own", ""};
+  } else {
+    look_at_table();
+  }
+}
+
+// Lines follow ids. Rows that take ids up to the last line's get none: those that another program
+// inserts there, that take the place of deleted ones, or that VACUUM moves. What fails here is
+// looked at another time.
+void TextLog::look_at_table() {
+  const auto begun = std::chrono::steady_clock::now();
+  if (begun < next_look_at_table_) {
+    return;
+  }
+  const auto version = connection_.query_integer("PRAGMA main.data_version");
+  if (!version || *version == seen_data_version_ || recorded_.length == base_.length ||
+      !tables_.refresh() || !prepare() || !has_table_) {
+    return;
+  }
+  const auto is_there = has_row_of_last_line();
+  if (is_there && !*is_there && !std::exchange(has_told_of_last_row_, true)) {
+    notes_.push_back("row " + std::to_string(recorded_.rowid) + " of table " + table_ +
+                     " is not the one of the last line in " + path_.string() +
+                     " any more: another program changed or replaced it, or VACUUM gave the rows "
+                     "new ids; the line stays, and rows that took ids of earlier ones have none");
+  }
+  note_left_out();
+  seen_data_version_ = *version;
+  // A large table that others write often takes a hundredth of the time at most.
+  const auto ended = std::chrono::steady_clock::now();
+  if (ended - begun > kShortLook) {
+    next_look_at_table_ = ended + kLookPauses * (ended - begun);
+  }
+}
+
+// True as well when the row was deleted: its line stays.
+Result<bool> TextLog::has_row_of_last_line() {
+  const std::uint64_t length =
+      std::min(kLookBackBytes, static_cast<std::uint64_t>(recorded_.length - base_.length));
+  auto tail = file_->read_some(static_cast<std::uint64_t>(recorded_.length) - length,
+                               static_cast<std::size_t>(length));
+  if (!tail) {
+    return tl::make_unexpected(std::move(tail.error()));
+  }
+  const auto before = tail->size() < 2 ? std::string::npos : tail->rfind('\n', tail->size() - 2);
+  if (before == std::string::npos && length == kLookBackBytes) {
+    return true;  // a line too long to be compared
+  }
+  const std::string line = tail->substr(before == std::string::npos ? 0 : before + 1);
+  std::string now;
+  const auto keep = [&](std::string_view chunk) -> Result<void> {
+    now += chunk;
+    return {};
+  };
+  return read_lines(recorded_.rowid - 1, recorded_.rowid, keep).map([&](std::int64_t bytes) {
+    return bytes == 0 || line.empty() || is_same_row(line, now);
+  });
+}
+
+void TextLog::note_left_out() {
+  const auto count = [&](std::int64_t through) -> std::optional<std::int64_t> {
+    const sqlite::ResetAtEnd reset(count_);
+    count_.bind(1, base_.rowid);
+    count_.bind(2, through);
+    return count_.step() == SQLITE_ROW ? std::optional(count_.integer(0)) : std::nullopt;
+  };
+  const std::int64_t first = std::max<std::int64_t>(base_.rowid, 0);
+  if (recorded_.rowid - first > kCountedIds) {
+    return;
+  }
+  const auto before = counted_.through == schema::kNoRowid ? std::nullopt : count(counted_.through);
+  if (before && *before > counted_.rows && !std::exchange(has_told_of_left_out_, true)) {
+    const auto rows = static_cast<std::uint64_t>(*before - counted_.rows);
+    notes_.push_back("another program inserted " + counted(rows, "row") + " into table " + table_ +
+                     " with ids below the last line's: " + path_.string() + " has no line of " +
+                     (rows == 1 ? "it" : "them"));
+  }
+  if (const auto now = count(recorded_.rowid)) {
+    counted_ = {recorded_.rowid, *now};
+  }
+}
+
+void TextLog::reopen() {
+  if (!behind_) {
+    behind_ = Error{Errc::locked, path_.string() + " is opened again", ""};
+  }
+}
+
+// Where the lines go on in the file that is at the path.
+Result<void> TextLog::want_base(const std::string& change) {
+  const std::string start = path_.string() + " " + change + ": ";
+  if (options_.rotated == TextRotated::whole_table) {
+    wanted_base_ = TextPosition{};
+    wanted_note_ = start + "all rows of table " + table_ + " are written again";
+    return {};
+  }
+  auto size = file_->size();
+  auto end = size ? end_of_lines(*size) : tl::make_unexpected(std::move(size.error()));
+  if (!end) {
+    return tl::make_unexpected(std::move(end.error()));
+  }
+  wanted_base_ = TextPosition{.length = *end, .rowid = written_.rowid};
+  wanted_note_ = start + "it goes on at byte " + std::to_string(*end) +
+                 " with the rows that it does not have yet";
+  return {};
+}
+
+// Bytes after the last line feed are a part of a line that somebody cut.
+Result<std::int64_t> TextLog::end_of_lines(std::uint64_t size) {
+  while (size > 0) {
+    const std::uint64_t from = size - std::min(size, kLookBackBytes);
+    auto bytes = file_->read_some(from, static_cast<std::size_t>(size - from));
+    if (!bytes) {
+      return tl::make_unexpected(std::move(bytes.error()));
+    }
+    if (const auto at = bytes->rfind('\n'); at != std::string::npos) {
+      return static_cast<std::int64_t>(from + at + 1);
+    }
+    size = from;
+  }
+  return 0;
 }
 
 void TextLog::committed() {
   const TextPosition from = std::exchange(recorded_, next_);
   if (rebuild_) {
-    synced_ = {};
+    counted_ = {};
+    base_ = *rebuild_;
+    synced_ = base_;
+    written_ = base_;
     start_over_ = true;
+    wanted_base_.reset();
   }
   recorded_synced_ = synced_;
   if (!rebuild_ && !unseen_ && from == recorded_) {
+    begin();
     return;
   }
   if (!rebuild_ && !unseen_ && buffered_ && !behind_) {
-    auto written = write_all(*file_, static_cast<std::uint64_t>(from.length), lines_);
-    unsynced_bytes_ += recorded_.length - from.length;
-    if (written && unsynced_bytes_ >= kSyncEveryBytes) {
-      written = sync();
-    }
-    if (!written) {
-      behind_ = std::move(written.error());
-    }
+    write_lines(from);
   } else {
     static_cast<void>(restore());  // behind() says what became of it
   }
   begin();
 }
 
-Result<bool> TextLog::restore() {
-  // Promise 8: after a failure the file is opened anew, and what may not be on disk is written
-  // again.
-  auto file = open_file_(path_);
+void TextLog::write_lines(const TextPosition& from) {
+  auto written = write_all(*file_, static_cast<std::uint64_t>(from.length), lines_);
+  if (written && from.length > 0) {
+    written = is_whole_before(from);
+  }
+  unsynced_bytes_ += recorded_.length - from.length;
+  if (written) {
+    written_ = recorded_;
+    if (unsynced_bytes_ >= kSyncEveryBytes) {
+      written = sync();
+    }
+  }
+  if (!written) {
+    behind_ = std::move(written.error());
+  }
+}
+
+// Of a file that was cut since the last look, lines in their place make a hole of zeros before
+// them: the hole goes, and they with it, to follow at the new end.
+Result<void> TextLog::is_whole_before(const TextPosition& from) {
+  auto before = file_->read_some(static_cast<std::uint64_t>(from.length - 1), 1);
+  if (!before) {
+    return tl::make_unexpected(std::move(before.error()));
+  }
+  if (before->empty() || before->front() == '\n') {
+    return {};
+  }
+  if (auto cut = file_->truncate(0); !cut) {
+    return cut;
+  }
+  return fail(Errc::locked, path_.string() + " was cut while it was written", "its lines follow");
+}
+
+Result<void> TextLog::open_again() {
+  auto file = options_.open_file(path_);
   if (!file) {
-    behind_ = file.error();
     return tl::make_unexpected(std::move(file.error()));
   }
+  if (unsynced_bytes_ > 0 && !behind_) {
+    // Where it is now its last lines are to stay, as far as that can be had.
+    static_cast<void>(file_->sync());
+  }
   file_ = std::move(*file);
+  return {};
+}
+
+Result<bool> TextLog::restore() {
+  auto restored = restore_at_path();
+  if (!restored) {
+    behind_ = restored.error();
+  }
+  return restored;
+}
+
+// Promise 8: after a failure the file is opened again, and what may not be on disk is written again.
+Result<bool> TextLog::restore_at_path() {
+  const auto before = file_->look();
+  if (auto opened = open_again(); !opened) {
+    return tl::make_unexpected(std::move(opened.error()));
+  }
+  if (before && !before->is_at_path) {
+    return takes_base("was moved, deleted or replaced");
+  }
   auto restored = connection_.execute("BEGIN").and_then([&] { return restore_within_read(); });
   if (connection_.in_transaction()) {
     // Nothing was written: this only ends the view of the table.
@@ -376,10 +630,17 @@ Result<bool> TextLog::restore() {
       restored = tl::make_unexpected(std::move(ended.error()));
     }
   }
-  if (!restored) {
-    behind_ = restored.error();
-  }
   return restored;
+}
+
+// The record must forget what it says is synced before the file is long enough again: else a power
+// cut in between could leave a file of the right length with holes in it. So it takes a
+// transaction.
+Result<bool> TextLog::takes_base(const std::string& change) {
+  return want_base(change).map([&] {
+    behind_ = Error{Errc::locked, path_.string() + " " + change, "its lines follow"};
+    return false;
+  });
 }
 
 Result<bool> TextLog::restore_within_read() {
@@ -390,13 +651,10 @@ Result<bool> TextLog::restore_within_read() {
   if (!size) {
     return tl::make_unexpected(std::move(size.error()));
   }
-  if (!start_over_ && *size < static_cast<std::uint64_t>(synced_.length)) {
-    // The record must forget what it says is synced before the file is long enough again: else a
-    // power cut in between could leave a file of the right length with holes in it.
-    behind_ = Error{Errc::locked, "it was cut or removed", "the text log is written anew"};
-    return false;
+  if (*size < static_cast<std::uint64_t>(written_.length)) {
+    return takes_base("was cut to " + std::to_string(*size) + " bytes");
   }
-  const TextPosition from = start_over_ ? TextPosition{} : synced_;
+  const TextPosition from = start_over_ ? base_ : synced_;
   // The length is checked before a byte is written, so that the file never gets other lines than
   // the record counted.
   const auto count_only = [](std::string_view) -> Result<void> { return {}; };
@@ -405,11 +663,14 @@ Result<bool> TextLog::restore_within_read() {
     return tl::make_unexpected(std::move(counted.error()));
   }
   if (from.length + *counted != recorded_.length) {
-    behind_ = Error{Errc::locked, "rows were changed that it has", "the text log is written anew"};
+    const std::string why = "rows were changed that it has";
+    wanted_base_ = base_;
+    wanted_note_ = written_again(why);
+    behind_ = Error{Errc::locked, path_.string() + ": " + why, "its lines follow"};
     return false;
   }
   if (start_over_) {
-    if (auto cut = file_->truncate(0); !cut) {
+    if (auto cut = file_->truncate(static_cast<std::uint64_t>(base_.length)); !cut) {
       return tl::make_unexpected(std::move(cut.error()));
     }
   }
@@ -433,6 +694,7 @@ Result<bool> TextLog::restore_within_read() {
   }
   start_over_ = false;
   unseen_ = false;
+  written_ = recorded_;
   behind_.reset();
   return true;
 }

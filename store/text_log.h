@@ -6,9 +6,14 @@
 // that the record says: whoever writes late, or twice, repeats the same bytes. Up to synced() the
 // file's bytes are known to be on disk; behind it they are made again from the table after a crash.
 //
+// The file need not begin with the table: its lines follow the record's base, a length and a rowid.
+// When somebody moves, deletes or cuts the file, the next transaction moves the base: to the end of
+// what is at the path now, and to the last row whose line was written.
+//
 // Belongs to the target's thread.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -36,10 +41,22 @@ struct TextPosition {
   bool operator==(const TextPosition&) const = default;
 };
 
+// What a file holds that takes the place of one that was moved, deleted or cut.
+enum class TextRotated {
+  next_row,     // it begins with the next row
+  whole_table,  // all rows
+};
+
 class TextLog {
  public:
-  TextLog(sqlite::Connection& connection, Tables& tables, const std::filesystem::path& path,
-          std::string table, OpenTextFile open_file, std::function<void()> still_alive);
+  struct Options {
+    std::filesystem::path path;
+    std::string table;
+    TextRotated rotated = TextRotated::next_row;
+    OpenTextFile open_file;
+    std::function<void()> still_alive;  // called now and then during long work
+  };
+  TextLog(sqlite::Connection& connection, Tables& tables, Options options);
 
   [[nodiscard]] const std::string& table() const { return table_; }
 
@@ -61,8 +78,8 @@ class TextLog {
   // Right after rows [first, first + count) went into the table, the last of them as `last_rowid`.
   void add_rows(const BatchLines& lines, const DecodedRows& rows, std::size_t first,
                 std::size_t count, std::int64_t last_rowid);
-  // All lines are to be made anew from the table; the reason becomes a note.
-  void request_rebuild(std::string_view why);
+  // The lines are to be made again from the table, from where restore() wanted it.
+  void request_rebuild();
   // Before COMMIT: completes the lines and moves the record.
   Result<void> finish();
 
@@ -71,45 +88,77 @@ class TextLog {
   void committed();
 
   // Makes the file what the record says. False: the table does not give the lines that the record
-  // counted, or the file lacks some that it counts as synced, so it takes a transaction with
-  // request_rebuild(); behind() says why.
+  // counted, or the file lacks some that it counts as synced, or another file is at the path, so it
+  // takes a transaction with request_rebuild(); behind() says why.
   Result<bool> restore();
+  // Whether somebody moved, deleted or changed the file; then it is behind(). And whether other
+  // programs did to the table what its lines cannot follow, which is noted. For idle moments.
+  void look();
+  // The file is to be opened again; then it is behind().
+  void reopen();
   // Why the file lacks lines of committed rows; nothing when it does not.
   [[nodiscard]] const std::optional<Error>& behind() const { return behind_; }
   Result<void> sync();
+  // Whether the record knows less than sync() has done.
+  [[nodiscard]] bool record_is_late() const { return synced_ != recorded_synced_; }
   // What happened to the log from outside; empties the list.
   std::vector<std::string> take_notes();
 
  private:
   using Sink = std::function<Result<void>(std::string_view chunk)>;
 
+  struct Record {
+    TextPosition end;
+    TextPosition synced;
+    TextPosition base;
+    std::string table;
+  };
+
   Result<void> prepare();
-  Result<std::optional<TextPosition>> read_record(TextPosition* synced, std::string* table);
-  Result<void> write_record(const TextPosition& synced);
+  Result<std::optional<Record>> read_record();
+  Result<void> write_record();
   Result<std::int64_t> greatest_rowid();
   Result<void> advance();
   void keep_bounded();
+  Result<std::optional<std::string>> find_change();
+  void follow_change();
+  void look_at_table();
+  Result<bool> has_row_of_last_line();
+  void note_left_out();
+  Result<void> want_base(const std::string& change);
+  Result<std::int64_t> end_of_lines(std::uint64_t size);
+  void rebuild_from(const TextPosition& base, const std::string& note);
+  [[nodiscard]] std::string written_again(const std::string& why) const;
+  void write_lines(const TextPosition& from);
+  Result<void> is_whole_before(const TextPosition& from);
+  Result<void> open_again();
   // Gives the lines of the rowids in (after, through] in pieces; returns their length.
   Result<std::int64_t> read_lines(std::int64_t after, std::int64_t through, const Sink& sink);
+  Result<bool> restore_at_path();
+  Result<bool> takes_base(const std::string& change);
   Result<bool> restore_within_read();
 
   sqlite::Connection& connection_;
   Tables& tables_;
+  const Options options_;
   const std::filesystem::path path_;
-  const std::string table_;
-  const OpenTextFile open_file_;
-  const std::function<void()> still_alive_;  // called now and then during long work
+  const std::string& table_;
   std::unique_ptr<TextFile> file_;
 
   // As the target has it.
+  TextPosition base_;  // where the file's lines begin
   TextPosition recorded_;
   TextPosition recorded_synced_;
 
   // What is known of the file.
   TextPosition synced_;
+  TextPosition written_;  // at least up to here; no less than synced_
   std::int64_t unsynced_bytes_ = 0;
   bool unseen_ = true;       // it was not yet compared with the record
-  bool start_over_ = false;  // nothing in the file is of use
+  bool start_over_ = false;  // nothing in the file after base_ is of use
+  // Where the next transaction is to begin the lines again, and the note about it.
+  std::optional<TextPosition> wanted_base_;
+  std::string wanted_note_;
   std::optional<Error> behind_;
 
   // Of the open transaction.
@@ -118,7 +167,7 @@ class TextLog {
   bool buffered_ = true;   // false: too many lines to keep; they are read again after the commit
   bool advanced_ = false;  // next_ is up to the table
   bool gap_ = false;       // rows went in whose lines are still to be read back
-  bool rebuild_ = false;
+  std::optional<TextPosition> rebuild_;  // the lines are made again from here on
 
   // Of the schema that tables_ knew at version prepared_for_.
   std::uint64_t prepared_for_ = 0;
@@ -126,7 +175,18 @@ class TextLog {
   bool plain_ = false;
   sqlite::Statement greatest_;
   sqlite::Statement select_;
+  sqlite::Statement count_;
   sqlite::Statement record_;
+
+  // Of what other programs did to the table: noted once.
+  std::int64_t seen_data_version_ = -1;
+  std::chrono::steady_clock::time_point next_look_at_table_{};
+  bool has_told_of_last_row_ = false;
+  bool has_told_of_left_out_ = false;
+  struct {
+    std::int64_t through = schema::kNoRowid;
+    std::int64_t rows = 0;
+  } counted_;  // nothing: kNoRowid
 
   std::vector<std::string> notes_;
 };

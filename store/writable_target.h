@@ -62,9 +62,13 @@ class WritableTarget {
   // Tables whose rows are refused for a reason of the table's own.
   [[nodiscard]] virtual std::vector<TableTrouble> table_troubles() const { return {}; }
 
-  // Forgets producers idle for longer than keep_progress and syncs the text log; cheap when there
-  // is nothing to do. For idle moments.
+  // Forgets producers idle for longer than keep_progress, syncs the text log, and looks whether the
+  // files are still at their paths; cheap when there is nothing to do. For idle moments.
   virtual Result<void> housekeeping() = 0;
+  // The next begin() or catch_up_text_log() opens the text log again.
+  virtual void reopen_text_log() {}
+  // The last call: housekeeping, and what the next consumer should find recorded.
+  virtual Result<void> end() { return housekeeping(); }
 };
 
 }  // namespace turnstile::store

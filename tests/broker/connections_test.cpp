@@ -271,5 +271,32 @@ TEST_F(ConnectionsTest, APortThatIsTakenOrAHostThatIsNotThereIsNamed) {
   }
 }
 
+// ---- the socket's path
+
+TEST_F(ConnectionsTest, APathThatIsGoneIsListenedAtAgainAndThoseConnectedStay) {
+  listen();
+  const Client before(path_);
+  shake_hands(before);
+  EXPECT_EQ(connections_->path(), Connections::Path::ours);
+  std::filesystem::remove(path_);
+  EXPECT_EQ(connections_->path(), Connections::Path::gone);
+  ASSERT_TRUE(connections_->listen_again());
+  EXPECT_EQ(connections_->path(), Connections::Path::ours);
+  const Client after(path_);
+  shake_hands(after);
+  before.send("\0\2hi"sv);
+  EXPECT_TRUE(until([&] { return received_.back().message.body == "hi"; }));
+}
+
+TEST_F(ConnectionsTest, WhatSomebodyElseMadeAtThePathIsLeftAlone) {
+  listen();
+  std::filesystem::remove(path_);
+  std::ofstream(path_) << "a note";
+  EXPECT_EQ(connections_->path(), Connections::Path::taken);
+  EXPECT_FALSE(connections_->listen_again());
+  connections_.reset();
+  EXPECT_TRUE(std::filesystem::exists(path_));
+}
+
 }  // namespace
 }  // namespace turnstile::broker

@@ -158,5 +158,70 @@ TEST_F(CoreJournalTest, NoDeadlineLetsTheLoopSpin) {
   must_rest();
 }
 
+// ---- the journal's file is moved, deleted or replaced
+
+TEST_F(CoreJournalTest, ADeletedJournalAcknowledgesNothingAndLosesNothing) {
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+  for (const char* name : {"journal.db", "journal.db-wal", "journal.db-shm"}) {
+    std::filesystem::remove(folder_ / name);
+  }
+  say("p", batch_of("a", 11, 12));
+  EXPECT_TRUE(none<Stored>("p"));
+  EXPECT_NE(report()["journal"]["problem"].get<std::string>().find("was moved, deleted"),
+            std::string::npos);
+  turn(500ms);
+  EXPECT_EQ(one<Stored>("p").through, Sequence{12});
+  EXPECT_EQ(report()["journal"]["problem"], "");
+  EXPECT_EQ(report()["journal"]["rows"], 12);
+  join_consumer("c");
+  turn();
+  std::uint64_t rows = 0;
+  for (const auto& delivery : take<Delivery>("c")) {
+    rows += decode_batch_header(delivery.header_frame.view())->rows;
+  }
+  EXPECT_EQ(rows, 12U);
+}
+
+TEST_F(CoreJournalTest, AResentBatchIsNotToldStoredFromADeletedJournal) {
+  join_producer("p", "a");
+  say("p", batch_of("a", 1, 10));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+  std::filesystem::rename(folder_ / "journal.db", folder_ / "away.db");
+  std::filesystem::create_directory(folder_ / "journal.db");  // nothing can be opened there
+  say("p", batch_of("a", 1, 10));
+  EXPECT_TRUE(none<Stored>("p"));
+  std::filesystem::remove(folder_ / "journal.db");
+  turn(500ms);
+  turn();
+  say("p", batch_of("a", 1, 10));
+  EXPECT_EQ(one<Stored>("p").through, Sequence{10});
+}
+
+// With another journal in its place: what is in memory is stored again, the rest is named.
+TEST_F(CoreJournalTest, RowsThatAReplacedJournalTookAlongAreNamedInTheStatus) {
+  WindowOptions window;
+  window.memory_bytes = 4000;
+  start(window);
+  join_producer("p", "a");
+  std::uint64_t row = 1;
+  for (; row <= 20; ++row) {
+    say("p", batch_of("a", row, row, 500));
+  }
+  ASSERT_GT(report()["journal"]["batches"], report()["window"]["batches"]);
+  const auto in_memory = report()["window"]["batches"].get<std::uint64_t>();
+  ASSERT_TRUE(Journal::open({folder_ / "other.db", 1 << 30, {}}));
+  std::filesystem::remove(folder_ / "journal.db-wal");
+  std::filesystem::rename(folder_ / "other.db", folder_ / "journal.db");
+  turn(500ms);
+  turn(500ms);
+  const auto journal = report()["journal"];
+  EXPECT_EQ(journal["batches"], in_memory);
+  const std::string gone = in_memory == 0 ? "rows 1 to 20" : "producer a: rows ";
+  EXPECT_NE(journal["loss"].get<std::string>().find(gone), std::string::npos) << journal;
+  EXPECT_EQ(journal["problem"], journal["loss"]);
+}
+
 }  // namespace
 }  // namespace turnstile::broker

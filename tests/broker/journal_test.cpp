@@ -458,5 +458,104 @@ TEST_F(JournalTest, AfterAFailedSyncItAnswersNothingUntilItWasOpenedAnew) {
   EXPECT_FALSE(journal.age({99}));
 }
 
+// ---- the file is moved, deleted or replaced
+
+class VanishingJournalTest : public JournalTest {
+ protected:
+  void remove_files() const {
+    for (const char* end : {"", "-wal", "-shm", ".lock"}) {
+      std::filesystem::remove(path_.string() + end);
+    }
+  }
+};
+
+TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndWhatItHeldGoesIntoTheNextOne) {
+  Journal journal = open();
+  const Held applied = held("a", 1, 5);
+  const Held waiting = held("a", 6, 10);
+  const auto offsets = store(journal, {applied, waiting});
+  ASSERT_TRUE(journal.set_epoch({"a"}, {7}));
+  remove(journal, applied, offsets.at(0));
+  remove_files();
+  const Held refused = held("b", 1, 3);
+  EXPECT_EQ(store_error(journal, refused), Errc::io);
+  EXPECT_FALSE(journal.look());
+  ASSERT_TRUE(journal.reopen());
+  const auto vanished = journal.take_vanished();
+  ASSERT_TRUE(vanished);
+  EXPECT_TRUE(vanished->is_kept) << vanished->problem;
+  ASSERT_EQ(vanished->held.size(), 1U);
+  EXPECT_EQ(vanished->held[0].producer, ProducerId{"a"});
+  EXPECT_EQ(vanished->held[0].first, Sequence{6});
+  EXPECT_EQ(vanished->held[0].last, Sequence{10});
+  EXPECT_FALSE(journal.take_vanished());
+  ASSERT_TRUE(journal.look());
+  const auto batches = read(journal);
+  ASSERT_EQ(batches.size(), 1U);
+  EXPECT_EQ(batches[0].offset, offsets.at(1));
+  EXPECT_EQ(batches[0].rows_frame.view(), waiting.rows_frame.view());
+  EXPECT_EQ(*journal.epoch({"a"}), Epoch{7});
+  EXPECT_THAT(store(journal, {refused}), ElementsAre(Offset{3}));
+  // Its lock is at its path again, too.
+  EXPECT_EQ(Journal::open({path_, limit_, {}}).error().code, Errc::locked);
+}
+
+TEST_F(VanishingJournalTest, WhatOnlyTheOldFileHeldIsNamedWhereAnotherFileIsAtItsPath) {
+  std::filesystem::path other = folder_ / "other.db";
+  {
+    Journal journal = open({other, limit_, {}});
+    store(journal, {held("z", 1, 1)});
+  }
+  Journal journal = open();
+  store(journal, {held("a", 1, 5), held("a", 6, 10), held("b", 3, 3)});
+  std::filesystem::rename(other, path_);
+  std::filesystem::remove(path_.string() + "-wal");
+  EXPECT_EQ(store_error(journal, held("a", 11, 11)), Errc::io);
+  ASSERT_TRUE(journal.reopen());
+  const auto vanished = journal.take_vanished();
+  ASSERT_TRUE(vanished);
+  EXPECT_FALSE(vanished->is_kept);
+  ASSERT_EQ(vanished->held.size(), 2U);
+  EXPECT_EQ(vanished->held[0].last, Sequence{10});
+  EXPECT_EQ(vanished->held[1].producer, ProducerId{"b"});
+  EXPECT_EQ(read(journal).at(0).producer, ProducerId{"z"});
+}
+
+TEST_F(VanishingJournalTest, WithoutAFolderItIsTriedAgainAndNothingIsLost) {
+  std::filesystem::create_directory(folder_ / "sub");
+  path_ = folder_ / "sub" / "journal.db";
+  Journal journal = open();
+  store(journal, {held("a", 1, 5)});
+  std::filesystem::rename(folder_ / "sub", folder_ / "away");
+  EXPECT_FALSE(journal.look());
+  EXPECT_FALSE(journal.reopen());
+  std::filesystem::create_directory(folder_ / "sub");
+  ASSERT_TRUE(journal.reopen());
+  EXPECT_TRUE(journal.take_vanished()->is_kept);
+  EXPECT_EQ(read(journal).size(), 1U);
+}
+
+TEST_F(VanishingJournalTest, WithOnlyItsWriteAheadLogDeletedItHoldsWhatItHeld) {
+  Journal journal = open();
+  store(journal, {held("a", 1, 5)});
+  std::filesystem::remove(path_.string() + "-wal");
+  EXPECT_EQ(store_error(journal, held("a", 6, 6)), Errc::io);
+  ASSERT_TRUE(journal.reopen());
+  EXPECT_FALSE(journal.take_vanished());
+  ASSERT_GE(read(journal).size(), 1U);
+  EXPECT_EQ(read(journal).at(0).last, Sequence{5});
+}
+
+TEST_F(VanishingJournalTest, MovedAndBackItIsTheSame) {
+  Journal journal = open();
+  store(journal, {held("a", 1, 5)});
+  std::filesystem::rename(path_, folder_ / "away.db");
+  EXPECT_EQ(store_error(journal, held("a", 6, 6)), Errc::io);
+  std::filesystem::rename(folder_ / "away.db", path_);
+  ASSERT_TRUE(journal.reopen());
+  EXPECT_FALSE(journal.take_vanished());
+  EXPECT_GE(read(journal).size(), 1U);
+}
+
 }  // namespace
 }  // namespace turnstile::broker

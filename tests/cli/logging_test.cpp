@@ -1,14 +1,19 @@
 #include "cli/logging.h"
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <sstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ostream_sink.h>
 
+#include "cli/signals.h"
 #include "tests/cli/environment.h"
+#include "tests/cli/temporary_folder.h"
 
 namespace turnstile {
 namespace {
@@ -136,6 +141,39 @@ TEST(LogLimiter, AFloodOfAnHourWritesNoMoreThanItsShare) {
     lines += limiter.admit(now) ? 1 : 0;
   }
   EXPECT_EQ(lines, 60 * 5 + 59);
+}
+
+TEST(LogFile, IsAppendedToAndAfterASighupOpenedAgain) {
+  const TemporaryFolder folder(std::filesystem::temp_directory_path());
+  const HangupSignal hangup;
+  const auto read = [&](const char* name) {
+    std::ostringstream out;
+    out << std::ifstream(folder.path() / name).rdbuf();
+    return out.str();
+  };
+  LogOptions options;
+  options.file = folder.path() / "turnstile.log";
+  ASSERT_TRUE(set_up_logging_to_file(options));
+  spdlog::info("first");
+  std::filesystem::rename(options.file, folder.path() / "turnstile.log.1");
+  spdlog::info("second");
+  EXPECT_FALSE(std::filesystem::exists(options.file));
+  ASSERT_EQ(std::raise(SIGHUP), 0);
+  spdlog::info("third");
+  set_up_logging({});
+  EXPECT_THAT(read("turnstile.log.1"),
+              testing::AllOf(testing::HasSubstr("first\n"), testing::HasSubstr("second\n")));
+  EXPECT_THAT(read("turnstile.log"), testing::EndsWith("third\n"));
+  EXPECT_THAT(read("turnstile.log"), testing::Not(testing::HasSubstr("second")));
+}
+
+TEST(LogFile, ThatCannotBeOpenedIsNamed) {
+  LogOptions options;
+  options.file = "/no/such/folder/turnstile.log";
+  const auto set_up = set_up_logging_to_file(options);
+  ASSERT_FALSE(set_up);
+  EXPECT_EQ(set_up.error().code, Errc::unreachable);
+  EXPECT_THAT(set_up.error().what, testing::HasSubstr(options.file));
 }
 
 }  // namespace

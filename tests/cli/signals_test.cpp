@@ -81,5 +81,14 @@ TEST(StopSignalTest, LaterOneBeginsAfresh) {
   EXPECT_FALSE(stop.requested());
 }
 
+TEST(HangupSignalTest, EachIsCountedAndEndsNothing) {
+  const int before = hangups();
+  const HangupSignal hangup;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(::raise(SIGHUP), 0);
+  }
+  EXPECT_EQ(hangups(), before + 3);
+}
+
 }  // namespace
 }  // namespace turnstile

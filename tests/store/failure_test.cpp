@@ -211,6 +211,7 @@ TEST_F(FailureTest, NoTransactionBeginsBeforeATextLogThatOthersCutIsWholeAgain) 
   auto with = faulty();
   with.text_path = text();
   with.text_table = "pets";
+  with.text_rotated = store::TextRotated::whole_table;
   target_.reset();
   std::string whole;
   int waited = 0;

@@ -59,11 +59,26 @@ TEST_F(FormatTest, AllStepsAreTakenInOrderAndTheVersionMoves) {
   EXPECT_EQ(run_sql(db(), "SELECT name FROM colours"), "a!\nb\n");
 }
 
+TEST_F(FormatTest, ATextLogOfFormat1BeginsWithItsTable) {
+  write_text(text(), fixture_text("out9-1.txt"));
+  auto target = open([this] {
+    auto with = options();
+    with.text_path = text();
+    return with;
+  }());
+  EXPECT_EQ(number(kVersion), 2);
+  EXPECT_EQ(run_sql(db(), "SELECT base_length, base_rowid FROM turnstile_text_log"),
+            "0|-9223372036854775808\n");
+  EXPECT_EQ(read_text(text()), lines_of("nutrients"));
+}
+
 TEST_F(FormatTest, AConsumerThatWritesInTheOldWayIsFenced) {
   auto old_writer = open(options());
   write(*old_writer, header_of("p", 1, 1, "pets", {"name"}), {{std::string_view("Rex")}});
   const auto generation = number(kGeneration);
-  ASSERT_TRUE(make(format_of(3, kSteps)));
+  const auto present = number(kVersion);
+  const std::array step{sqlite::Migration{present, "CREATE TABLE colours(name)"}};
+  ASSERT_TRUE(make(format_of(present + 1, step)));
   EXPECT_EQ(number(kGeneration), generation + 1);
   const auto begun = old_writer->begin();
   ASSERT_FALSE(begun);

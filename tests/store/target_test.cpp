@@ -442,11 +442,11 @@ TEST_F(TargetTest, NewFileHasPagesOf16KiB) {
 
 TEST_F(TargetTest, NewerFormatVersionIsLeftAlone) {
   target_.reset();
-  run("UPDATE turnstile_meta SET value = 2 WHERE key = 'format_version'");
+  run("UPDATE turnstile_meta SET value = 3 WHERE key = 'format_version'");
   auto opened = store::Target::open(options());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::unreachable);
-  EXPECT_THAT(opened.error().what, HasSubstr("format version 2"));
+  EXPECT_THAT(opened.error().what, HasSubstr("format version 3"));
 }
 
 TEST_F(TargetTest, FileThatIsNoDatabaseIsNamed) {
@@ -598,6 +598,107 @@ TEST_F(TargetTest, ATaskEndsEarlyWhenNobodyWantsItAnyMore) {
   const auto began = std::chrono::steady_clock::now();
   EXPECT_EQ(write(*target_, header, {{"Rex"}}).rows_applied, 1U);
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
+}
+
+// ---- the files are moved, deleted or replaced
+
+class VanishingTargetTest : public StoreTest {
+ protected:
+  // What moves the file, between the rows and their commit: nothing of them may be acknowledged.
+  template <typename Move>
+  void expect_not_acknowledged(const Move& move) {
+    auto target = open(options());
+    write(*target, header_of("p", 1, 1, "pets", {"name"}), {{std::string_view("Ace")}});
+    ASSERT_TRUE(target->begin());
+    ASSERT_TRUE(target->apply(header_of("p", 2, 1, "pets", {"name"}),
+                              frame_of({{std::string_view("Rex")}})));
+    move();
+    const auto committed = target->commit();
+    ASSERT_FALSE(committed);
+    EXPECT_EQ(committed.error().code, Errc::io);
+    EXPECT_THAT(committed.error().what, HasSubstr("was moved, deleted or replaced"));
+    // Nor is anything else told from it.
+    EXPECT_FALSE(target->progress({"p"}, {0}));
+    EXPECT_FALSE(target->begin());
+  }
+};
+
+TEST_F(VanishingTargetTest, ACommitIntoADeletedFileIsNoneAndTheNextTargetIsANewFile) {
+  expect_not_acknowledged([&] {
+    for (const char* end : {"", "-wal", "-shm"}) {
+      std::filesystem::remove(db().string() + end);
+    }
+  });
+  auto target = open(options());
+  EXPECT_FALSE(target->progress({"p"}, {0})->known);
+  const auto outcome = write(*target, header_of("p", 1, 2, "pets", {"name"}),
+                             {{std::string_view("Ace")}, {std::string_view("Rex")}});
+  EXPECT_EQ(outcome.rows_applied, 2U);
+}
+
+TEST_F(VanishingTargetTest, ACommitIntoAMovedFileIsNone) {
+  expect_not_acknowledged([&] { std::filesystem::rename(db(), folder_ / "away.db"); });
+}
+
+TEST_F(VanishingTargetTest, ACommitIntoAReplacedFileIsNone) {
+  expect_not_acknowledged([&] {
+    std::filesystem::copy_file(db(), folder_ / "backup.db");
+    std::filesystem::rename(folder_ / "backup.db", db());
+  });
+}
+
+TEST_F(VanishingTargetTest, ACommitIntoADeletedWriteAheadLogIsNone) {
+  expect_not_acknowledged([&] { std::filesystem::remove(db().string() + "-wal"); });
+}
+
+TEST_F(VanishingTargetTest, WithOnlyItsWriteAheadLogDeletedItKeepsWhatWasAcknowledged) {
+  expect_not_acknowledged([&] { std::filesystem::remove(db().string() + "-wal"); });
+  auto target = open(options());
+  EXPECT_GE(target->progress({"p"}, {0})->through, Sequence{1});
+  EXPECT_EQ(word("SELECT substr(group_concat(name), 1, 3) FROM pets"), "Ace");
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(VanishingTargetTest, ABackupThatWasCopiedOverItIsNotMixedWithTheDeletedLog) {
+  {
+    auto target = open(options());
+    write(*target, header_of("p", 1, 1, "pets", {"name"}), {{std::string_view("Old")}});
+  }
+  std::filesystem::copy_file(db(), folder_ / "backup.db");
+  run("DELETE FROM pets; DELETE FROM turnstile_producers");
+  expect_not_acknowledged([&] {
+    std::filesystem::copy_file(folder_ / "backup.db", db(),
+                               std::filesystem::copy_options::overwrite_existing);
+    for (const char* end : {"-wal", "-shm"}) {
+      std::filesystem::remove(db().string() + end);
+    }
+  });
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+  EXPECT_EQ(word("SELECT group_concat(name) FROM pets"), "Old");
+}
+
+TEST_F(VanishingTargetTest, MovedAndBackItIsReadBackAndHasEachRowOnce) {
+  auto target = open(options());
+  write(*target, header_of("p", 1, 1, "pets", {"name"}), {{std::string_view("Ace")}});
+  ASSERT_TRUE(target->begin());
+  const auto header = header_of("p", 2, 1, "pets", {"name"});
+  const auto frame = frame_of({{std::string_view("Rex")}});
+  ASSERT_TRUE(target->apply(header, frame));
+  std::filesystem::rename(db(), folder_ / "away.db");
+  EXPECT_FALSE(target->commit());
+  std::filesystem::rename(folder_ / "away.db", db());
+  target.reset();
+  target = open(options());
+  write_frame(*target, header, frame.view());
+  EXPECT_EQ(target->progress({"p"}, {0})->through, Sequence{2});
+  EXPECT_EQ(word("SELECT group_concat(name) FROM pets"), "Ace,Rex");
+}
+
+TEST_F(VanishingTargetTest, AnIdleTargetNotices) {
+  auto target = open(options());
+  ASSERT_TRUE(target->housekeeping());
+  std::filesystem::rename(db(), folder_ / "away.db");
+  EXPECT_EQ(target->housekeeping().error().code, Errc::io);
 }
 
 }  // namespace

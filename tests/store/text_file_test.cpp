@@ -1,7 +1,13 @@
 // The text log's file when the system fails: what the error says, and of which kind it is.
 #include "store/text_file.h"
 
+#include <sys/resource.h>
+#include <sys/stat.h>
+
 #include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,24 +21,78 @@ using store::TextFile;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+// A limit of the process stands for the disk's: no file may be longer.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    old_handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, before_.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    static_cast<void>(std::signal(SIGXFSZ, old_handler_));
+  }
+
+ private:
+  rlimit before_{};
+  void (*old_handler_)(int) = nullptr;
+};
+
 TEST(TextFileTest, ADiskWithoutRoomIsFullAndNotBroken) {
-  auto file = store::open_posix_text_file("/dev/full");
+  const TempFolder folder;
+  const auto path = folder / "out9.txt";
+  auto file = store::open_posix_text_file(path);
   ASSERT_TRUE(file) << file.error().what;
+  const FileSizeLimit limit(4);
   const auto written = write_all(**file, 0, "[1, line]\n");
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, Errc::full);
-  EXPECT_THAT(written.error().what, AllOf(HasSubstr("writing /dev/full"), HasSubstr("No space")));
+  EXPECT_THAT(written.error().what,
+              AllOf(HasSubstr("writing " + path.string()), HasSubstr("too large")));
   EXPECT_THAT(written.error().hint, HasSubstr("free space"));
 }
 
-TEST(TextFileTest, WhatCannotBeCutOrSyncedIsAnErrorOfTheFile) {
-  auto file = store::open_posix_text_file("/dev/full");
+TEST(TextFileTest, WhatCannotBeCutIsAnErrorOfTheFile) {
+  const TempFolder folder;
+  auto file = store::open_posix_text_file(folder / "out9.txt");
   ASSERT_TRUE(file) << file.error().what;
-  for (const auto& done : {(*file)->truncate(0), (*file)->sync()}) {
-    ASSERT_FALSE(done);
-    EXPECT_EQ(done.error().code, Errc::io);
-    EXPECT_THAT(done.error().hint, HasSubstr("disk"));
+  const auto done = (*file)->truncate(UINT64_MAX);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code, Errc::io);
+  EXPECT_THAT(done.error().hint, HasSubstr("disk"));
+}
+
+TEST(TextFileTest, WhatIsNoRegularFileIsRefusedWithoutBeingOpened) {
+  const TempFolder folder;
+  const auto fifo = folder / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  std::filesystem::create_symlink("/dev/null", folder / "link");
+  for (const auto& path : {std::filesystem::path("/dev/null"), fifo, folder / "link"}) {
+    const auto file = store::open_posix_text_file(path);
+    ASSERT_FALSE(file) << path;
+    EXPECT_EQ(file.error().code, Errc::unreachable);
+    EXPECT_THAT(file.error().what,
+                AllOf(HasSubstr(path.string()), HasSubstr("is not a regular file")));
   }
+}
+
+TEST(TextFileTest, ALookTellsWhetherThePathStillLeadsToTheFile) {
+  const TempFolder folder;
+  const auto path = folder / "out9.txt";
+  auto file = store::open_posix_text_file(path);
+  ASSERT_TRUE(write_all(**file, 0, "12345"));
+  EXPECT_TRUE((*file)->look()->is_at_path);
+  EXPECT_EQ((*file)->look()->size, 5U);
+  std::filesystem::rename(path, folder / "moved");
+  EXPECT_FALSE((*file)->look()->is_at_path);
+  write_text(path, "12345");
+  EXPECT_FALSE((*file)->look()->is_at_path);
+  std::filesystem::rename(folder / "moved", path);
+  EXPECT_TRUE((*file)->look()->is_at_path);
 }
 
 TEST(TextFileTest, AFolderIsNoTextLog) {
@@ -40,7 +100,7 @@ TEST(TextFileTest, AFolderIsNoTextLog) {
   const auto file = store::open_posix_text_file(folder / "");
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, Errc::unreachable);
-  EXPECT_THAT(file.error().what, HasSubstr("opening "));
+  EXPECT_THAT(file.error().what, HasSubstr("is a folder"));
 }
 
 TEST(TextFileTest, EachErrorOfTheSystemIsOfRoomOrOfTheFile) {

@@ -27,6 +27,7 @@ struct Faults {
   std::optional<Error> on_write;
   std::optional<Error> on_sync;
   std::size_t at_most = std::string::npos;  // bytes that one write takes
+  bool cut_before_write = false;            // another program does, once
   int syncs = 0;
 };
 
@@ -42,9 +43,16 @@ class FaultyFile final : public store::TextFile {
       static_cast<void>(file_->write_some(offset, bytes.substr(0, bytes.size() / 2)));
       return tl::make_unexpected(*faults_.on_write);
     }
+    if (std::exchange(faults_.cut_before_write, false)) {
+      static_cast<void>(file_->truncate(0));
+    }
     return file_->write_some(offset, bytes.substr(0, faults_.at_most));
   }
   Result<void> truncate(std::uint64_t length) override { return file_->truncate(length); }
+  Result<std::string> read_some(std::uint64_t offset, std::size_t size) override {
+    return file_->read_some(offset, size);
+  }
+  Result<Look> look() override { return file_->look(); }
   Result<void> sync() override {
     ++faults_.syncs;
     if (faults_.on_sync) {
@@ -280,7 +288,173 @@ TEST_F(TextLogTest, TornTailIsCutAndLostTailIsWrittenAgain) {
   EXPECT_EQ(log(), times(2, kProteinLine));
 }
 
-TEST_F(TextLogTest, DeletedFileIsMadeAgain) {
+// ---- others move, delete and cut the file
+
+const Row calcium{"1087", "Calcium", "MG", "301", "5300", "10:46"};
+constexpr std::string_view kCalciumLine = "[1087, Calcium, MG, 301, 5300, 10:46]\n";
+const Row iron{"1089", "Iron", "MG", "303", "5400", "10:47"};
+constexpr std::string_view kIronLine = "[1089, Iron, MG, 303, 5400, 10:47]\n";
+
+TEST_F(TextLogTest, AfterAMoveTheNewFileBeginsWithTheNextRow) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), kCalciumLine);
+  EXPECT_EQ(read_text(folder_ / "out9.txt.1"), kProteinLine);
+  EXPECT_FALSE(target->text_log_is_behind());
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("was moved, deleted or replaced")));
+  nutrients(*target, {iron});
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kIronLine));
+  EXPECT_THAT(target->take_notes(), IsEmpty());
+}
+
+TEST_F(TextLogTest, AfterAMoveTheNewFileHoldsTheWholeTableIfThatWasAskedFor) {
+  auto with = logging();
+  with.text_rotated = store::TextRotated::whole_table;
+  auto target = open(with);
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), std::string(kProteinLine) + std::string(kCalciumLine));
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("all rows of table nutrients")));
+}
+
+TEST_F(TextLogTest, AFileThatSomebodyMadeInItsPlaceIsGoneOnWith) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  write_text(text(), "");  // logrotate, with `create`
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), kCalciumLine);
+  std::filesystem::remove(text());
+  write_text(text(), "what an editor saved\nhalf a li");
+  nutrients(*target, {iron});
+  EXPECT_EQ(log(), "what an editor saved\n" + std::string(kIronLine));
+}
+
+TEST_F(TextLogTest, ACutFileGoesOnAtItsNewEndWithoutZeros) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  std::filesystem::resize_file(text(), 0);
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), kCalciumLine);
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("was cut to 0 bytes")));
+  nutrients(*target, {iron});
+  // In the midst of the second line: the part of a line goes.
+  std::filesystem::resize_file(text(), kCalciumLine.size() + 5);
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kProteinLine));
+  target.reset();
+  target = open(logging());
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kProteinLine));
+}
+
+TEST_F(TextLogTest, AFileThatIsCutBetweenTheLookAndTheWriteKeepsNoZeros) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  faults_.cut_before_write = true;
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log().find('\0'), std::string::npos);
+  ASSERT_TRUE(target->catch_up_text_log());
+  EXPECT_EQ(log(), kCalciumLine);
+  nutrients(*target, {iron});
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kIronLine));
+}
+
+TEST_F(TextLogTest, BytesThatOthersAppendAreCutAgain) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  write_text(text(), std::string(kProteinLine) + "a note of somebody else's, longer than a line\n");
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), std::string(kProteinLine) + std::string(kCalciumLine));
+}
+
+TEST_F(TextLogTest, AnIdleTargetMakesTheFileAgain) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_TRUE(std::filesystem::exists(text()));
+  EXPECT_EQ(log(), "");
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), kCalciumLine);
+  EXPECT_EQ(read_text(folder_ / "out9.txt.1"), kProteinLine);
+}
+
+TEST_F(TextLogTest, RowsAreCommittedWhileTheFolderIsGoneAndTheirLinesFollow) {
+  const auto sub = folder_ / "logs";
+  std::filesystem::create_directory(sub);
+  auto with = logging();
+  with.text_path = sub / "out9.txt";
+  auto target = open(with);
+  nutrients(*target, {protein});
+  std::filesystem::rename(sub, folder_ / "away");
+  EXPECT_EQ(nutrients(*target, {calcium}).rows_applied, 1U);
+  ASSERT_TRUE(target->text_log_is_behind());
+  EXPECT_FALSE(target->begin());
+  std::filesystem::create_directory(sub);
+  ASSERT_TRUE(target->catch_up_text_log());
+  nutrients(*target, {iron});
+  EXPECT_EQ(read_text(sub / "out9.txt"), std::string(kCalciumLine) + std::string(kIronLine));
+  EXPECT_EQ(read_text(folder_ / "away" / "out9.txt"), kProteinLine);
+}
+
+TEST_F(TextLogTest, SomethingElseInItsPlaceIsNotWrittenAndSaysWhy) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  std::filesystem::create_symlink("/dev/null", text());
+  EXPECT_EQ(nutrients(*target, {calcium}).rows_applied, 1U);
+  ASSERT_TRUE(target->text_log_is_behind());
+  EXPECT_THAT(target->text_log_error()->what, HasSubstr("is not a regular file"));
+  std::filesystem::remove(text());
+  ASSERT_TRUE(target->catch_up_text_log());
+  EXPECT_EQ(log(), kCalciumLine);
+}
+
+TEST_F(TextLogTest, TwoMovesBetweenTwoCommitsLoseNoLine) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.2");
+  write_text(text(), "");
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  nutrients(*target, {calcium, iron});
+  EXPECT_EQ(read_text(folder_ / "out9.txt.2") + read_text(folder_ / "out9.txt.1") + log(),
+            std::string(kProteinLine) + std::string(kCalciumLine) + std::string(kIronLine));
+}
+
+TEST_F(TextLogTest, FileThatWasMovedWhileNoConsumerRanBeginsWithTheNextRow) {
+  for (const char* moved : {"out9.txt.1", "out9.txt.2"}) {
+    {
+      auto target = open(logging());
+      nutrients(*target, {protein, protein});
+      ASSERT_TRUE(target->end());
+    }
+    std::filesystem::rename(text(), folder_ / moved);
+  }
+  auto target = open(logging());
+  EXPECT_EQ(log(), "");
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), kCalciumLine);
+  EXPECT_EQ(read_text(folder_ / "out9.txt.2"), times(2, kProteinLine));
+}
+
+// What was not known to be on disk is written again rather than lost.
+TEST_F(TextLogTest, FileThatWasDeletedAfterACrashHasTheRowsSinceTheLastSync) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein, protein});
+    ASSERT_TRUE(target->housekeeping());
+    nutrients(*target, {calcium});
+  }
+  ASSERT_EQ(recorded("synced_length"), static_cast<std::int64_t>(2 * kProteinLine.size()));
+  std::filesystem::remove(text());
+  auto target = open(logging());
+  EXPECT_EQ(log(), kCalciumLine);
+}
+
+TEST_F(TextLogTest, FileThatWasDeletedIsMadeAgainWithTheWholeTableIfThatWasAskedFor) {
   {
     auto target = open(logging());
     nutrients(*target, {protein, protein});
@@ -289,9 +463,101 @@ TEST_F(TextLogTest, DeletedFileIsMadeAgain) {
   }
   EXPECT_GT(recorded("synced_length"), 0);
   std::filesystem::remove(text());
-  auto target = open(logging());
+  auto with = logging();
+  with.text_rotated = store::TextRotated::whole_table;
+  auto target = open(with);
   EXPECT_EQ(log(), times(3, kProteinLine));
 }
+
+TEST_F(TextLogTest, ANewFilesTornTailIsMadeWholeFromItsOwnRows) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+    std::filesystem::rename(text(), folder_ / "out9.txt.1");
+    nutrients(*target, {calcium, iron});
+  }
+  write_text(text(), std::string(kCalciumLine) + "[108");
+  open(logging());
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kIronLine));
+}
+
+TEST_F(TextLogTest, DeletedRowsBeforeTheNewFilesFirstMakeItBeWrittenFromTheTable) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  std::filesystem::rename(text(), folder_ / "out9.txt.1");
+  nutrients(*target, {calcium});
+  run("DELETE FROM nutrients");
+  nutrients(*target, {iron});  // its id is 1 again
+  EXPECT_EQ(log(), kIronLine);
+}
+
+TEST_F(TextLogTest, ReopenedItIsTheSameFileAndLacksNothing) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  for (int i = 0; i < 3; ++i) {
+    target->reopen_text_log();
+    nutrients(*target, {protein});
+  }
+  EXPECT_EQ(log(), times(4, kProteinLine));
+  EXPECT_THAT(target->take_notes(), IsEmpty());
+}
+
+// ---- others change the table
+
+TEST_F(TextLogTest, RowsThatAnotherProgramPutsAmongTheOldOnesAreToldOnce) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein, protein});
+  run("DELETE FROM nutrients WHERE rowid = 2");  // a retention job's: no matter
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_THAT(target->take_notes(), IsEmpty());
+  for (int id : {-5, 2}) {
+    run("INSERT INTO nutrients(rowid, id) VALUES (" + std::to_string(id) + ", 7)");
+    ASSERT_TRUE(target->housekeeping());
+  }
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("has no lines of them")));
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), times(3, kProteinLine) + std::string(kCalciumLine));
+}
+
+TEST_F(TextLogTest, RowsThatTakeIdsOfDeletedOnesAreTold) {
+  auto target = open(logging());
+  nutrients(*target, {protein, protein});
+  ASSERT_TRUE(target->housekeeping());
+  run("DELETE FROM nutrients WHERE rowid = 2; INSERT INTO nutrients(id) VALUES (7), (8)");
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("row 2 of table nutrients")));
+}
+
+TEST_F(TextLogTest, AfterAVacuumThatMovedRowsTheLinesAreTheTables) {
+  auto target = open(logging());
+  nutrients(*target, {protein, calcium, iron});
+  run("DELETE FROM nutrients WHERE rowid = 1");
+  run("VACUUM");
+  nutrients(*target, {protein});
+  EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kIronLine) + std::string(kProteinLine));
+}
+
+TEST_F(TextLogTest, AfterAVacuumAndRowsOfOthersWhatHasNoLineIsTold) {
+  auto target = open(logging());
+  nutrients(*target, {protein, calcium, iron});
+  run("DELETE FROM nutrients WHERE rowid = 1");
+  run("VACUUM");
+  run("INSERT INTO nutrients(id) VALUES (7), (8)");
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_THAT(target->take_notes(), ElementsAre(HasSubstr("VACUUM gave the rows new ids")));
+}
+
+TEST_F(TextLogTest, AColumnThatIsAddedIsNoOtherRow) {
+  auto target = open(logging());
+  nutrients(*target, {protein});
+  run("ALTER TABLE nutrients ADD COLUMN source TEXT");
+  ASSERT_TRUE(target->housekeeping());
+  EXPECT_THAT(target->take_notes(), IsEmpty());
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), std::string(kProteinLine) + "[1087, Calcium, MG, 301, 5300, 10:46, ]\n");
+}
+
+// ---- what is synced
 
 TEST_F(TextLogTest, RecordMovesToWhatWasSyncedWithTheNextTransaction) {
   auto target = open(logging());
