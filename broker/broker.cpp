@@ -64,7 +64,7 @@ bool asks_target(const Message& message) {
   if (const auto* hello = std::get_if<Hello>(&message)) {
     return hello->role == Role::producer && (hello->named || hello->epoch.value > 0);
   }
-  return std::holds_alternative<CheckTable>(message);
+  return std::holds_alternative<CheckTable>(message) || std::holds_alternative<AskDead>(message);
 }
 
 // Whatever a message takes to be understood, its connection is the one to pay for it.
@@ -141,6 +141,7 @@ Result<std::unique_ptr<Broker>> Broker::start(BrokerOptions options) {
   if (auto enough = allow_all_descriptors(); !enough) {
     return tl::make_unexpected(enough.error());
   }
+  options.core.own_user = ::geteuid();
   auto broker = std::unique_ptr<Broker>(new Broker(std::move(options)));
   auto journal = Journal::open(broker->options_.journal);
   if (!journal) {
@@ -250,6 +251,10 @@ void Broker::receive_what_is_there(TimePoint now) {
     auto& [route, incoming] = *received;
     ++messages;
     bytes += incoming.body.size();
+    if (incoming.is_too_large) {
+      refuse_too_large(route, now);
+      continue;
+    }
     if (!incoming.has_parts && incoming.body.empty()) {
       ++talk;
       core_->receive(route, Heartbeat{}, now);  // the probe of a new connection
@@ -320,6 +325,9 @@ void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint no
       message && asks_target(*message) ? allowance->may_ask(now) : Allowance::Asking::now;
   if (asking != Allowance::Asking::now) {
     core_->put_off(route, *message, now);
+  } else if (message && std::holds_alternative<Hello>(*message)) {
+    connections_->greeted(route);
+    core_->receive(route, std::move(*message), now, connections_->user(route));
   } else if (message) {
     core_->receive(route, std::move(*message), now);
   } else {
@@ -336,6 +344,19 @@ void Broker::take_in(const Route& route, Result<Message>&& message, TimePoint no
     core_->unreachable(route);
     connections_->cut(route);
   }
+}
+
+// Without an answer its client would send it again for ever.
+void Broker::refuse_too_large(const Route& route, TimePoint now) {
+  const Error why{Errc::corrupt,
+                  "a message is above the limit of " + std::to_string(largest_message_bytes()) +
+                      " bytes; this connection is closed",
+                  ""};
+  log_rejected(why, now);
+  core_->reject(route, why, now);
+  send_outbox();
+  core_->unreachable(route);
+  connections_->cut_soon(route, now);
 }
 
 // At a bounded rate: a hostile client must not fill the log.

@@ -55,6 +55,7 @@ class Broker {
   bool apply_inside_at_once(TimePoint now);
   void wake_inside();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
+  void refuse_too_large(const Route& route, TimePoint now);
   void log_rejected(const Error& why, TimePoint now);
   void guard(TimePoint now);
   void guard_memory(TimePoint now);

@@ -51,6 +51,8 @@ constexpr std::size_t kLookBytes = std::size_t{4} * 1024;
 constexpr rlim_t kDescriptorsKept = 16;
 constexpr auto kPingAfter = 2s;
 constexpr auto kSilentAtMost = 10s;
+constexpr auto kHelloWithin = 30s;
+constexpr auto kAnswerArrivesWithin = 1s;
 
 Error cannot_listen(const std::string& endpoint, const std::string& why) {
   return {Errc::unreachable, "cannot listen on " + endpoint + ": " + why,
@@ -92,6 +94,15 @@ std::optional<HostPort> split(std::string_view address) {
     out.port = "0";
   }
   return out;
+}
+
+User user_of(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
+    return std::nullopt;
+  }
+  return peer.uid;
 }
 
 int wait_for_events(int epoll, std::span<epoll_event> events, std::chrono::nanoseconds most) {
@@ -310,8 +321,10 @@ void Connections::accept_all(TimePoint now) {
       return;
     }
     try {
-      peers_.try_emplace(id, fd, now, begun_);
+      const auto peer = peers_.try_emplace(id, fd, now, begun_).first;
+      peer->second.user = is_tcp_ ? User() : user_of(fd);
       handshakes_.emplace_back(now + kHandshake, id);
+      greetings_.emplace_back(now + kHelloWithin, id);
     } catch (const std::bad_alloc&) {
       if (peers_.erase(id) == 0) {
         ::close(fd);
@@ -390,6 +403,10 @@ void Connections::on_event(Id id, std::uint32_t events, TimePoint now) {
     return;
   }
   Peer& peer = found->second;
+  if (peer.is_over && (events & (EPOLLHUP | EPOLLERR)) != 0) {
+    peers_.erase(found);
+    return;
+  }
   if ((events & ~static_cast<std::uint32_t>(EPOLLOUT)) != 0) {
     peer.is_readable = true;
     peer.heard = now;
@@ -427,6 +444,9 @@ std::optional<Connections::Received> Connections::receive() {
     }
     Peer& peer = found->second;
     peer.is_queued = false;
+    if (peer.is_over) {
+      continue;
+    }
     std::optional<ZmtpConnection::Incoming> message;
     try {
       message = next_of(peer);
@@ -456,7 +476,7 @@ std::optional<Connections::Received> Connections::receive() {
 
 bool Connections::watch_again(Id id, const Peer& peer) const {
   std::uint32_t events = 0;
-  if (!peer.is_resting) {
+  if (!peer.is_resting && !peer.is_over) {
     events |= EPOLLIN;
   }
   if (peer.waits_to_write) {
@@ -602,9 +622,33 @@ Allowance* Connections::allowance(const Route& route) {
   return peer == nullptr ? nullptr : &peer->allowance;
 }
 
+User Connections::user(const Route& route) {
+  const Peer* const peer = peer_of(route);
+  return peer == nullptr ? User() : peer->user;
+}
+
+void Connections::greeted(const Route& route) {
+  if (Peer* const peer = peer_of(route); peer != nullptr) {
+    peer->has_greeted = true;
+  }
+}
+
 void Connections::cut(const Route& route) {
   if (const auto id = id_of(route)) {
     peers_.erase(*id);
+  }
+}
+
+void Connections::cut_soon(const Route& route, TimePoint now) {
+  Peer* const peer = peer_of(route);
+  if (peer == nullptr || peer->is_over) {
+    return;
+  }
+  const Id id = *id_of(route);
+  peer->is_over = true;
+  closings_.emplace_back(now + kAnswerArrivesWithin, id);
+  if (!watch_again(id, *peer)) {
+    peers_.erase(id);
   }
 }
 
@@ -622,6 +666,15 @@ void Connections::tick(TimePoint now) {
       peers_.erase(found);
     }
     handshakes_.pop_front();
+  }
+  for (; !closings_.empty() && closings_.front().first <= now; closings_.pop_front()) {
+    peers_.erase(closings_.front().second);
+  }
+  for (; !greetings_.empty() && greetings_.front().first <= now; greetings_.pop_front()) {
+    const auto found = peers_.find(greetings_.front().second);
+    if (found != peers_.end() && !found->second.has_greeted) {
+      peers_.erase(found);
+    }
   }
   if (std::exchange(lacks_descriptors_, false)) {
     lacks_descriptors_ = !watch(door_, kDoor, EPOLLIN, EPOLL_CTL_ADD) && errno != EEXIST;

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "broker/allowance.h"
+#include "broker/user.h"
 #include "link/busy_wait.h"
 #include "link/zmtp.h"
 #include "proto/messages.h"
@@ -87,12 +88,20 @@ class Connections {
 
   // Null: nobody is there.
   Allowance* allowance(const Route& route);
+  // Who it was when it connected.
+  [[nodiscard]] User user(const Route& route);
+  // It said HELLO: without that a connection is closed after a while.
+  void greeted(const Route& route);
   void cut(const Route& route);
+  // Reads nothing more of it, and closes it when its answer had time to arrive: ZeroMQ drops what
+  // came over a connection that ended before it was asked for.
+  void cut_soon(const Route& route, TimePoint now);
   // Closes every connection for which `wanted` is true; nullptr stands for one that never said
   // anything. How many.
   std::size_t cut_where(const std::function<bool(const Route*)>& wanted);
 
-  // To call several times a second: ends handshakes that take too long, asks the silent for a sign
+  // To call several times a second: ends handshakes that take too long, closes connections that
+  // never said HELLO, asks the silent for a sign
   // of life over TCP, accepts again after the descriptors ran out.
   void tick(TimePoint now);
   // The latest who came could not be accepted.
@@ -119,6 +128,9 @@ class Connections {
     std::size_t begun = 0;          // of that, its own
     std::uint64_t begun_order = 0;  // the first has the least; valid while it has begun one
     bool has_spoken = false;
+    bool has_greeted = false;
+    bool is_over = false;  // nothing more of it is read
+    User user;
     bool is_queued = false;    // among ready_
     bool is_readable = false;  // as was last heard
     bool is_resting = false;   // among resting_: not watched for what comes
@@ -171,6 +183,8 @@ class Connections {
   std::vector<Id> resting_;  // with much of a message missing, until waking_
   TimePoint waking_{};
   std::deque<std::pair<TimePoint, Id>> handshakes_;  // until when they are over, the eldest first
+  std::deque<std::pair<TimePoint, Id>> greetings_;   // the same, of the HELLOs
+  std::deque<std::pair<TimePoint, Id>> closings_;    // when they are closed
   TimePoint next_signs_of_life_{};
   bool lacks_descriptors_ = false;
 };

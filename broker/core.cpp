@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <utility>
+#include <type_traits>
 
 #include <spdlog/spdlog.h>
 
@@ -22,6 +23,10 @@ constexpr auto kJournalRetry = 500ms;
 constexpr auto kReportFresh = 20ms;
 constexpr auto kReportsWhile = 100ms;
 constexpr int kReportsOfSession = 4;
+// A connection that the broker does not know gets one answer in a while, and so does a heartbeat:
+// many messages may have been on their way, and a client that answers heartbeats is harmless.
+constexpr auto kHelloFirstEvery = 100ms;
+constexpr auto kHeartbeatEvery = 100ms;
 // What the consumer may have been asked and not answered; with what it may hold of batches it fits
 // the socket's queue.
 constexpr std::size_t kMostQuestions = 1024;
@@ -96,7 +101,7 @@ Result<void> Core::read_journal_back() {
 
 // ---- sessions
 
-void Core::receive(const Route& route, Message&& message, TimePoint now) {
+void Core::receive(const Route& route, Message&& message, TimePoint now, User user) {
   const auto session = sessions_.find(route);
   if (session != sessions_.end()) {
     session->second.heard = now;
@@ -104,10 +109,29 @@ void Core::receive(const Route& route, Message&& message, TimePoint now) {
       lease_.heard(route, now);
     }
   } else if (!std::holds_alternative<Hello>(message)) {
-    refuse(route, RefusalCode::hello_first, {}, "say hello first");
+    say_hello_first(route, {}, "say hello first", now);
     return;
   }
-  std::visit([&](auto& m) { on(route, std::move(m), now); }, message);
+  std::visit(
+      [&](auto& m) {
+        if constexpr (std::is_same_v<std::decay_t<decltype(m)>, Hello>) {
+          on(route, std::move(m), user, now);
+        } else {
+          on(route, std::move(m), now);
+        }
+      },
+      message);
+}
+
+void Core::say_hello_first(const Route& route, Sequence sequence, const std::string& text,
+                           TimePoint now) {
+  const auto [told, is_new] = told_hello_first_.try_emplace(route, now);
+  if (!is_new && now - told->second < kHelloFirstEvery) {
+    ++fruitless_;
+    return;
+  }
+  told->second = now;
+  refuse(route, RefusalCode::hello_first, sequence, text);
 }
 
 void Core::reject(const Route& route, const Error& why, TimePoint now) {
@@ -129,7 +153,9 @@ void Core::put_off(const Route& route, const Message& message, TimePoint now) {
     session->second.heard = now;
   }
   const auto* check = std::get_if<CheckTable>(&message);
-  if (check == nullptr) {
+  if (std::holds_alternative<AskDead>(message)) {
+    refuse(route, RefusalCode::not_now, {}, "asked too often");
+  } else if (check == nullptr) {
     refuse(route, RefusalCode::busy, {}, "too many names of one connection in a short time");
   } else {
     ++fruitless_;
@@ -147,7 +173,8 @@ void Core::on(const Route& route, Other&& /*m*/, TimePoint /*now*/) {
   refuse(route, RefusalCode::malformed, {}, "a message that only a broker sends");
 }
 
-void Core::on(const Route& route, Hello&& m, TimePoint now) {
+void Core::on(const Route& route, Hello&& m, User user, TimePoint now) {
+  told_hello_first_.erase(route);
   if (m.version != limits::kProtocolVersion) {
     refuse(route, RefusalCode::version, {},
            "this broker speaks version " + std::to_string(limits::kProtocolVersion) +
@@ -163,19 +190,20 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
     refuse(route, RefusalCode::busy, {}, "rows of as many producers wait as may");
     return;
   }
+  const auto claim =
+      m.role == Role::producer ? claims_of_others(route, m, user) : std::optional<Refusal>();
   // Whatever this connection was before, it starts over.
   drop_session(route, "it started over");
+  if (claim) {
+    refuse(route, *claim);
+    return;
+  }
   if (m.role == Role::consumer) {
-    sessions_[route] = Session{m.role, std::move(m), {}, true, now};
-    lease_.join(route, now);
-    hand_over_free_lease(now);
-    if (lease_.holder() != route) {
-      send(route, LeaseState{false, {}, lease_.duration()});
-    }
+    admit_consumer(route, std::move(m), user, now);
     return;
   }
   if (m.role == Role::tool) {
-    sessions_[route] = Session{m.role, std::move(m), {}, true, now};
+    sessions_[route] = Session{m.role, std::move(m), user, {}, true, now};
     Welcome welcome;
     welcome.broker = options_.broker_id;
     welcome.consumer_attached = window_.has_consumer();
@@ -183,13 +211,18 @@ void Core::on(const Route& route, Hello&& m, TimePoint now) {
     return;
   }
 
-  const bool ask = window_.has_consumer() && (m.named || m.epoch.value > 0);
+  const bool may_have_rows = m.named || m.epoch.value > 0;
   if (m.named && m.epoch.value == 0) {
     supersede_greetings(route, m.producer);
   }
-  sessions_[route] = Session{m.role, std::move(m), {}, false, now};
-  if (ask) {
+  const bool is_sure = m.sure && may_have_rows;
+  sessions_[route] = Session{m.role, std::move(m), user, {}, false, now};
+  if (window_.has_consumer() && may_have_rows) {
     ask_progress(route, now);
+  } else if (is_sure) {
+    refuse(route, RefusalCode::not_now, {},
+           "no consumer is attached that could say which rows the target has; the welcome comes "
+           "when it has said so");
   } else {
     welcome(route, std::nullopt, now);
   }
@@ -213,7 +246,7 @@ void Core::ask_progress(const Route& route, TimePoint now) {
   session.is_asked_about = true;
   if (questions_.size() >= kMostQuestions) {
     unasked_.insert(route);
-    if (!session.welcomed) {
+    if (!session.welcomed && !session.hello.sure) {
       welcome(route, std::nullopt, now);
     }
     return;
@@ -238,8 +271,14 @@ std::uint64_t Core::fair_credit() const {
   return std::min(options_.credit_bytes, std::max(share, kLeast));
 }
 
-void Core::on(const Route& route, Heartbeat&& /*m*/, TimePoint /*now*/) {
-  send(route, Heartbeat{});
+void Core::on(const Route& route, Heartbeat&& /*m*/, TimePoint now) {
+  Session& session = sessions_.at(route);
+  if (now - session.heartbeat >= kHeartbeatEvery) {
+    session.heartbeat = now;
+    send(route, Heartbeat{});
+  } else {
+    ++fruitless_;
+  }
 }
 
 void Core::on(const Route& route, Bye&& /*m*/, TimePoint now) {
@@ -307,8 +346,20 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     return;
   }
   if (!session.welcomed || m.header.epoch != session.epoch) {
-    refuse(route, RefusalCode::hello_first, m.header.first, "wait for the welcome and its epoch");
+    say_hello_first(route, m.header.first, "wait for the welcome and its epoch", now);
     return;
+  }
+  if (m.header.source != session.hello.source) {
+    ++messages_rejected_;
+    refuse(route, RefusalCode::malformed, m.header.first,
+           "a batch of another source than this connection's HELLO");
+    return;
+  }
+  const bool is_about_letters =
+      m.header.kind == BatchKind::retry || m.header.kind == BatchKind::discard;
+  if (is_about_letters && !m.header.own_letters && !is_trusted(session.user)) {
+    m.header.own_letters = true;
+    m.header_frame = encode_batch_header(m.header);
   }
   const ProducerId producer = m.header.producer;
   const Sequence first = m.header.first;
@@ -338,6 +389,13 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     }
     case Window::Verdict::skipped:
       ++fruitless_;
+      break;
+    case Window::Verdict::hole:
+      refuse(route, RefusalCode::hole, first,
+             "row " + std::to_string(window_.expected(producer).value) +
+                 " has not come, and this connection goes on with row " +
+                 std::to_string(first.value));
+      drop_session(Route(route), "it left rows out");
       break;
   }
 }
@@ -369,12 +427,34 @@ void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
     refuse(route, RefusalCode::not_now, {}, "too many status reports in a short time");
     return;
   }
-  const bool is_producer = session.role == Role::producer;
-  Report& report = is_producer ? producer_report_ : report_;
+  const Reader reader = !is_trusted(session.user)             ? Reader::other
+                        : session.role == Role::producer ? Reader::producer
+                                                         : Reader::owner;
+  Report& report = reports_.at(static_cast<std::size_t>(reader));
   if (!report.made || now - *report.made >= kReportFresh) {
-    report = {status_report(now, !is_producer), now};
+    report.bytes = status_report(now, reader);
+    report.made = now;
   }
   send(route, Status{m.request, report.bytes});
+}
+
+// Those beyond the first that an APPLIED lists.
+void Core::on(const Route& route, AskDead&& m, TimePoint now) {
+  const Session& session = sessions_.at(route);
+  if (session.role != Role::producer || !session.welcomed) {
+    ++messages_rejected_;
+    refuse(route, RefusalCode::malformed, {}, "only a producer that was welcomed has dead letters");
+    return;
+  }
+  if (!window_.has_consumer() || questions_.size() >= kMostQuestions) {
+    refuse(route, RefusalCode::not_now, {},
+           window_.has_consumer() ? "the consumer is busy" : "no consumer is attached");
+    return;
+  }
+  const std::uint64_t request = next_question_++;
+  questions_[request] = Question{Question::Kind::dead, route, session.hello.producer, m.request,
+                                 now + kQuestionPatience};
+  send(*lease_.holder(), AskProgress{request, session.hello.producer, m.since, true});
 }
 
 // ---- time and disk
@@ -394,6 +474,8 @@ void Core::advance(TimePoint now) {
     next_housekeeping_ = now + kHousekeeping;
     look_at_journal(now);
     expire_sessions(now);
+    std::erase_if(told_hello_first_,
+                  [&](const auto& told) { return now - told.second >= kHelloFirstEvery; });
     if (lease_.holder()) {
       send(*lease_.holder(), Heartbeat{});  // whether it is still there shows when this is sent
     }
@@ -565,6 +647,10 @@ void Core::refuse(const Route& route, RefusalCode code, Sequence sequence,
     ++client_errors_;
   }
   send(route, Refusal{code, sequence, printable(text, limits::kReasonBytes - 3)});
+}
+
+void Core::refuse(const Route& route, const Refusal& refusal) {
+  refuse(route, refusal.code, refusal.sequence, refusal.text);
 }
 
 }  // namespace turnstile::broker

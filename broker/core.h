@@ -3,6 +3,7 @@
 // through take_outbox(); the caller gives the time.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -17,6 +18,7 @@
 
 #include "broker/durable_store.h"
 #include "broker/lease.h"
+#include "broker/user.h"
 #include "broker/window.h"
 #include "proto/messages.h"
 
@@ -42,6 +44,9 @@ struct CoreOptions {
   // Leases are numbered from behind this, of this start alone: RESULTS under a lease that an
   // earlier start gave, which a link may deliver late, are about other batches.
   Lease leases_behind;
+  // This broker's: besides root the only one that may consume, or see the whole status. Nothing:
+  // every user may.
+  User own_user = {};
   std::function<std::uint64_t()> wall_clock_ms;
 };
 
@@ -57,7 +62,8 @@ class Core {
   // Reads back what the journal holds. Call once, before anything else.
   Result<void> start();
 
-  void receive(const Route& route, Message&& message, TimePoint now);
+  // `user`: of the connection; only a HELLO's counts.
+  void receive(const Route& route, Message&& message, TimePoint now, User user = {});
   // A message that could not be decoded.
   void reject(const Route& route, const Error& why, TimePoint now);
   // A HELLO or a question that the target would be asked about, from one that does so too often.
@@ -83,8 +89,10 @@ class Core {
   [[nodiscard]] std::uint64_t fruitless() const { return fruitless_; }
   // ... that could not be read, or were not their sender's to send.
   [[nodiscard]] std::uint64_t client_errors() const { return client_errors_; }
-  // As MessagePack; PROTOCOL.md lists the fields.
-  Bytes status_report(TimePoint now, bool with_producers = true);
+  // As MessagePack; PROTOCOL.md lists the fields. Producers get no lists, since many of them may
+  // wait and ask; other users than the broker's see less.
+  enum class Reader { owner, producer, other };
+  Bytes status_report(TimePoint now, Reader reader = Reader::owner);
 
  private:
   // Between two lines in the log about the same matter, whatever clients and disks do.
@@ -96,6 +104,7 @@ class Core {
   struct Session {
     Role role = Role::tool;
     Hello hello;
+    User user;
     Epoch epoch;
     bool welcomed = false;
     TimePoint heard;
@@ -103,6 +112,7 @@ class Core {
     // Status reports are large: so many in a while.
     TimePoint reports_since{};
     int reports = 0;
+    TimePoint heartbeat{};  // the last that was answered
   };
   // A named producer's welcome, until its epoch is in the journal.
   struct Greeting {
@@ -110,24 +120,26 @@ class Core {
     ProducerId producer;
     std::optional<Progress> progress;
     Epoch epoch;
+    User owner;
   };
   // A question that the consumer was asked. Without an answer by `until` its asker is answered
   // without it; the question stays until the consumer answers or is replaced, so that one that is
   // busy for long is not asked without bound.
   struct Question {
-    enum class Kind { welcome, refresh, table, told } kind;
+    enum class Kind { welcome, refresh, table, dead, told } kind;
     Route route;
-    ProducerId producer;                  // welcome and refresh
-    std::uint64_t request_of_client = 0;  // table
+    ProducerId producer;                  // welcome, refresh and dead
+    std::uint64_t request_of_client = 0;  // table and dead
     TimePoint until;
   };
 
-  void on(const Route& route, Hello&& m, TimePoint now);
+  void on(const Route& route, Hello&& m, User user, TimePoint now);
   void on(const Route& route, Heartbeat&& m, TimePoint now);
   void on(const Route& route, Bye&& m, TimePoint now);
   void on(const Route& route, Batch&& m, TimePoint now);
   void on(const Route& route, CheckTable&& m, TimePoint now);
   void on(const Route& route, AskStatus&& m, TimePoint now);
+  void on(const Route& route, AskDead&& m, TimePoint now);
   void on(const Route& route, Results&& m, TimePoint now);
   void on(const Route& route, ProgressAnswer&& m, TimePoint now);
   void on(const Route& route, TableAnswer&& m, TimePoint now);
@@ -136,6 +148,16 @@ class Core {
 
   void send(const Route& route, Message&& message);
   void refuse(const Route& route, RefusalCode code, Sequence sequence, const std::string& text);
+  void refuse(const Route& route, const Refusal& refusal);
+  void say_hello_first(const Route& route, Sequence sequence, const std::string& text,
+                       TimePoint now);
+  [[nodiscard]] bool is_trusted(User user) const;
+  void admit_consumer(const Route& route, Hello&& m, User user, TimePoint now);
+  std::optional<Refusal> claim_target(const Hello& m, TimePoint now);
+  [[nodiscard]] std::optional<Refusal> claims_of_others(const Route& route, const Hello& m,
+                                                        User user);
+  [[nodiscard]] std::optional<Refusal> false_claim(const Hello& hello,
+                                                   const std::optional<Progress>& progress) const;
   void drop_session(const Route& route, const char* why);
   [[nodiscard]] Route* route_of(const ProducerId& producer);
   void forget_if_away(const ProducerId& producer);
@@ -217,8 +239,8 @@ class Core {
     Bytes bytes;
     std::optional<TimePoint> made;
   };
-  Report report_;           // the latest
-  Report producer_report_;  // ... for producers, of whom many may wait and ask
+  std::array<Report, 3> reports_;                          // the latest, by Reader
+  std::unordered_map<Route, TimePoint> told_hello_first_;  // lately
   std::uint64_t fruitless_ = 0;
   std::uint64_t client_errors_ = 0;
 

@@ -171,13 +171,17 @@ std::optional<Core::Question> Core::take_question(std::uint64_t request) {
 
 void Core::on(const Route& route, ProgressAnswer&& m, TimePoint now) {
   const auto question = lease_.holder() == route ? take_question(m.request) : std::nullopt;
-  if (!question || question->producer.text.empty()) {
+  if (!question || question->producer.text.empty() || question->kind == Question::Kind::told) {
     return;
   }
   // The connection may be another producer's since.
   const auto session = sessions_.find(question->route);
   if (session == sessions_.end() || session->second.role != Role::producer ||
       session->second.hello.producer != question->producer) {
+    return;
+  }
+  if (question->kind == Question::Kind::dead) {
+    send(question->route, Dead{question->request_of_client, std::move(m.progress.dead)});
     return;
   }
   session->second.is_asked_about = false;
@@ -199,6 +203,10 @@ void Core::on(const Route& route, TableAnswer&& m, TimePoint /*now*/) {
 }
 
 void Core::answer_late_questions(TimePoint now) {
+  const auto is_sure = [this](const Route& route) {
+    const auto session = sessions_.find(route);
+    return session != sessions_.end() && session->second.hello.sure;
+  };
   std::vector<Route> unwelcomed;
   for (auto& [request, question] : questions_) {
     if (question.until > now) {
@@ -209,6 +217,13 @@ void Core::answer_late_questions(TimePoint now) {
       send(question.route,
            TableAnswer{question.request_of_client, TableState::unknown, "the consumer is busy"});
       question.kind = Question::Kind::told;
+    } else if (question.kind == Question::Kind::dead) {
+      refuse(question.route, RefusalCode::not_now, {}, "the consumer is busy");
+      question.kind = Question::Kind::told;
+    } else if (question.kind == Question::Kind::welcome && is_sure(question.route)) {
+      refuse(question.route, RefusalCode::not_now, {},
+             "the consumer does not say yet which rows the target has; the welcome comes when it "
+             "has");
     } else if (question.kind == Question::Kind::welcome) {
       // The answer is still welcome when it comes: it carries outcomes.
       question.kind = Question::Kind::refresh;

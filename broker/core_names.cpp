@@ -68,12 +68,19 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
 }
 
 void Core::welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now) {
-  const Hello& hello = sessions_.at(route).hello;
+  const Session& session = sessions_.at(route);
+  const Hello& hello = session.hello;
+  if (const auto refused = false_claim(hello, progress)) {
+    ++messages_rejected_;
+    refuse(route, *refused);
+    drop_session(route, "it claims what nobody gave");
+    return;
+  }
   const auto grant = grant_epoch(route, hello, progress, now);
   if (!grant) {
     drop_session(route, "it was refused");
   } else if (grant->is_new) {
-    greetings_.push_back({route, hello.producer, progress, grant->epoch});
+    greetings_.push_back({route, hello.producer, progress, grant->epoch, session.user});
   } else {
     greet(route, grant->epoch, progress, now);
   }
@@ -94,12 +101,12 @@ void Core::store_epochs(TimePoint now) {
   }
   ++epoch_syncs_;
   const auto greetings = std::exchange(greetings_, {});
-  std::vector<std::pair<ProducerId, Epoch>> epochs;
-  epochs.reserve(greetings.size());
+  std::vector<DurableStore::Name> names;
+  names.reserve(greetings.size());
   for (const Greeting& greeting : greetings) {
-    epochs.emplace_back(greeting.producer, greeting.epoch);
+    names.push_back({greeting.producer, greeting.epoch, greeting.owner});
   }
-  const auto stored = journal_.set_epochs(epochs);
+  const auto stored = journal_.set_epochs(names);
   for (const Greeting& greeting : greetings) {
     // The connection may have started over since, as somebody else.
     const auto session = sessions_.find(greeting.route);
@@ -141,8 +148,6 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   session.welcomed = true;
   session.heard = now;
   routes_[hello.producer] = route;
-  // What the producer was told by an earlier broker it does not send again.
-  window_.note_applied(hello.producer, hello.known);
   if (progress) {
     window_.note_applied(hello.producer, progress->through);
     window_.note_complete(hello.producer);
@@ -151,8 +156,11 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   Welcome welcome;
   welcome.broker = options_.broker_id;
   welcome.epoch = epoch;
-  welcome.through =
-      std::max(window_.stored_through(hello.producer), window_.applied_through(hello.producer));
+  // What the producer heard from an earlier broker it does not send again. That is its own word:
+  // it counts for nobody else.
+  welcome.through = std::max({window_.stored_through(hello.producer),
+                              window_.applied_through(hello.producer), hello.known});
+  window_.session_begins(hello.producer, hello.known);
   if (hello.stored) {
     const Sequence through = std::max(*hello.stored, welcome.through);
     // A process that was not welcomed before begins here.

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/user.h"
 #include "broker/window.h"
 #include "proto/result.h"
 
@@ -47,15 +48,23 @@ class DurableStore {
   // The newest epoch that was given to a named producer; 0: none.
   virtual Result<Epoch> epoch(const ProducerId& producer) = 0;
   virtual Result<void> set_epoch(const ProducerId& producer, Epoch epoch) = 0;
+  // A name's new epoch, and the user who gets the name if nobody has it.
+  struct Name {
+    ProducerId producer;
+    Epoch epoch;
+    User owner = {};
+  };
   // In one transaction; of a name that is there twice the last counts.
-  virtual Result<void> set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) {
-    for (const auto& [producer, epoch] : epochs) {
-      if (auto set = set_epoch(producer, epoch); !set) {
+  virtual Result<void> set_epochs(const std::vector<Name>& names) {
+    for (const Name& name : names) {
+      if (auto set = set_epoch(name.producer, name.epoch); !set) {
         return set;
       }
     }
     return {};
   }
+  // The first user who used the name; nothing: not known.
+  virtual Result<User> owner(const ProducerId& /*producer*/) { return User(); }
   // How many names have one: at least those that are there.
   [[nodiscard]] virtual std::uint64_t names() const { return 0; }
   // Those that got theirs longest ago, and when, in milliseconds since 1970.
@@ -70,6 +79,10 @@ class DurableStore {
     return {};
   }
   virtual Result<void> forget_names(const std::vector<ProducerId>& /*names*/) { return {}; }
+
+  // The target that this journal's rows are for; empty: no consumer has named one yet.
+  virtual Result<std::string> target() { return std::string(); }
+  virtual Result<void> set_target(const std::string& /*path*/) { return {}; }
 
   // Closes and opens the file, and writes and syncs anew what a failed sync left in doubt.
   virtual Result<void> reopen() = 0;

@@ -597,24 +597,75 @@ Result<Epoch> Journal::epoch(const ProducerId& producer) {
 }
 
 Result<void> Journal::set_epoch(const ProducerId& producer, Epoch epoch) {
-  return set_epochs({{producer, epoch}});
+  return set_epochs({{producer, epoch, {}}});
 }
 
-Result<void> Journal::set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) {
+Result<User> Journal::owner(const ProducerId& producer) {
+  if (auto usable = check_usable(); !usable) {
+    return tl::make_unexpected(usable.error());
+  }
+  constexpr std::int64_t kNobody = -1;
+  const auto owner = db_.query_integer("SELECT coalesce((SELECT owner FROM producers WHERE name='" +
+                                       producer.text + "'), " + std::to_string(kNobody) + ")");
+  if (!owner) {
+    return tl::make_unexpected(owner.error());
+  }
+  return *owner == kNobody ? User() : User(static_cast<uid_t>(*owner));
+}
+
+Result<std::string> Journal::target() {
+  if (auto usable = check_usable(); !usable) {
+    return tl::make_unexpected(usable.error());
+  }
+  auto select = db_.prepare("SELECT path FROM target");
+  if (!select) {
+    return tl::make_unexpected(select.error());
+  }
+  const int code = select->step();
+  if (code != SQLITE_ROW && code != SQLITE_DONE) {
+    return tl::make_unexpected(db_.error(code, "reading the journal"));
+  }
+  return code == SQLITE_ROW ? std::string(select->text(0)) : std::string();
+}
+
+Result<void> Journal::set_target(const std::string& path) {
+  if (auto begun = begin(); !begun) {
+    return begun;
+  }
+  auto set = db_.execute("DELETE FROM target");
+  if (set) {
+    auto insert = db_.prepare("INSERT INTO target VALUES(?)");
+    if (!insert) {
+      return tl::make_unexpected(rolled_back(insert.error()));
+    }
+    insert->bind(1, std::string_view(path));
+    if (const int code = insert->step(); code != SQLITE_DONE) {
+      set = tl::make_unexpected(db_.error(code, "storing the target's path"));
+    }
+  }
+  if (!set) {
+    return tl::make_unexpected(rolled_back(set.error()));
+  }
+  return commit();
+}
+
+Result<void> Journal::set_epochs(const std::vector<Name>& names) {
   if (auto begun = begin(); !begun) {
     return begun;
   }
   const std::string touched = std::to_string(now_ms());
-  for (const auto& [producer, epoch] : epochs) {
+  for (const auto& [producer, epoch, owner] : names) {
     auto set = db_.execute("INSERT INTO producers VALUES('" + producer.text + "', " +
-                           std::to_string(epoch.value) + ", " + touched +
+                           std::to_string(epoch.value) + ", " + touched + ", " +
+                           (owner ? std::to_string(*owner) : "NULL") +
                            ") ON CONFLICT(name) DO UPDATE SET epoch=excluded.epoch, "
-                           "touched_ms=excluded.touched_ms");
+                           "touched_ms=excluded.touched_ms, "
+                           "owner=coalesce(owner, excluded.owner)");
     if (!set) {
       return tl::make_unexpected(rolled_back(set.error()));
     }
   }
-  names_ += epochs.size();
+  names_ += names.size();
   return commit();
 }
 

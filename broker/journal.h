@@ -61,7 +61,10 @@ class Journal final : public DurableStore {
   Result<void> trim() override;
   Result<Epoch> epoch(const ProducerId& producer) override;
   Result<void> set_epoch(const ProducerId& producer, Epoch epoch) override;
-  Result<void> set_epochs(const std::vector<std::pair<ProducerId, Epoch>>& epochs) override;
+  Result<void> set_epochs(const std::vector<Name>& names) override;
+  Result<User> owner(const ProducerId& producer) override;
+  Result<std::string> target() override;
+  Result<void> set_target(const std::string& path) override;
   [[nodiscard]] std::uint64_t names() const override { return names_; }
   Result<std::vector<std::pair<ProducerId, std::uint64_t>>> oldest_names(std::size_t most) override;
   Result<void> follow_clock(std::optional<std::uint64_t> looked_ms, std::uint64_t now_ms,

@@ -18,6 +18,17 @@ CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms
 INSERT INTO producers SELECT name, epoch, unixepoch() * 1000 FROM producers_of_format_1;
 DROP TABLE producers_of_format_1;
 )sql"},
+    // A name belongs to a user, and the journal to a target. Whose the names are that are there,
+    // and
+    // which target the rows are for, is known when the next process of each comes.
+    sqlite::Migration{2, R"sql(
+ALTER TABLE producers RENAME TO producers_of_format_2;
+CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms INTEGER NOT NULL,
+  owner INTEGER) WITHOUT ROWID;
+INSERT INTO producers SELECT name, epoch, touched_ms, NULL FROM producers_of_format_2;
+DROP TABLE producers_of_format_2;
+CREATE TABLE target(path TEXT NOT NULL);
+)sql"},
 };
 
 inline sqlite::Format journal_format() {

@@ -10,7 +10,7 @@
 
 namespace turnstile::broker {
 
-inline constexpr std::int64_t kJournalFormat = 2;
+inline constexpr std::int64_t kJournalFormat = 3;
 // The oldest format whose `batches` are as they are now, so that a reader can read them.
 inline constexpr std::int64_t kJournalBatchesSince = 1;
 inline constexpr int kJournalPageBytes = 16 * 1024;
@@ -26,8 +26,9 @@ CREATE TABLE batches(
   checksum     INTEGER NOT NULL,
   header       BLOB NOT NULL,
   rows         BLOB NOT NULL);
-CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms INTEGER NOT NULL)
-  WITHOUT ROWID;
+CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms INTEGER NOT NULL,
+  owner INTEGER) WITHOUT ROWID;
+CREATE TABLE target(path TEXT NOT NULL);
 )sql";
 
 // XXH3, 64 bits, chained: each column's hash is the seed of the next one's, and the offset that of

@@ -1,4 +1,9 @@
 // The status report: one map, made by the broker, shown by `turnstile status`.
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <utility>
+
 #include <nlohmann/json.hpp>
 
 #include "broker/core.h"
@@ -14,6 +19,48 @@ std::int64_t ms(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
+// The id of a process that has no name is its secret: whoever knew it could send rows as that
+// process. Its beginning is enough for people.
+std::string shown(const ProducerId& id, bool is_named) {
+  constexpr std::size_t kShown = 8;
+  std::string text = id.text;
+  if (!is_named && is_random_id(text)) {
+    std::fill(text.begin() + kShown, text.end(), '0');
+  }
+  return text;
+}
+
+// A reason may name paths, and programs of others.
+std::string without_reason(const std::string& problem) {
+  return problem.empty() ? std::string() : "the broker's user sees the reason in `turnstile status`";
+}
+
+// What other users see: figures, no names and no paths.
+nlohmann::json without_details(const nlohmann::json& report) {
+  const auto copy = [](const nlohmann::json& from, std::initializer_list<const char*> keys) {
+    nlohmann::json out = nlohmann::json::object();
+    for (const char* key : keys) {
+      out[key] = from.at(key);
+    }
+    return out;
+  };
+  nlohmann::json out =
+      copy(report, {"version", "broker", "uptime_ms", "producers_connected", "window",
+                    "oldest_waiting_ms", "dead_letters", "messages_rejected"});
+  out["endpoint"] = "";
+  out["producers"] = nlohmann::json::array();
+  out["producers_stopped"] = nlohmann::json::array();
+  out["journal"] = copy(report.at("journal"), {"batches", "rows", "bytes", "limit_bytes"});
+  out["journal"]["path"] = "";
+  out["journal"]["problem"] = without_reason(report.at("journal").at("problem"));
+  out["consumer"] = copy(report.at("consumer"),
+                         {"attached", "lease", "standing_by", "rows_applied", "rows_per_second"});
+  out["consumer"]["target"] = "";
+  out["consumer"]["problem"] = without_reason(report.at("consumer").at("problem"));
+  out["consumer"]["tables"] = nlohmann::json::array();
+  return out;
+}
+
 }  // namespace
 
 double Core::rows_per_second(TimePoint now) const {
@@ -25,14 +72,14 @@ double Core::rows_per_second(TimePoint now) const {
   return seconds > 0 ? static_cast<double>(rows_settled_ - rows) / seconds : 0;
 }
 
-Bytes Core::status_report(TimePoint now, bool with_producers) {
+Bytes Core::status_report(TimePoint now, Reader reader) {
   nlohmann::json producers = nlohmann::json::array();
   for (const auto& [id, route] : routes_) {
-    if (!with_producers || producers.size() == kProducersListed) {
+    if (reader != Reader::owner || producers.size() == kProducersListed) {
       break;
     }
     const Session& session = sessions_.at(route);
-    producers.push_back({{"producer", id.text},
+    producers.push_back({{"producer", shown(id, session.hello.named)},
                          {"named", session.hello.named},
                          {"epoch", session.epoch.value},
                          {"stored_through", window_.stored_through(id).value},
@@ -40,10 +87,10 @@ Bytes Core::status_report(TimePoint now, bool with_producers) {
   }
   nlohmann::json stopped = nlohmann::json::array();
   for (const auto& id : window_.stopped_producers()) {
-    if (!with_producers) {
+    if (reader != Reader::owner) {
       break;
     }
-    stopped.push_back(id.text);
+    stopped.push_back(shown(id, false));
   }
 
   nlohmann::json tables = nlohmann::json::array();
@@ -95,6 +142,9 @@ Bytes Core::status_report(TimePoint now, bool with_producers) {
       {"dead_letters", consumer_stats_.dead_letters},
       {"messages_rejected", messages_rejected_},
   };
+  if (reader == Reader::other) {
+    report = without_details(report);
+  }
   const auto bytes = nlohmann::json::to_msgpack(report);
   return Bytes(std::string(bytes.begin(), bytes.end()));
 }

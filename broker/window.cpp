@@ -38,9 +38,9 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   }
   // Promise 1: STORED speaks for all rows before it. Where nothing shows a hole here the target,
   // which knows, judges.
-  if (is_hole || (producer.held_batches > 0 && header.first > next_new(producer))) {
-    producer.go_back.reset();
-    return Verdict::go_back;
+  const bool is_skip = !producer.go_back && producer.came && header.first > next(*producer.came);
+  if (is_skip || is_hole || (producer.held_batches > 0 && header.first > next_new(producer))) {
+    return judge_hole(producer, header.first);
   }
   Held held{header.producer,
             header.first,
@@ -70,6 +70,18 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   return Verdict::taken;
 }
 
+// A connection loses nothing between two messages, so a number that is missing between two batches
+// of one session was left out. A session's first batch may be the wrong one, such as after a second
+// WELCOME: it gets the right number, and has a second try.
+Window::Verdict Window::judge_hole(Producer& producer, Sequence first) {
+  const bool is_final = !producer.go_back && (producer.came || producer.misfit >= first);
+  producer.go_back.reset();
+  if (!is_final) {
+    producer.misfit = std::max(producer.misfit.value_or(Sequence{}), first);
+  }
+  return is_final ? Verdict::hole : Verdict::go_back;
+}
+
 bool Window::has_room(const Producer& producer, const Held& held) const {
   if (is_doubted(producer) && aside_bytes_ > 0 &&
       (aside_bytes_ + held.memory() > options_.memory_bytes / 2 ||
@@ -89,6 +101,13 @@ bool Window::is_doubted(const Producer& producer) const {
 bool Window::is_doubted(const ProducerId& id) const {
   const auto found = producers_.find(id);
   return found != producers_.end() && is_doubted(found->second);
+}
+
+bool Window::has_rows_of(const ProducerId& id) const {
+  const auto found = producers_.find(id);
+  return found != producers_.end() &&
+         (found->second.came || found->second.held_batches > 0 ||
+          found->second.stored_through > Sequence{} || found->second.applied_through > Sequence{});
 }
 
 void Window::judge(const ProducerId& id, Producer& producer, bool brought_a_row) {
@@ -151,6 +170,8 @@ bool Window::may_hand_aside() const {
 }
 
 void Window::took(Producer& producer, Sequence last) {
+  producer.came = std::max(producer.came.value_or(Sequence{}), last);
+  producer.misfit.reset();
   if (producer.in_order) {
     producer.in_order = std::max(*producer.in_order, last);
   }
@@ -160,7 +181,8 @@ void Window::took(Producer& producer, Sequence last) {
 }
 
 Sequence Window::covered(const Producer& producer) {
-  return producer.in_order.value_or(std::max(producer.stored_through, producer.applied_through));
+  return producer.in_order.value_or(
+      std::max({producer.stored_through, producer.applied_through, producer.known}));
 }
 
 Sequence Window::next_new(const Producer& producer) {
@@ -191,21 +213,35 @@ void Window::note_applied(const ProducerId& producer, Sequence through) {
   applied = std::max(applied, through);
 }
 
+void Window::session_begins(const ProducerId& id, Sequence known) {
+  Producer& producer = producers_[id];
+  producer.known = known;
+  producer.in_order.reset();
+  producer.go_back.reset();
+  producer.came.reset();
+  producer.misfit.reset();
+}
+
 void Window::begins_behind(const ProducerId& id, Sequence through, Sequence sent) {
+  session_begins(id, {});
   Producer& producer = producers_[id];
   producer.in_order = through;
   producer.sent = sent;
-  producer.go_back.reset();
 }
 
 Sequence Window::acknowledge(const ProducerId& id, Sequence through) {
   const auto found = producers_.find(id);
-  if (found == producers_.end() || !found->second.in_order) {
+  if (found == producers_.end()) {
     return through;
   }
   Producer& producer = found->second;
-  through = std::min(through, producer.sent);
-  producer.in_order = std::max(*producer.in_order, through);
+  if (producer.in_order) {
+    through = std::min(through, producer.sent);
+    producer.in_order = std::max(*producer.in_order, through);
+  }
+  if (producer.came) {
+    producer.came = std::max(*producer.came, through);  // it goes on after these
+  }
   return through;
 }
 

@@ -101,6 +101,7 @@ class Window {
     stored,   // already in the journal: see stored_through()
     go_back,  // not taken: at a bound, or a batch before it is missing; send expected() first
     skipped,  // not taken: it follows one that was told to go back
+    hole,     // not taken: its producer left numbers out, and never sends them
   };
 
   explicit Window(WindowOptions options) : options_(options) {}
@@ -112,9 +113,12 @@ class Window {
   [[nodiscard]] Sequence stored_through(const ProducerId& producer) const;
   [[nodiscard]] Sequence applied_through(const ProducerId& producer) const;
   void note_applied(const ProducerId& producer, Sequence through);
-  // A producer's session that says where it begins: with the row behind `through`, and from there
-  // in order, but for what it was acknowledged. Another row than the next is behind a hole, also
-  // when nothing is held that would show it. `sent`: the highest row that it has sent before this.
+  // A producer's session begins. What it sends comes in order, since one connection carries it. It
+  // says that it knows the outcomes of its rows through `known`, which counts for itself only.
+  void session_begins(const ProducerId& id, Sequence known);
+  // ... and says where: with the row behind `through`, but for what it was acknowledged. Another
+  // row than the next is behind a hole, also when nothing is held that would show it. `sent`: the
+  // highest row that it has sent before this.
   void begins_behind(const ProducerId& id, Sequence through, Sequence sent);
   // The producer is told that its rows through here are stored or applied; gives through where. Of
   // a session that says where it begins not beyond what it has sent: it may not have numbered those
@@ -134,6 +138,8 @@ class Window {
   [[nodiscard]] bool knows(const ProducerId& producer) const {
     return producers_.contains(producer);
   }
+  // Some came in the present session, or earlier ones are remembered.
+  [[nodiscard]] bool has_rows_of(const ProducerId& id) const;
   // What it sends is put aside.
   [[nodiscard]] bool is_doubted(const ProducerId& id) const;
   // The producer's session ended: nothing but what is held of it is remembered.
@@ -217,6 +223,11 @@ class Window {
     Sequence sent;
     std::string source;        // of the batch that ends with held_last
     bool is_complete = false;  // see note_complete()
+    // Of the present session: what it says it knows, the last row of a batch that came and fitted,
+    // and the first row of one that came as its first and did not.
+    Sequence known;
+    std::optional<Sequence> came;
+    std::optional<Sequence> misfit;
   };
 
   [[nodiscard]] bool is_stalled(TimePoint now) const;
@@ -226,6 +237,7 @@ class Window {
   void void_hand_over(const Held& held);
   void void_answered(Ticket through);
   static void took(Producer& producer, Sequence last);
+  static Verdict judge_hole(Producer& producer, Sequence first);
   // Through here nothing is missing, nor need come again.
   [[nodiscard]] static Sequence covered(const Producer& producer);
   // The first sequence behind that which is not held.

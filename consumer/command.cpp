@@ -62,6 +62,7 @@ Result<void> check_consumer_files(const ConsumerFlags& flags, std::vector<FileRo
 consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
   consumer::ConsumerOptions options;
   options.target.path = flags.db;
+  options.new_target = flags.new_target;
   options.target.text_path = flags.text;
   options.target.text_table = flags.text_table;
   options.target.text_rotated = flags.text_rotated == "whole" ? store::TextRotated::whole_table
@@ -77,6 +78,8 @@ consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
 
 void add_consumer_flags(CLI::App& app, ConsumerFlags& flags) {
   add_db_option(app, flags.db);
+  app.add_flag("--new-target", flags.new_target,
+               "Let the broker's rows go to --db from now on, though they were for another file");
   add_text_option(app, flags.text);
   app.add_option("--text-table", flags.text_table, "The table whose rows --text shows")
       ->capture_default_str();

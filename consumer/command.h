@@ -13,6 +13,7 @@ namespace turnstile {
 // What whoever runs a consumer is asked.
 struct ConsumerFlags {
   std::string db;
+  bool new_target = false;
   std::string text;
   std::string text_table = store::TargetOptions{}.text_table;
   std::string text_rotated = "new";

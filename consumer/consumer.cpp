@@ -1,6 +1,8 @@
 #include "consumer/consumer.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include <spdlog/spdlog.h>
@@ -31,6 +33,13 @@ constexpr std::size_t kPrefetchEvery = std::size_t{16} * 1024;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
+
+// The same for every way to write it.
+std::string whole_path(const std::filesystem::path& path) {
+  std::error_code code;
+  auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(path, code), code);
+  return code || whole.empty() ? path.string() : whole.string();
+}
 
 }  // namespace
 
@@ -158,7 +167,8 @@ Result<void> Consumer::finish() {
 void Consumer::say_hello() {
   Hello hello;
   hello.role = Role::consumer;
-  hello.producer = {printable(options_.target.path.string(), limits::kReasonBytes - 3)};
+  hello.producer = {printable(whole_path(options_.target.path), limits::kReasonBytes - 3)};
+  hello.new_target = options_.new_target;
   if (link_.send(hello)) {
     last_sent_ = options_.clock();
     said_hello_ = last_sent_;
@@ -228,7 +238,7 @@ Result<void> Consumer::handle(Message&& message) {
         say_hello();
       }
     } else {
-      spdlog::warn("the broker refused: {}", printable(refusal->text, limits::kReasonBytes));
+      return on_refusal(*refusal);
     }
   } else if (is_work) {
     questions_.push_back(std::move(message));
@@ -236,7 +246,28 @@ Result<void> Consumer::handle(Message&& message) {
   return {};
 }
 
+// Of one that has no lease it can only be the hello that is refused.
+Result<void> Consumer::on_refusal(const Refusal& refusal) {
+  const std::string text = printable(refusal.text, limits::kReasonBytes);
+  const bool is_final =
+      refusal.code == RefusalCode::malformed || refusal.code == RefusalCode::version;
+  if (is_final && !has_lease_) {
+    return fail(
+        Errc::refused, "the broker refused this consumer: " + text,
+        text.find("for the target") == std::string::npos
+            ? ""
+            : "Name that target with --db; if rows are to go to this one from now on, start "
+              "once with --new-target.");
+  }
+  if (text != refused_) {
+    spdlog::warn("the broker refused: {}", text);
+    refused_ = text;
+  }
+  return {};
+}
+
 Result<void> Consumer::on_lease(const LeaseState& state) {
+  refused_.clear();
   if (state.granted) {
     forget_lease();
     has_lease_ = true;
@@ -277,7 +308,8 @@ Result<void> Consumer::answer_questions() {
   while (!questions_.empty()) {
     std::optional<Message> answer;
     if (const auto* ask = std::get_if<AskProgress>(&questions_.front())) {
-      auto progress = target_->progress(ask->producer, ask->since);
+      auto progress = ask->list_only ? target_->list_dead(ask->producer, ask->since)
+                                     : target_->progress(ask->producer, ask->since);
       if (!progress) {
         return tl::make_unexpected(progress.error());
       }

@@ -36,6 +36,8 @@ Result<std::unique_ptr<store::WritableTarget>> open_target_file(store::TargetOpt
 
 struct ConsumerOptions {
   store::TargetOptions target;
+  // The broker's rows go to this target from now on, whichever they were for.
+  bool new_target = false;
   // Bounds of one transaction; the larger one while this consumer is behind, when rows wait for
   // longer than for one of that.
   std::uint32_t group_rows = 50'000;
@@ -78,6 +80,7 @@ class Consumer {
   void tell_link_trouble();
   Result<void> handle(Message&& message);
   Result<void> on_lease(const LeaseState& state);
+  Result<void> on_refusal(const Refusal& refusal);
   void forget_lease();
   Result<void> answer_questions();
   [[nodiscard]] std::chrono::milliseconds wait_at_most(std::chrono::milliseconds wait) const;
@@ -132,6 +135,7 @@ class Consumer {
   bool lost_touch_ = false;   // the broker was silent for too long
   std::string link_trouble_;  // that the log has
   std::string problem_;       // what is being waited out
+  std::string refused_;       // what the broker said last, which was logged
   std::string lock_problem_;  // who holds the target, while a transaction waits for it
   std::string told_problem_;  // the last that the broker of this lease got
   std::vector<TableTrouble> told_tables_;

@@ -330,18 +330,23 @@ void ZmtpConnection::take_command(const std::string& body) {
   }
 }
 
+std::optional<ZmtpConnection::Incoming> ZmtpConnection::too_large() {
+  if (end_ == End::router && state_ == State::ready && !std::exchange(is_over_, true)) {
+    return Incoming{false, {}, true};
+  }
+  close();
+  return std::nullopt;
+}
+
 std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
   if (state_ == State::greeting && !take_greeting()) {
     return std::nullopt;
   }
   is_paused_ = false;
   for (int commands = 0; state_ != State::closed;) {
-    auto frame = reader_.next();
+    auto frame = is_over_ ? std::nullopt : reader_.next();
     if (!frame) {
-      if (reader_.is_too_large()) {
-        close();
-      }
-      return std::nullopt;
+      return reader_.is_too_large() ? too_large() : std::nullopt;
     }
     if (frame->is_command) {
       take_command(frame->body);
@@ -352,11 +357,13 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
       continue;
     }
     part_bytes_ += frame->body.size() + kShortHead;
-    if (state_ != State::ready ||
-        (frame->has_more &&
-         part_bytes_ > static_cast<std::size_t>(largest_message_bytes()) + kPartBytes)) {
+    if (state_ != State::ready) {
       close();
       return std::nullopt;
+    }
+    if (frame->has_more &&
+        part_bytes_ > static_cast<std::size_t>(largest_message_bytes()) + kPartBytes) {
+      return too_large();
     }
     ++parts_;
     if (frame->has_more) {
@@ -364,9 +371,9 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
     }
     part_bytes_ = 0;
     if (std::exchange(parts_, 0) > 1) {
-      return Incoming{true, {}};
+      return Incoming{true, {}, false};
     }
-    return Incoming{false, std::move(frame->body)};
+    return Incoming{false, std::move(frame->body), false};
   }
   return std::nullopt;
 }

@@ -71,6 +71,7 @@ class ZmtpConnection {
   struct Incoming {
     bool has_parts = false;
     std::string body;
+    bool is_too_large = false;  // nothing of it, and nothing that follows, is read
   };
 
   // Takes the connected socket over, and greets.
@@ -100,7 +101,8 @@ class ZmtpConnection {
   enum class Read { nothing, some, as_much_as_fits };
   // Once.
   Read read();
-  // Of what has been read: nothing when no message is whole, or the connection is closed.
+  // Of what has been read: nothing when no message is whole, or the connection is closed. The
+  // router's end gives one that is too large too, once, so that it can be answered.
   std::optional<Incoming> next();
   // The router's end only: next() gave nothing because others have their turn after so many
   // commands (pings); there may be a message behind them.
@@ -111,6 +113,7 @@ class ZmtpConnection {
   enum class State { greeting, handshake, ready, closed };
 
   void close();
+  std::optional<Incoming> too_large();
   bool take_greeting();
   void take_command(const std::string& body);
   void put_head(unsigned char flags, std::size_t bytes);
@@ -123,6 +126,7 @@ class ZmtpConnection {
   State state_ = State::greeting;
   ZmtpReader reader_;
   bool is_paused_ = false;
+  bool is_over_ = false;   // one came that is too large
   std::size_t parts_ = 0;  // of the message that is not whole yet
   std::size_t part_bytes_ = 0;
 

@@ -174,6 +174,8 @@ Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
   link_ = std::move(*link);
   ProducerOptions with = producer_options(options_.connection, stopping_, id_);
   with.named = !options_.resume.empty();
+  // What a pipe brings does not come again: a row under a number that the target has would be lost.
+  with.sure = with.named && !spool_ && is_standard_input(options_);
   with.source = source;
   with.source_now = [this, source] { return run_ == nullptr ? source : run_->source_now(); };
   timeout_ = with.timeout;

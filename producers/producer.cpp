@@ -55,6 +55,7 @@ SessionOptions session_options(const ProducerOptions& options) {
   SessionOptions session;
   session.producer = options.id;
   session.named = options.named;
+  session.sure = options.sure;
   session.source = options.source;
   session.peer = options.peer;
   session.timeout = options.timeout;

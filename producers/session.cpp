@@ -73,7 +73,9 @@ void Session::send_due() {
     return;
   }
   const TimePoint now = options_.clock();
-  if (state_ == State::greeting) {
+  if (state_ == State::greeting && is_target_asked_) {
+    send_heartbeat(now);
+  } else if (state_ == State::greeting) {
     send_hello(now);
   } else {
     send_question(now);
@@ -107,9 +109,9 @@ void Session::send_hello(TimePoint now) {
   if (welcome_) {
     hello.sent = resend_.sent_through();
   }
+  hello.sure = options_.sure && !welcome_;
   if (send(hello, now)) {
     hello_sent_ = now;
-    is_hello_first_ = !welcome_;
   }
 }
 
@@ -191,6 +193,7 @@ void Session::check_silence(TimePoint now) {
 void Session::greet_again() {
   state_ = State::greeting;
   hello_sent_.reset();
+  is_target_asked_ = false;
   is_asked_ = false;
   queue_state_.reset();
   resend_.disconnected();
@@ -214,9 +217,15 @@ void Session::on(const Welcome& welcome) {
     return;
   }
   const bool is_first = !welcome_;
-  // It answers a first HELLO that was said twice: by it the broker has this process begin
-  // elsewhere.
-  const bool is_second = state_ == State::welcomed && is_hello_first_;
+  if (is_first && options_.sure && !welcome.through_is_sure) {
+    fail_with(Errc::refused,
+              options_.peer + " does not ask the target which rows of '" + options_.producer.text +
+                  "' it has",
+              "it is of an older version; update it first");
+    return;
+  }
+  // It answers a HELLO that was said twice: by it the broker has this process begin elsewhere.
+  const bool is_second = state_ == State::welcomed;
   const bool is_news = is_silence_told_ || (!is_first && state_ == State::greeting);
   is_silence_told_ = false;
   state_ = State::welcomed;
@@ -278,6 +287,7 @@ void Session::on(const Refusal& refusal) {
       }
       return;
     case RefusalCode::not_now:
+      on_not_now(refusal);
       return;
     case RefusalCode::fenced:
       fail_with(Errc::fenced, "a newer process with the name '" + options_.producer.text +
@@ -289,6 +299,18 @@ void Session::on(const Refusal& refusal) {
     case RefusalCode::other_source:
       fail_with(Errc::refused, options_.peer + " refused this producer: " + refusal.text);
       return;
+  }
+}
+
+void Session::on_not_now(const Refusal& refusal) {
+  if (state_ != State::greeting || !options_.sure) {
+    return;
+  }
+  is_target_asked_ = true;
+  if (!is_busy_told_) {
+    is_busy_told_ = true;
+    notice(Notice::busy, options_.peer + " takes no rows of '" + options_.producer.text +
+                             "' yet (" + refusal.text + "), waiting");
   }
 }
 

@@ -50,6 +50,8 @@ struct Acknowledged {
 struct SessionOptions {
   ProducerId producer;
   bool named = false;
+  // Begin only when the target said which rows of this name it has: they cannot be sent again.
+  bool sure = false;
   Sequence known;                        // outcomes are known to an earlier process through here
   std::string source;                    // see BatchHeader::source
   std::string peer = "the broker";       // what it is called in messages
@@ -129,6 +131,7 @@ class Session {
   template <typename Other>
   void on(const Other& /*other*/) {}  // a heartbeat, or no message for a producer
 
+  void on_not_now(const Refusal& refusal);
   void tell_if_busy_is_over();
   void tell_acknowledged();
   void tell_acknowledged(Ack level, Sequence& told, Sequence through);
@@ -149,7 +152,7 @@ class Session {
   std::optional<QueueState> queue_state_;
 
   std::optional<TimePoint> hello_sent_;  // on this connection
-  bool is_hello_first_ = true;           // the last HELLO was said before any WELCOME came
+  bool is_target_asked_ = false;         // on this connection; the WELCOME comes by itself
   TimePoint last_sent_;                  // anything
   // Nothing has come since something was to be sent, and since the link took something.
   std::optional<TimePoint> waiting_since_;

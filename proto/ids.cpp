@@ -15,4 +15,10 @@ bool is_valid_producer_id(const std::string& text) {
          std::all_of(text.begin(), text.end(), allowed);
 }
 
+bool is_random_id(const std::string& text) {
+  constexpr std::size_t kDigits = 32;
+  return text.size() == kDigits &&
+         text.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+}
+
 }  // namespace turnstile

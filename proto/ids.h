@@ -59,6 +59,8 @@ struct ProducerId {
 };
 
 bool is_valid_producer_id(const std::string& text);
+// 32 hexadecimal digits.
+bool is_random_id(const std::string& text);
 
 }  // namespace turnstile
 

@@ -25,6 +25,7 @@ enum class Type : std::uint8_t {
   results = 7,
   progress_answer = 8,
   table_answer = 9,
+  ask_dead = 10,
   welcome = 64,
   stored = 65,
   applied = 66,
@@ -33,6 +34,7 @@ enum class Type : std::uint8_t {
   delivery = 69,
   ask_progress = 70,
   status = 71,
+  dead = 72,
 };
 
 // Writes one header: an array whose first element is the type.
@@ -67,8 +69,10 @@ class Writer {
     }
     return *this;
   }
-  Writer& dead(std::uint32_t count, const std::vector<DeadRow>& rows) {
-    number(count);
+  Writer& dead(std::uint32_t count, const std::vector<DeadRow>& dead_rows) {
+    return number(count).rows(dead_rows);
+  }
+  Writer& rows(const std::vector<DeadRow>& rows) {
     array(rows.size());
     for (const auto& row : rows) {
       array(2).number(row.sequence.value).text(row.reason);
@@ -84,8 +88,13 @@ class Writer {
 };
 
 Bytes encode_header(const Hello& m) {
-  const bool has_sent = m.stored && m.sent;
-  Writer out(Type::hello, 7 + (m.stored ? 1 : 0) + (has_sent ? 1 : 0));
+  // A field that may be missing needs those before it.
+  const bool has_new_target = m.new_target;
+  const bool has_sure = m.sure || has_new_target;
+  const bool has_sent = (m.stored && m.sent) || has_sure;
+  const bool has_stored = m.stored || has_sent;
+  Writer out(Type::hello, 7U + (has_stored ? 1U : 0U) + (has_sent ? 1U : 0U) +
+                              (has_sure ? 1U : 0U) + (has_new_target ? 1U : 0U));
   out.number(m.version)
       .number(static_cast<std::uint64_t>(m.role))
       .text(m.producer.text)
@@ -93,11 +102,18 @@ Bytes encode_header(const Hello& m) {
       .number(m.epoch.value)
       .number(m.known.value)
       .text(m.source);
-  if (m.stored) {
-    out.number(m.stored->value);
+  const Sequence stored = m.stored.value_or(Sequence{});
+  if (has_stored) {
+    out.number(stored.value);
   }
   if (has_sent) {
-    out.number(m.sent->value);
+    out.number(m.sent.value_or(stored).value);
+  }
+  if (has_sure) {
+    out.boolean(m.sure);
+  }
+  if (has_new_target) {
+    out.boolean(m.new_target);
   }
   return out.take();
 }
@@ -112,6 +128,9 @@ Bytes encode_header(const CheckTable& m) {
 }
 Bytes encode_header(const AskStatus& m) {
   return Writer(Type::ask_status, 1).number(m.request).take();
+}
+Bytes encode_header(const AskDead& m) {
+  return Writer(Type::ask_dead, 2).number(m.request).number(m.since.value).take();
 }
 Bytes encode_header(const Results& m) {
   const bool has_tables = !m.stats.tables.empty();
@@ -198,11 +217,15 @@ Bytes encode_header(const Delivery& m) {
   return Writer(Type::delivery, 2).number(m.ticket.value).boolean(m.behind).take();
 }
 Bytes encode_header(const AskProgress& m) {
-  return Writer(Type::ask_progress, 3)
+  return Writer(Type::ask_progress, 4)
       .number(m.request)
       .text(m.producer.text)
       .number(m.since.value)
+      .boolean(m.list_only)
       .take();
+}
+Bytes encode_header(const Dead& m) {
+  return Writer(Type::dead, 2).number(m.request).rows(m.dead).take();
 }
 Bytes encode_header(const Status& m) {
   return Writer(Type::status, 1).number(m.request).take();
@@ -220,6 +243,7 @@ BatchHeader read_batch_header(HeaderReader& in) {
   h.task_duration = std::chrono::milliseconds(
       in.number("task duration", static_cast<std::uint64_t>(limits::kTaskDuration.count())));
   h.source = in.text("source", limits::kSourceBytes);
+  h.own_letters = in.has_more() && in.boolean("own letters");
   if (!in.ok()) {
     return h;
   }
@@ -238,6 +262,26 @@ BatchHeader read_batch_header(HeaderReader& in) {
     in.note("a definition has exactly one row");
   }
   return h;
+}
+
+// What no broker can have given to this producer; empty: nothing.
+std::string claims_problem(const Hello& m) {
+  if (!m.named && !is_random_id(m.producer.text)) {
+    // Two programs that choose the same one would take each other's rows for their own.
+    return "producer '" + m.producer.text +
+           "' is not 32 hexadecimal digits; choose 128 random bits, or say that it is a name";
+  }
+  const std::uint64_t stored = m.stored.value_or(Sequence{}).value;
+  if (!m.named && m.epoch.value > 1) {
+    return "epoch " + std::to_string(m.epoch.value) + ", and a producer without a name has epoch 1";
+  }
+  if (!m.named && m.epoch.value == 0 && (m.known.value > 0 || stored > 0)) {
+    return "a new producer without a name that knows of rows";
+  }
+  if (m.epoch.value > 0 && m.sent && (*m.sent < m.known || m.sent->value < stored)) {
+    return "rows beyond the last that was sent are stored or known";
+  }
+  return {};
 }
 
 Hello read_hello(HeaderReader& in) {
@@ -260,6 +304,13 @@ Hello read_hello(HeaderReader& in) {
   if (in.has_more()) {
     m.sent = in.sequence("sent");
   }
+  m.sure = in.has_more() && in.boolean("sure");
+  m.new_target = in.has_more() && in.boolean("new target");
+  if (in.ok() && m.role == Role::producer) {
+    if (const std::string problem = claims_problem(m); !problem.empty()) {
+      in.note(problem);
+    }
+  }
   return m;
 }
 
@@ -268,6 +319,16 @@ CheckTable read_check_table(HeaderReader& in) {
   m.request = in.number("request");
   m.table = in.text("table", limits::kNameBytes);
   m.columns = in.texts("columns", limits::kColumns, limits::kNameBytes);
+  if (in.ok() && m.table.empty()) {
+    in.note("table is empty");
+  }
+  return m;
+}
+
+AskDead read_ask_dead(HeaderReader& in) {
+  AskDead m;
+  m.request = in.number("request");
+  m.since = in.sequence("since");
   return m;
 }
 
@@ -372,6 +433,14 @@ AskProgress read_ask_progress(HeaderReader& in) {
   m.request = in.number("request");
   m.producer = in.producer();
   m.since = in.sequence("since");
+  m.list_only = in.has_more() && in.boolean("list only");
+  return m;
+}
+
+Dead read_dead(HeaderReader& in) {
+  Dead m;
+  m.request = in.number("request");
+  m.dead = in.dead();
   return m;
 }
 
@@ -408,6 +477,8 @@ Message read_body(Type type, HeaderReader& in, const Frames& frames) {
       return read_check_table(in);
     case Type::ask_status:
       return AskStatus{in.number("request")};
+    case Type::ask_dead:
+      return read_ask_dead(in);
     case Type::results:
       return read_results(in);
     case Type::progress_answer:
@@ -430,6 +501,8 @@ Message read_body(Type type, HeaderReader& in, const Frames& frames) {
       return read_ask_progress(in);
     case Type::status:
       return Status{in.number("request"), frames[1]};
+    case Type::dead:
+      return read_dead(in);
   }
   in.note("unknown message type " + std::to_string(static_cast<int>(type)));
   return Heartbeat{};
@@ -457,8 +530,8 @@ Type read_type(HeaderReader& in) {
 }  // namespace
 
 Bytes encode_batch_header(const BatchHeader& h) {
-  return Writer(Type::batch, 9)
-      .text(h.producer.text)
+  Writer out(Type::batch, h.own_letters ? 10 : 9);
+  out.text(h.producer.text)
       .number(h.epoch.value)
       .number(h.first.value)
       .number(h.rows)
@@ -466,8 +539,11 @@ Bytes encode_batch_header(const BatchHeader& h) {
       .text(h.table)
       .texts(h.columns)
       .number(static_cast<std::uint64_t>(h.task_duration.count()))
-      .text(h.source)
-      .take();
+      .text(h.source);
+  if (h.own_letters) {
+    out.boolean(true);
+  }
+  return out.take();
 }
 
 Result<BatchHeader> decode_batch_header(std::string_view frame) {

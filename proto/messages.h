@@ -37,6 +37,8 @@ struct BatchHeader {
   std::vector<std::string> columns;
   std::chrono::milliseconds task_duration{0};  // held between INSERT and COMMIT, for the lab
   std::string source;  // what a named producer reads (proto/source.h); empty otherwise
+  // Of retry and discard: only letters of this producer. The broker sets it for other users.
+  bool own_letters = false;
 
   [[nodiscard]] Sequence last() const { return {first.value + rows - 1}; }
 };
@@ -64,6 +66,11 @@ struct Hello {
   // behind that it takes no answer. Nothing: who knows, or there was no WELCOME. Not without
   // `stored`.
   std::optional<Sequence> sent;
+  // A producer's: no WELCOME before the target was asked. Its rows cannot be sent again under the
+  // numbers that they had.
+  bool sure = false;
+  // A consumer's: the journal's rows go to this target from now on, whichever they began with.
+  bool new_target = false;
 };
 
 struct Heartbeat {};
@@ -85,6 +92,12 @@ struct CheckTable {
 
 struct AskStatus {
   std::uint64_t request = 0;
+};
+
+// Asks for dead letters of the session's producer whose rows come after `since`.
+struct AskDead {
+  std::uint64_t request = 0;
+  Sequence since;
 };
 
 // ---- consumer to broker
@@ -181,6 +194,12 @@ struct Applied {
   std::vector<DeadRow> dead;
 };
 
+// Answers AskDead: the first limits::kDeadListed; none: there are no more.
+struct Dead {
+  std::uint64_t request = 0;
+  std::vector<DeadRow> dead;
+};
+
 enum class RefusalCode : std::uint8_t {
   hello_first = 1,   // say HELLO: this broker does not know this connection
   version = 2,       // no common version
@@ -217,6 +236,7 @@ struct AskProgress {
   std::uint64_t request = 0;
   ProducerId producer;
   Sequence since;
+  bool list_only = false;  // the letters that are listed need not be counted to their end
 };
 
 // ---- broker to tool
@@ -227,9 +247,9 @@ struct Status {
 };
 
 // CheckTable and TableAnswer pass through the broker and keep their form on both sides.
-using Message = std::variant<Hello, Heartbeat, Bye, Batch, CheckTable, AskStatus, Results,
+using Message = std::variant<Hello, Heartbeat, Bye, Batch, CheckTable, AskStatus, AskDead, Results,
                              ProgressAnswer, TableAnswer, Welcome, Stored, Applied, Refusal,
-                             LeaseState, Delivery, AskProgress, Status>;
+                             LeaseState, Delivery, AskProgress, Status, Dead>;
 
 // A message as ZeroMQ carries it, without routing frames: a header and up to two more frames.
 using Frames = std::vector<Bytes>;

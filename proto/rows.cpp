@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -132,6 +133,9 @@ bool add_value(const Element& element, std::vector<ValueRef>& values, std::strin
       return true;
     case Kind::real:
       values.emplace_back(element.real());
+      if (std::isnan(element.real())) {
+        defect = "a REAL that is NaN, which SQLite keeps as NULL (send nil for NULL)";
+      }
       return true;
     case Kind::blob:
       values.emplace_back(Blob{element.bytes()});

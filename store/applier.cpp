@@ -472,7 +472,15 @@ Result<void> Applier::discard_letters(Work& work) {
 Result<std::optional<KeptLetter>> Applier::letter_of(const Work& work) const {
   const auto row = work.rows->row(work.next);
   const auto* id = row.empty() ? nullptr : std::get_if<std::int64_t>(&row.front());
-  return id == nullptr ? std::optional<KeptLetter>() : books_.find_dead_letter(*id);
+  if (id == nullptr) {
+    return std::optional<KeptLetter>();
+  }
+  auto letter = books_.find_dead_letter(*id);
+  const BatchHeader& header = work.batch.header;
+  if (letter && *letter && header.own_letters && (*letter)->producer != header.producer.text) {
+    return std::optional<KeptLetter>();  // another user's: as if it were not there
+  }
+  return letter;
 }
 
 Result<void> Applier::take_away(Work& work, const KeptLetter& letter) {

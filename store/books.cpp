@@ -229,7 +229,10 @@ Result<void> Books::add_dead_letter(const BatchHeader& header, const DeadLetter&
 }
 
 Result<void> Books::read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
-                                      DeadRows& into) {
+                                      DeadRows& into, Letters which) {
+  const auto is_enough = [&] {
+    return which == Letters::listed && into.listed.size() == limits::kDeadListed;
+  };
   // A letter that stands for a whole batch may begin before the range.
   const std::uint64_t earliest =
       first.value > limits::kBatchRows ? first.value - limits::kBatchRows : 0;
@@ -239,15 +242,15 @@ Result<void> Books::read_dead_letters(const ProducerId& producer, Sequence first
   read_dead_letters_.bind(++position, stored(earliest));
   read_dead_letters_.bind(++position, stored(first.value));
   read_dead_letters_.bind(++position, stored(last.value));
-  int code = SQLITE_ROW;
-  while ((code = read_dead_letters_.step()) == SQLITE_ROW) {
+  int code = SQLITE_DONE;
+  while (!is_enough() && (code = read_dead_letters_.step()) == SQLITE_ROW) {
     const std::uint64_t begin = loaded(read_dead_letters_.integer(0));
     const std::uint64_t end = begin + loaded(read_dead_letters_.integer(1));
     const std::uint64_t from = std::max(begin, first.value);
     const std::uint64_t to = std::min(end, last.value + 1);
     into.add(static_cast<std::uint32_t>(to - from), {from}, read_dead_letters_.text(2));
   }
-  if (code != SQLITE_DONE) {
+  if (code != SQLITE_DONE && code != SQLITE_ROW) {
     return failure(code, "reading dead letters");
   }
   return {};

@@ -81,8 +81,9 @@ class Books {
 
   Result<void> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
                                std::int64_t now_ms);
+  enum class Letters { all, listed };  // listed: none is read that DeadRows would only count
   Result<void> read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
-                                 DeadRows& into);
+                                 DeadRows& into, Letters which = Letters::all);
   Result<std::int64_t> count_dead_letters();  // in rows
   Result<std::optional<KeptLetter>> find_dead_letter(std::int64_t id);
   Result<void> remove_dead_letter(const KeptLetter& letter);

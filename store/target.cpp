@@ -564,6 +564,15 @@ Result<void> Target::end() {
 }
 
 Result<Progress> Target::progress(const ProducerId& producer, Sequence since) {
+  return read_progress(producer, since, Books::Letters::all);
+}
+
+Result<Progress> Target::list_dead(const ProducerId& producer, Sequence since) {
+  return read_progress(producer, since, Books::Letters::listed);
+}
+
+Result<Progress> Target::read_progress(const ProducerId& producer, Sequence since,
+                                       Books::Letters which) {
   if (auto ready = usable(); !ready) {
     return tl::make_unexpected(std::move(ready.error()));
   }
@@ -579,7 +588,7 @@ Result<Progress> Target::progress(const ProducerId& producer, Sequence since) {
                     .dead = {}};
   if (progress.through > since) {
     DeadRows dead;
-    auto read = books_->read_dead_letters(producer, next(since), progress.through, dead);
+    auto read = books_->read_dead_letters(producer, next(since), progress.through, dead, which);
     if (!read) {
       return tl::make_unexpected(std::move(read.error()));
     }
@@ -598,10 +607,26 @@ Result<TableAnswer> Target::check_table(const std::string& table,
   if (!found) {
     return tl::make_unexpected(abandon(std::move(found.error())));
   }
-  TableAnswer answer = answer_about(**found, table, columns);
-  if (answer.state == TableState::ready && text_log_ != nullptr) {
-    answer.detail = text_log_->refusal(*(*found)->table(), columns);
-    answer.state = answer.detail.empty() ? TableState::ready : TableState::unusable;
+  const auto about = [&](const Inserter& inserter, const std::vector<std::string>& named) {
+    TableAnswer said = answer_about(inserter, table, named);
+    if (said.state == TableState::ready && text_log_ != nullptr) {
+      said.detail = text_log_->refusal(*inserter.table(), named);
+      said.state = said.detail.empty() ? TableState::ready : TableState::unusable;
+    }
+    return said;
+  };
+  TableAnswer answer = about(**found, columns);
+  if (columns.empty() && (*found)->table() != nullptr) {
+    // Whether it takes rows at all: for any column that it has.
+    const std::vector<Column> all = (*found)->table()->columns;
+    for (auto column = all.begin(); column != all.end() && answer.state != TableState::ready;
+         ++column) {
+      found = tables_->inserter(table, {column->name});
+      if (!found) {
+        return tl::make_unexpected(abandon(std::move(found.error())));
+      }
+      answer = about(**found, {column->name});
+    }
   }
   if (auto committed = commit(); !committed) {
     return tl::make_unexpected(std::move(committed.error()));

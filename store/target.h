@@ -89,6 +89,7 @@ class Target final : public WritableTarget {
   std::vector<std::string> take_notes() override;
 
   Result<Progress> progress(const ProducerId& producer, Sequence since) override;
+  Result<Progress> list_dead(const ProducerId& producer, Sequence since) override;
   Result<TableAnswer> check_table(const std::string& table,
                                   const std::vector<std::string>& columns) override;
   [[nodiscard]] std::uint64_t dead_letters() const override { return dead_letters_; }
@@ -99,6 +100,7 @@ class Target final : public WritableTarget {
   [[nodiscard]] const RowsAhead& rows_ahead() const { return rows_ahead_; }
 
  private:
+  Result<Progress> read_progress(const ProducerId& producer, Sequence since, Books::Letters which);
   explicit Target(TargetOptions options);
 
   Result<void> follow_clock(std::int64_t now);

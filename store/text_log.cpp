@@ -1,9 +1,10 @@
-#include "proto/counted.h"
 #include "store/text_log.h"
 
 #include <algorithm>
 #include <system_error>
 #include <utility>
+
+#include "proto/counted.h"
 
 namespace turnstile::store {
 namespace {

@@ -54,6 +54,10 @@ class WritableTarget {
 
   // Outside transactions only: they must see what is committed.
   virtual Result<Progress> progress(const ProducerId& producer, Sequence since) = 0;
+  // The same for who wants the list only: nothing is counted beyond it.
+  virtual Result<Progress> list_dead(const ProducerId& producer, Sequence since) {
+    return progress(producer, since);
+  }
   // Makes the lab's tables if they are named and missing, so it needs take_over() like begin().
   virtual Result<TableAnswer> check_table(const std::string& table,
                                           const std::vector<std::string>& columns) = 0;

@@ -88,10 +88,57 @@ TEST_F(ConnectionsTest, OverTcpASilentOneIsAskedForASignOfLifeAndLeftWithoutOne)
   EXPECT_TRUE(client.is_left());
 }
 
+TEST_F(ConnectionsTest, OneThatNeverSaysHelloIsClosedAfterAWhile) {
+  listen();
+  const Client client(path_);
+  shake_hands(client);
+  connections_->tick(steady_clock::now() + 29s);
+  EXPECT_FALSE(client.is_left());
+  connections_->tick(steady_clock::now() + 31s);
+  EXPECT_TRUE(client.is_left());
+}
+
+TEST_F(ConnectionsTest, TheSystemNamesTheUserOfAnIpcConnection) {
+  listen();
+  const Client client(path_);
+  shake_hands(client);
+  EXPECT_EQ(connections_->user(received_.back().route), User(::geteuid()));
+}
+
+TEST_F(ConnectionsTest, OverTcpNobodyNamesTheUser) {
+  const Client client(listen_at_port());
+  shake_hands(client);
+  EXPECT_EQ(connections_->user(received_.back().route), User());
+}
+
+TEST_F(ConnectionsTest, AMessageThatIsTooLargeIsGivenOnceAndItsConnectionClosedWhenItWasAnswered) {
+  listen();
+  const Client client(path_);
+  shake_hands(client);
+  std::string head = "\2"s;
+  for (const unsigned shift : {56U, 48U, 40U, 32U, 24U, 16U, 8U, 0U}) {
+    head += static_cast<char>(std::uint64_t{7'000'000} >> shift);
+  }
+  const std::size_t before = received_.size();
+  client.send(head + std::string(1000, 'x'));
+  ASSERT_TRUE(until([&] { return received_.size() > before; }));
+  EXPECT_TRUE(received_.back().message.is_too_large);
+  const auto route = received_.back().route;
+  EXPECT_TRUE(connections_->send(route, {Bytes(std::string("too large"))}, true));
+  connections_->flush();
+  connections_->cut_soon(route, steady_clock::now());
+  EXPECT_TRUE(reads(client, "too large"));
+  EXPECT_EQ(received_.size(), before + 1);
+  EXPECT_FALSE(client.is_left());
+  connections_->tick(steady_clock::now() + 2s);
+  EXPECT_TRUE(client.is_left());
+}
+
 TEST_F(ConnectionsTest, OverIpcASilentOneIsLeftAlone) {
   listen();
   const Client client(path_);
   shake_hands(client);
+  connections_->greeted(received_.back().route);
   connections_->tick(steady_clock::now() + 1h);
   EXPECT_FALSE(client.is_left());
 }

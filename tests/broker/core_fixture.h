@@ -40,6 +40,7 @@ class CoreTest : public testing::Test {
     options.max_sessions = sessions;
     options.broker_id = "b0";
     options.leases_behind = {1'000 * ++starts_};
+    options.own_user = own_user_;
     options.wall_clock_ms = [] { return kWallClock; };
     core_.emplace(std::move(options), *journal_, now_);
     ASSERT_TRUE(core_->start());
@@ -55,8 +56,8 @@ class CoreTest : public testing::Test {
       sent_.push_back(std::move(outgoing));
     }
   }
-  void say(const Route& route, Message message) {
-    core_->receive(route, std::move(message), now_);
+  void say(const Route& route, Message message, User user = {}) {
+    core_->receive(route, std::move(message), now_, user);
     turn();
   }
 
@@ -131,6 +132,7 @@ class CoreTest : public testing::Test {
   }
 
   std::uint64_t starts_ = 0;
+  User own_user_;
   Folder folder_;
   test::FaultVfs vfs_;
   TimePoint now_ = kStart;

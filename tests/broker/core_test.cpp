@@ -20,8 +20,10 @@ using testing::HasSubstr;
 TEST_F(CoreTest, WhoeverDidNotSayHelloIsToldTo) {
   say("x", Heartbeat{});
   EXPECT_EQ(one<Refusal>("x").code, RefusalCode::hello_first);
+  turn(100ms);
   say("x", batch_of("a", 1, 10));
   EXPECT_EQ(one<Refusal>("x").code, RefusalCode::hello_first);
+  turn(100ms);
   say("x", AskStatus{});
   EXPECT_EQ(one<Refusal>("x").code, RefusalCode::hello_first);
 }
@@ -74,8 +76,6 @@ TEST_F(CoreTest, NobodyIsToldOfRowsThatDidNotComeOfItYet) {
   auto applied = one<Applied>("p");
   EXPECT_EQ(applied.through, Sequence{5});
   EXPECT_EQ(applied.dead_count, 1U);
-  say("p", batch_of("mine", 10, 12, 10, welcome.epoch.value));
-  EXPECT_EQ(one<Refusal>("p").sequence, Sequence{6}) << "the target's having them is not enough";
   say("p", batch_of("mine", 6, 12, 10, welcome.epoch.value));
   const auto deliveries = take<Delivery>("c");
   ASSERT_EQ(deliveries.size(), 2U);
@@ -390,14 +390,33 @@ TEST_F(CoreTest, FullMemorySendsAProducerBackOnceAndTakesItLater) {
   EXPECT_THAT(report()["journal"]["problem"].get<std::string>(), HasSubstr("at its limit"));
 }
 
-TEST_F(CoreTest, EachHoleIsToldSoThatNobodyWaitsForEver) {
+TEST_F(CoreTest, ANumberThatIsLeftOutIsAHoleAndFinal) {
   join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   say("p", batch_of("a", 20, 30));
   const auto refusal = one<Refusal>("p");
-  EXPECT_EQ(refusal.code, RefusalCode::busy);
-  EXPECT_EQ(refusal.sequence, Sequence{11});
+  EXPECT_EQ(refusal.code, RefusalCode::hole);
+  EXPECT_EQ(refusal.sequence, Sequence{20});
+  EXPECT_THAT(refusal.text, HasSubstr("row 11 has not come"));
+  say("p", batch_of("a", 11, 19));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hello_first);
+  EXPECT_EQ(take<Delivery>("c").size(), 1U) << "what came before the hole is applied";
+}
+
+TEST_F(CoreTest, ThatTheTargetHasTheRowsThatAreLeftOutIsNotEnough) {
+  join_consumer("c");
+  Hello hello = producer_hello("mine", 0, 0, true);
+  hello.stored = Sequence{0};
+  say("p", hello);
+  const auto ask = one<AskProgress>("c");
+  turn(1s);
+  const auto welcome = one<Welcome>("p");
+  say("p", batch_of("mine", 1, 5, 10, welcome.epoch.value));
+  say("c", ProgressAnswer{ask.request, {true, {1}, {17}, "", 0, {}}});
+  EXPECT_EQ(one<Applied>("p").through, Sequence{5});
+  say("p", batch_of("mine", 10, 12, 10, welcome.epoch.value));
+  EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hole);
 }
 
 TEST_F(CoreTest, RowsThatAProducerKnowsToBeAppliedAreNoHoleForANewBroker) {

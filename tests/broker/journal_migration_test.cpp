@@ -41,7 +41,7 @@ class JournalMigrationTest : public testing::Test {
 
   Result<Journal> open(const std::string& vfs = {}) { return Journal::open({path_, 1 << 20, vfs}); }
 
-  // Format 1 or 2, whole, and nothing else; then format 2 once it is opened.
+  // Format 1 or 3, whole, and nothing else; then format 3 once it is opened.
   void expect_one_format_and_all_batches() {
     const std::string version = run_sql(path_, kVersion);
     EXPECT_EQ(run_sql(path_, kTables), version == "1\n" ? old_tables_ : new_tables_);
@@ -51,7 +51,7 @@ class JournalMigrationTest : public testing::Test {
     ASSERT_TRUE(journal) << journal.error().what;
     EXPECT_EQ(journal->migrated_from(),
               version == "1\n" ? std::optional<std::int64_t>(1) : std::nullopt);
-    EXPECT_EQ(run_sql(path_, kVersion), "2\n");
+    EXPECT_EQ(run_sql(path_, kVersion), "3\n");
     EXPECT_EQ(run_sql(path_, kTables), new_tables_);
     EXPECT_EQ(run_sql(path_, kBatches), batches_);
     EXPECT_EQ(run_sql(path_, kEpochs), epochs_);

@@ -295,11 +295,11 @@ TEST_F(JournalTest, ABatchInAnothersPlaceIsDamaged) {
 
 TEST_F(JournalTest, ANewerFormatIsRefused) {
   { const Journal journal = open(); }
-  with_sqlite("UPDATE turnstile_journal SET value=3 WHERE key='format'");
+  with_sqlite("UPDATE turnstile_journal SET value=4 WHERE key='format'");
   const auto again = Journal::open({path_, limit_, {}});
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().code, Errc::unreachable);
-  EXPECT_THAT(again.error().what, HasSubstr("format version 3"));
+  EXPECT_THAT(again.error().what, HasSubstr("format version 4"));
 }
 
 TEST_F(JournalTest, SomebodyElsesDatabaseIsRefusedAndLeftAsItWas) {

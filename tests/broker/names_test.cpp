@@ -224,7 +224,7 @@ TEST_F(NamesTest, StatusReportsToOneSessionAreBounded) {
 class JournalNames : public CoreTest {};
 
 TEST_F(JournalNames, AreListedOldestFirstAndForgotten) {
-  ASSERT_TRUE(journal_->set_epochs({{{"a"}, {1}}, {{"b"}, {2}}, {{"a"}, {3}}}));
+  ASSERT_TRUE(journal_->set_epochs({{{"a"}, {1}, {}}, {{"b"}, {2}, {}}, {{"a"}, {3}, {}}}));
   EXPECT_EQ(journal_->epoch({"a"}), Epoch{3});
   const auto names = journal_->oldest_names(10);
   ASSERT_TRUE(names);

@@ -101,14 +101,32 @@ TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetJudges) {
   EXPECT_EQ(offer("a", 500, 510), Verdict::taken);
 }
 
-TEST_F(WindowTest, EachBatchBehindAHoleIsToldWhereToGoBackTo) {
+TEST_F(WindowTest, ANumberThatIsLeftOutBetweenTwoBatchesOfASessionIsAHole) {
   ASSERT_EQ(offer("a", 1, 10), Verdict::taken);
-  EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
+  EXPECT_EQ(offer("a", 20, 30), Verdict::hole);
   EXPECT_EQ(window_.expected(a_), Sequence{11});
-  EXPECT_EQ(offer("a", 31, 40), Verdict::go_back);
-  EXPECT_EQ(window_.expected(a_), Sequence{11});
+  window_.session_begins(a_, {});
   EXPECT_EQ(offer("a", 11, 19), Verdict::taken);
   EXPECT_EQ(offer("a", 20, 30), Verdict::taken);
+}
+
+TEST_F(WindowTest, AFirstBatchThatBeginsTooHighGetsTheRightNumberAndTheSameAgainIsAHole) {
+  window_.begins_behind(a_, {10}, {10});
+  EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
+  EXPECT_EQ(window_.expected(a_), Sequence{11});
+  EXPECT_EQ(offer("a", 31, 40), Verdict::go_back) << "it was on its way";
+  EXPECT_EQ(offer("a", 11, 12), Verdict::taken);
+  window_.begins_behind(a_, {12}, {40});
+  EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
+  EXPECT_EQ(offer("a", 20, 30), Verdict::hole);
+}
+
+TEST_F(WindowTest, WhoIsAcknowledgedRowsThatItDidNotSendAgainGoesOnAfterThem) {
+  window_.begins_behind(a_, {5}, {20});
+  EXPECT_EQ(offer("a", 6, 7), Verdict::taken);
+  window_.note_applied(a_, {20});
+  EXPECT_EQ(window_.acknowledge(a_, {20}), Sequence{20});
+  EXPECT_EQ(offer("a", 21, 22), Verdict::taken);
 }
 
 TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
@@ -120,7 +138,7 @@ TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
   const Held* held = window_.deliver_next(now_);
   ASSERT_NE(held, nullptr);
   ASSERT_TRUE(window_.settle(applied_result(held->ticket, 1), now_));
-  EXPECT_EQ(offer("a", 3, 3), Verdict::go_back);
+  EXPECT_EQ(offer("a", 3, 3), Verdict::hole);
   EXPECT_EQ(window_.expected({"a"}), Sequence{2});
   EXPECT_EQ(offer("a", 2, 3), Verdict::taken);
 }

@@ -36,7 +36,7 @@ bool Wire::send(std::size_t client, const Message& message, TimePoint now) {
     return false;
   }
   if (c.connection->stands) {
-    push(c.connection->up, Message(message), now);
+    push(c.connection->up, Direction::up, Message(message), now);
   }
   return true;
 }
@@ -131,7 +131,7 @@ bool Wire::send_to(const std::string& route, Message&& message, TimePoint now) {
       return false;
     }
     if (connection.stands) {
-      push(connection.down, std::move(message), now);
+      push(connection.down, Direction::down, std::move(message), now);
     }
     return true;
   }
@@ -217,24 +217,27 @@ std::optional<std::size_t> Wire::client_of(const std::string& route) const {
   return std::nullopt;
 }
 
-TimePoint Wire::arrival(const Flight& flight, TimePoint now) {
+TimePoint Wire::arrival(const Flight& flight, Direction direction, TimePoint now) {
   auto at = now + (dice_.per_mille(rules_.slow_per_mille)
                        ? dice_.between(rules_.longest, std::max(rules_.longest, rules_.slowest))
                        : dice_.between(rules_.shortest, rules_.longest));
-  if (!flight.empty() && !dice_.per_mille(rules_.overtake)) {
+  const bool overtakes = dice_.per_mille(rules_.overtake) && direction == Direction::down;
+  if (!flight.empty() && !overtakes) {
     at = std::max(at, flight.back().arrives);
   }
   return at;
 }
 
-void Wire::push(Flight& flight, Message&& message, TimePoint now) {
-  if (dice_.per_mille(rules_.drop)) {
+// A batch that is missing between two others of one session is its producer's fault, and final: of
+// what a client sends the order stays, and no batch is lost.
+void Wire::push(Flight& flight, Direction direction, Message&& message, TimePoint now) {
+  if (dice_.per_mille(rules_.drop) && !std::holds_alternative<Batch>(message)) {
     return;
   }
   if (dice_.per_mille(rules_.twice)) {
-    flight.insert({arrival(flight, now), Message(message)});
+    flight.insert({arrival(flight, direction, now), Message(message)});
   }
-  flight.insert({arrival(flight, now), std::move(message)});
+  flight.insert({arrival(flight, direction, now), std::move(message)});
 }
 
 // ---- a client's end

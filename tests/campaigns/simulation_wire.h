@@ -3,7 +3,8 @@
 // Within the rules of a real link a connection delivers in order, and loses only when it is cut:
 // then what was on its way arrives up to some message and no further, and each side learns of it
 // later. The broker may hear what an old connection carried behind what a newer one does. Rules
-// that no real link has (drop, twice, overtake) take messages one by one.
+// that no real link has (drop, twice, overtake) take messages one by one, but for batches: what is
+// missing between two of them would be a hole.
 #pragma once
 
 #include <algorithm>
@@ -106,8 +107,10 @@ class Wire {
     TimePoint connect_at = kNever;
   };
 
-  TimePoint arrival(const Flight& flight, TimePoint now);
-  void push(Flight& flight, Message&& message, TimePoint now);
+  enum class Direction { up, down };
+
+  TimePoint arrival(const Flight& flight, Direction direction, TimePoint now);
+  void push(Flight& flight, Direction direction, Message&& message, TimePoint now);
   void part(Connection& connection, TimePoint now, TimePoint client_knows, TimePoint broker_knows);
   void notice(Client& client, TimePoint now);
 

@@ -44,6 +44,35 @@ TEST_F(ConsumerBrokerTest, AnotherRefusalOrAnUnknownMessageChangesNothing) {
   EXPECT_THAT(sent<Hello>(), IsEmpty());
 }
 
+TEST_F(ConsumerBrokerTest, AHelloThatIsRefusedForGoodEndsIt) {
+  const auto done_with =
+      turn({hello_first(),
+            Refusal{RefusalCode::malformed, {}, "the rows of this broker are for the target /a"}});
+  ASSERT_FALSE(done_with);
+  EXPECT_EQ(done_with.error().code, Errc::refused);
+  EXPECT_THAT(done_with.error().hint, testing::HasSubstr("--new-target"));
+}
+
+TEST_F(ConsumerBrokerTest, ItNamesItsTargetByItsWholePath) {
+  options_.target.path = "some/../shared.db";
+  options_.new_target = true;
+  ASSERT_TRUE(turn({hello_first()}));
+  const auto hellos = sent<Hello>();
+  ASSERT_THAT(hellos, SizeIs(1));
+  EXPECT_EQ(
+      hellos[0].producer.text,
+      (std::filesystem::weakly_canonical(std::filesystem::current_path()) / "shared.db").string());
+  EXPECT_TRUE(hellos[0].new_target);
+}
+
+TEST_F(ConsumerBrokerTest, AskedForAListOnlyItListsWhatComesAfterThatRow) {
+  get_lease();
+  ASSERT_TRUE(turn({AskProgress{3, {"p"}, {7}, true}}));
+  const auto answers = sent<ProgressAnswer>();
+  ASSERT_THAT(answers, SizeIs(1));
+  EXPECT_EQ(answers[0].request, 3U);
+}
+
 TEST_F(ConsumerBrokerTest, WhoStandsByOpensNothingAndIsHeardEveryHalfSecond) {
   ASSERT_TRUE(turn({hello_first(), not_yours(0)}));
   broker_.sent.clear();

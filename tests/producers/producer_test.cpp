@@ -425,6 +425,43 @@ TEST_F(ProducerTest, HelloThatWasSaidTwiceAndAnsweredTwiceIsSaidOnceMore) {
   EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{1});
 }
 
+TEST_F(ProducerTest, WhoMustBeSureSaysHelloOnceWaitsAndStaysInTouch) {
+  broker_.answers = false;
+  broker_.welcome.through = {5};
+  broker_.welcome.through_is_sure = true;
+  auto with = options();
+  with.named = with.sure = true;
+  Producer producer(broker_, with);
+  broker_.on_wait = [&] {
+    if (broker_.now.time_since_epoch() > seconds(20)) {
+      broker_.to_producer.push_back(broker_.welcome);
+      broker_.on_wait = {};
+    } else if (broker_.all<Heartbeat>().empty()) {
+      broker_.to_producer.push_back(Refusal{RefusalCode::not_now, {}, "no consumer"});
+    } else {
+      broker_.to_producer.push_back(Heartbeat{});
+    }
+  };
+  const auto started = producer.start();
+  ASSERT_TRUE(started);
+  EXPECT_EQ(started->through, Sequence{5});
+  const auto hellos = broker_.all<Hello>();
+  ASSERT_EQ(hellos.size(), 1U);
+  EXPECT_TRUE(hellos[0].sure);
+  EXPECT_GE(broker_.all<Heartbeat>().size(), 5U);
+  EXPECT_EQ(broker_.reconnects, 0);
+  EXPECT_EQ(notices_, (Notices{Notice::busy, Notice::busy_over}));
+}
+
+TEST_F(ProducerTest, WhoMustBeSureDoesNotBeginWithAnOlderBrokerThatIsNot) {
+  auto with = options();
+  with.named = with.sure = true;
+  Producer producer(broker_, with);
+  const auto started = producer.start();
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().code, Errc::refused);
+}
+
 TEST_F(ProducerTest, SilentBrokerIsToldOfAfterTwoSecondsAndOnce) {
   broker_.is_connected = false;
   Producer producer(broker_, options());

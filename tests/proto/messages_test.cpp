@@ -139,6 +139,39 @@ TEST(Messages, AHelloMayLeaveOutWhatWasStoredOrSent) {
   EXPECT_EQ(std::get<Hello>(*decode(encode(sent))).sent, Sequence{7});
 }
 
+TEST(Messages, AHelloThatClaimsWhatNobodyCanHaveGivenIsMalformed) {
+  Hello good;
+  good.role = Role::producer;
+  good.producer = {"00112233445566778899aabbccddeeff"};
+  EXPECT_EQ(error_of(encode(good)), "");
+  const auto with = [&](const auto& change) {
+    Hello hello = good;
+    change(hello);
+    return error_of(encode(hello));
+  };
+  EXPECT_THAT(with([](Hello& m) { m.producer = {"myapp"}; }), HasSubstr("32 hexadecimal digits"));
+  EXPECT_THAT(with([](Hello& m) { m.producer.text[5] = 'g'; }), HasSubstr("32 hexadecimal digits"));
+  EXPECT_EQ(with([](Hello& m) {
+              m.named = true;
+              m.producer = {"myapp"};
+            }),
+            "");
+  EXPECT_THAT(with([](Hello& m) { m.epoch = {2}; }), HasSubstr("epoch 2"));
+  EXPECT_THAT(with([](Hello& m) { m.known = {1}; }), HasSubstr("knows of rows"));
+  EXPECT_THAT(with([](Hello& m) { m.stored = Sequence{1}; }), HasSubstr("knows of rows"));
+  const auto back = [](std::uint64_t known, std::uint64_t stored, std::uint64_t sent) {
+    return [=](Hello& m) {
+      m.epoch = {1};
+      m.known = {known};
+      m.stored = Sequence{stored};
+      m.sent = Sequence{sent};
+    };
+  };
+  EXPECT_EQ(with(back(3, 3, 3)), "");
+  EXPECT_THAT(with(back(3, 0, 2)), HasSubstr("beyond the last that was sent"));
+  EXPECT_THAT(with(back(0, 3, 2)), HasSubstr("beyond the last that was sent"));
+}
+
 TEST(Messages, AHelloOfAnotherVersionIsReadUpToItsVersion) {
   const auto read = decode(
       testing::frames({testing::header_of({pack::number(1), pack::number(2), pack::nil()})}));
@@ -201,7 +234,7 @@ TEST(Messages, UnknownChoicesAreRefused) {
 }
 
 TEST(Messages, UnknownTypesAreRefused) {
-  for (const std::uint64_t type : {0U, 10U, 63U, 72U, 255U}) {
+  for (const std::uint64_t type : {0U, 11U, 63U, 73U, 255U}) {
     EXPECT_EQ(error_of(testing::frames({testing::header_of({pack::number(type)})})),
               "unknown message type " + std::to_string(type));
   }

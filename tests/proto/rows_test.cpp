@@ -238,6 +238,19 @@ TEST(Rows, ShortFloatsAreReals) {
   EXPECT_EQ(one_value("CA BF 80 00 00").values, Texts{"r-1.000000"});
 }
 
+TEST(Rows, NaNIsADefectOfItsRowSinceSqliteWouldKeepNull) {
+  for (const char* nan :
+       {"CA 7F C0 00 00", "CB 7F F8 00 00 00 00 00 00", "CB FF F0 00 00 00 00 00 01"}) {
+    DecodedRows rows;
+    ASSERT_TRUE(decode_rows(from_hex(std::string("92 91 ") + nan + " 91 01"), 2, rows));
+    EXPECT_NE(rows.defect(0).find("NaN"), std::string_view::npos) << nan;
+    EXPECT_EQ(rows.defect(1), "");
+  }
+  DecodedRows rows;
+  ASSERT_TRUE(decode_rows(from_hex("91 91 CB 7F F0 00 00 00 00 00 00"), 1, rows));
+  EXPECT_EQ(rows.defect(0), "") << "infinity is a REAL";
+}
+
 TEST(Rows, AWholeRealStaysAReal) {
   RowsEncoder encoder;
   const std::array<ValueRef, 3> row = {5.0, -0.0, 1e18};

@@ -51,6 +51,7 @@ BatchHeader random_header(Random& random) {
   h.columns = random_texts(random, 30);
   h.task_duration = std::chrono::milliseconds(random.below(60'001));
   h.source = random.text(limits::kSourceBytes);
+  h.own_letters = true;
   return h;
 }
 
@@ -65,12 +66,18 @@ Hello random_hello(Random& random) {
   m.role = static_cast<Role>(1 + random.below(3));
   m.producer = m.role == Role::producer ? random_producer(random)
                                         : ProducerId{random.text(limits::kReasonBytes)};
-  m.named = random.chance();
+  m.named = m.role != Role::producer || random.chance();
   m.epoch = {random.number(limits::kEpoch)};
-  m.known = {random.number(limits::kSequence)};
-  m.source = random.text(limits::kSourceBytes);
-  m.stored = Sequence{random.number(limits::kSequence)};
   m.sent = Sequence{random.number(limits::kSequence)};
+  m.known = {random.number(m.sent->value)};
+  m.source = random.text(limits::kSourceBytes);
+  m.stored = Sequence{random.number(m.sent->value)};
+  m.sure = random.chance();
+  m.new_target = true;  // the last field, so that all are there
+  if (!m.named) {
+    m.producer.text = "00112233445566778899AABBCCDDeeff";
+    m.epoch = {1};
+  }
   return m;
 }
 
@@ -155,7 +162,8 @@ class Describer {
         .field("table", h.table)
         .texts("columns", h.columns)
         .field("task_duration", h.task_duration.count())
-        .field("source", h.source);
+        .field("source", h.source)
+        .field("own_letters", h.own_letters);
   }
 
   void operator()(const Hello& m) {
@@ -172,6 +180,7 @@ class Describer {
     if (m.sent) {
       field("sent", m.sent->value);
     }
+    field("sure", m.sure).field("new_target", m.new_target);
   }
   void operator()(const Heartbeat& /*m*/) { out_ << "HEARTBEAT"; }
   void operator()(const Bye& /*m*/) { out_ << "BYE"; }
@@ -185,6 +194,10 @@ class Describer {
     field("CHECK_TABLE request", m.request).field("table", m.table).texts("columns", m.columns);
   }
   void operator()(const AskStatus& m) { field("ASK_STATUS request", m.request); }
+  void operator()(const AskDead& m) {
+    field("ASK_DEAD request", m.request).field("since", m.since.value);
+  }
+  void operator()(const Dead& m) { field("DEAD request", m.request).dead(0, m.dead); }
   void operator()(const Results& m) {
     field("RESULTS lease", m.lease.value)
         .field("rows_applied", m.stats.rows_applied)
@@ -251,7 +264,8 @@ class Describer {
   void operator()(const AskProgress& m) {
     field("ASK_PROGRESS request", m.request)
         .field("producer", m.producer.text)
-        .field("since", m.since.value);
+        .field("since", m.since.value)
+        .field("list_only", m.list_only);
   }
   void operator()(const Status& m) {
     field("STATUS request", m.request).field("report", m.report.view());
@@ -350,42 +364,48 @@ Message random_message(std::size_t index, Random& random) {
       return Batch{header, encode_batch_header(header), random_bytes(random)};
     }
     case 4:
-      return CheckTable{random.number(kAny), random.text(limits::kNameBytes),
+      return CheckTable{random.number(kAny), "t" + random.text(limits::kNameBytes - 1),
                         random_texts(random, 30)};
     case 5:
       return AskStatus{random.number(kAny)};
     case 6:
-      return random_results(random);
+      return AskDead{random.number(kAny), {random.number(limits::kSequence)}};
     case 7:
-      return ProgressAnswer{random.number(kAny), random_progress(random)};
+      return random_results(random);
     case 8:
+      return ProgressAnswer{random.number(kAny), random_progress(random)};
+    case 9:
       return TableAnswer{random.number(kAny), static_cast<TableState>(random.below(5)),
                          random.text(limits::kReasonBytes), random_texts(random, 5)};
-    case 9:
-      return random_welcome(random);
     case 10:
-      return Stored{{random.number(limits::kSequence)}};
+      return random_welcome(random);
     case 11:
+      return Stored{{random.number(limits::kSequence)}};
+    case 12:
       return Applied{{random.number(limits::kSequence)},
                      static_cast<std::uint32_t>(random.number(kAny32)),
                      random_dead(random)};
-    case 12:
+    case 13:
       return Refusal{static_cast<RefusalCode>(1 + random.below(8)),
                      {random.number(limits::kSequence)},
                      random.text(limits::kReasonBytes)};
-    case 13:
+    case 14:
       return LeaseState{
           random.chance(), {random.number(kAny)}, std::chrono::milliseconds(random.number(kAny32))};
-    case 14:
+    case 15:
       return Delivery{{random.number(kAny)},
                       encode_batch_header(random_header(random)),
                       random_bytes(random),
                       random.chance()};
-    case 15:
-      return AskProgress{
-          random.number(kAny), random_producer(random), {random.number(limits::kSequence)}};
-    default:
+    case 16:
+      return AskProgress{random.number(kAny),
+                         random_producer(random),
+                         {random.number(limits::kSequence)},
+                         random.chance()};
+    case 17:
       return Status{random.number(kAny), random_bytes(random)};
+    default:
+      return Dead{random.number(kAny), random_dead(random)};
   }
 }
 

@@ -68,6 +68,47 @@ class LettersTest : public StoreTest {
   Bytes last_frame_;
 };
 
+TEST_F(LettersTest, WhoMayTouchItsOwnLettersOnlyFindsNoOthers) {
+  insert({{"b"sv, std::int64_t{-1}}, {"c"sv, std::int64_t{-1}}});
+  send(BatchKind::insert, "tool", {{"d"sv, std::int64_t{-1}}});
+  const auto own_only = [&](BatchKind kind, const std::vector<Row>& rows, const std::string& table,
+                            std::vector<std::string> columns) {
+    const auto through = target_->progress({"tool"}, {0})->through;
+    auto header = header_of("tool", through.value + 1, rows.size(), table, std::move(columns));
+    header.kind = kind;
+    header.own_letters = true;
+    return write(*target_, header, rows);
+  };
+  auto outcome = own_only(BatchKind::discard, {{std::int64_t{1}}, {std::int64_t{3}}},
+                          "turnstile_dead_letters", {"id"});
+  EXPECT_EQ(outcome.dead_count, 1U);
+  EXPECT_EQ(outcome.dead.at(0).reason, "there is no such dead letter");
+  outcome = own_only(BatchKind::retry, {{std::int64_t{2}, "c"sv, std::int64_t{2}}}, "u",
+                     {"name", "amount"});
+  EXPECT_EQ(outcome.dead_count, 1U);
+  EXPECT_EQ(number("SELECT count(*) FROM u"), 0);
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_dead_letters WHERE producer = 'p'"), 2);
+}
+
+TEST_F(LettersTest, AllLettersCanBeListedOneHundredAfterAnother) {
+  std::vector<Row> rows(250, Row{"b"sv, std::int64_t{-1}});
+  insert(rows);
+  std::vector<std::uint64_t> listed;
+  Sequence since;
+  for (auto more = target_->list_dead({"p"}, since); !more->dead.empty();
+       more = target_->list_dead({"p"}, since)) {
+    EXPECT_LE(more->dead_count, limits::kDeadListed) << "nothing is counted beyond the list";
+    for (const auto& row : more->dead) {
+      listed.push_back(row.sequence.value);
+    }
+    since = more->dead.back().sequence;
+  }
+  ASSERT_EQ(listed.size(), 250U);
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    EXPECT_EQ(listed[i], i + 1);
+  }
+}
+
 TEST_F(LettersTest, CorrectedRowGoesInAndItsLetterAway) {
   insert({{"a"sv, std::int64_t{1}}, {"b"sv, std::int64_t{-1}}});
   const auto outcome = retry({{std::int64_t{1}, "b"sv, std::int64_t{2}}});

@@ -469,6 +469,14 @@ TEST_F(TargetTest, LabTablesAppearOnlyWhenTheyAreNamed) {
   EXPECT_EQ(count_pets(), 1);
 }
 
+TEST_F(TargetTest, CheckTableWithoutColumnsAsksWhetherTheTableIsThere) {
+  run("CREATE TABLE t(g AS (a + 1), a); CREATE VIEW v AS SELECT a FROM t");
+  EXPECT_EQ(target_->check_table("t", {})->state, TableState::ready);
+  EXPECT_EQ(target_->check_table("none", {})->state, TableState::missing_table);
+  EXPECT_EQ(target_->check_table("v", {})->state, TableState::unusable);
+  EXPECT_EQ(target_->check_table("turnstile_meta", {})->state, TableState::unusable);
+}
+
 TEST_F(TargetTest, CheckTableNamesWhatIsMissing) {
   run("CREATE TABLE t(a, b); CREATE VIEW v AS SELECT a FROM t");
   EXPECT_EQ(target_->check_table("t", {"a", "B"})->state, TableState::ready);
