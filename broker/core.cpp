@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <map>
-#include <utility>
 #include <type_traits>
+#include <utility>
 
 #include <spdlog/spdlog.h>
 
 #include "proto/counted.h"
+#include "proto/source.h"
 #include "proto/utf8.h"
 
 namespace turnstile::broker {
@@ -349,7 +350,7 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     say_hello_first(route, m.header.first, "wait for the welcome and its epoch", now);
     return;
   }
-  if (m.header.source != session.hello.source) {
+  if (parse_source(m.header.source).stem != parse_source(session.hello.source).stem) {
     ++messages_rejected_;
     refuse(route, RefusalCode::malformed, m.header.first,
            "a batch of another source than this connection's HELLO");
@@ -373,7 +374,9 @@ void Core::on(const Route& route, Batch&& m, TimePoint now) {
     case Window::Verdict::stored:
       ++fruitless_;
       look_at_journal(now);
-      tell_stored(route, producer);
+      if (!must_reopen_journal_) {
+        tell_stored(route, producer);
+      }
       break;
     case Window::Verdict::go_back: {
       const Sequence expected = window_.expected(producer);
@@ -427,7 +430,7 @@ void Core::on(const Route& route, AskStatus&& m, TimePoint now) {
     refuse(route, RefusalCode::not_now, {}, "too many status reports in a short time");
     return;
   }
-  const Reader reader = !is_trusted(session.user)             ? Reader::other
+  const Reader reader = !is_trusted(session.user)        ? Reader::other
                         : session.role == Role::producer ? Reader::producer
                                                          : Reader::owner;
   Report& report = reports_.at(static_cast<std::size_t>(reader));
@@ -585,8 +588,8 @@ void Core::tell_vanished(const DurableStore::Vanished& vanished) {
 
 // In a resend of what is stored already, or in a welcome, no commit finds out.
 void Core::look_at_journal(TimePoint now) {
-  if (journal_retry_ && *journal_retry_ > now) {
-    return;
+  if (must_reopen_journal_) {
+    return;  // store() tries it
   }
   if (auto there = journal_.look(); !there) {
     journal_failed(there.error(), now);

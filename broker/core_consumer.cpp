@@ -85,6 +85,14 @@ void Core::refuse_batch(const BatchResult& result, const Window::Settled& settle
   } else if (result.outcome == Outcome::other_source) {
     code = RefusalCode::other_source;
     text = "the target knows the name " + settled.producer.text + " from another input";
+  } else if (result.outcome == Outcome::letters_full) {
+    code = RefusalCode::letters_full;
+    text =
+        "the target keeps no more dead letters of this producer (--dead-letter-limit); its rows "
+        "up to " +
+        std::to_string(result.through.value) +
+        " are applied. See `turnstile dead-letters list`, then retry or discard them, and "
+        "start the consumer again";
   }
   if (settled.stopped && !was_stopped) {
     spdlog::error("producer {} is stopped: {}; its stored rows stay in the journal",

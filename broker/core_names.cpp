@@ -158,8 +158,10 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   welcome.epoch = epoch;
   // What the producer heard from an earlier broker it does not send again. That is its own word:
   // it counts for nobody else.
-  welcome.through = std::max({window_.stored_through(hello.producer),
-                              window_.applied_through(hello.producer), hello.known});
+  welcome.through = std::max(window_.applied_through(hello.producer), hello.known);
+  if (!must_reopen_journal_) {
+    welcome.through = std::max(welcome.through, window_.stored_through(hello.producer));
+  }
   window_.session_begins(hello.producer, hello.known);
   if (hello.stored) {
     const Sequence through = std::max(*hello.stored, welcome.through);
@@ -169,8 +171,7 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   }
   welcome.through_is_sure = progress.has_value();
   // Of the newest row: one that is held, or the last that is applied.
-  welcome.source =
-      window_.source_after(hello.producer, progress ? progress->through : Sequence{});
+  welcome.source = window_.source_after(hello.producer, progress ? progress->through : Sequence{});
   if (welcome.source.empty() && progress) {
     welcome.source = progress->source;
   }

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "broker/journal_migrations.h"
@@ -33,6 +35,17 @@ std::uint64_t unsigned_of(std::int64_t value) {
 // Removed batches are deleted with the next store(), or by themselves when there are so many.
 constexpr std::size_t kTrimBatches = 1024;
 constexpr std::uint64_t kTrimBytes = std::uint64_t{64} * 1024 * 1024;
+
+bool sync_path(const std::filesystem::path& path, int flags) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+  const bool is_synced = fd >= 0 && ::fsync(fd) == 0;
+  if (fd >= 0) {
+    const int problem = errno;
+    ::close(fd);
+    errno = problem;
+  }
+  return is_synced;
+}
 
 }  // namespace
 
@@ -99,7 +112,6 @@ Result<void> Journal::connect() {
   if (!old) {
     return tl::make_unexpected(old.error());
   }
-  is_new_ = !*old;
   std::string sql = *old ? ""
                          : "PRAGMA page_size=" + std::to_string(kJournalPageBytes) +
                                "; PRAGMA auto_vacuum=INCREMENTAL; ";
@@ -217,136 +229,105 @@ Result<void> Journal::reopen() {
   insert_ = {};
   select_ = {};
   delete_ = {};
-  keep_past();
-  db_ = {};
-  auto opened = lock_.keep().and_then([&] { return connect(); });
-  if (opened && past_ != nullptr) {
-    opened = take_over_past().and_then([&] { return count(); });
+  if (auto left = leave_vanished(); !left) {
+    return left;  // it stays open for the next try
   }
-  return opened;
+  db_ = {};
+  return lock_.keep().and_then([&] { return connect(); });
 }
 
 Result<void> Journal::look() const {
   return check_usable().and_then([&] { return db_.still_at_path(); });
 }
 
-// A file without a path can be read as long as it is open.
-void Journal::keep_past() {
-  if (past_ != nullptr || db_.handle() == nullptr || db_.still_at_path()) {
-    return;
+// Promise 1: a file without a path can be read as long as it is open, so what was acknowledged goes
+// from there to the path. A file that somebody put there has batches and offsets of its own, which
+// this must not mix with others. Errors: nothing can be made at the path now.
+Result<void> Journal::leave_vanished() {
+  if (db_.handle() == nullptr || db_.still_at_path()) {
+    return {};
   }
   if (db_.in_transaction()) {
-    static_cast<void>(db_.execute("ROLLBACK"));  // it is read only from here on
-  }
-  const bool lacks_only_log = db_.has_database_at_path();
-  if (db_.save_lost_log()) {
-    return;
-  }
-  std::sort(removed_.begin(), removed_.end());
-  past_ = std::make_unique<Past>(Past{std::move(db_), last_offset_, removed_});
-  if (lacks_only_log) {
-    // Two connections to one database with two logs would spoil it.
-    is_new_ = false;
-    Vanished vanished;
-    static_cast<void>(copy_past(vanished));
-    vanished.problem = "its write-ahead log is gone";
-    vanished_ = std::move(vanished);
-    past_.reset();
-  }
-}
-
-// Promise 1: what was acknowledged goes from the file that vanished into the new one. A file that
-// somebody put there has batches and offsets of its own, which this must not mix with others.
-Result<void> Journal::take_over_past() {
-  Vanished vanished;
-  auto copied = begin().and_then([&] { return copy_past(vanished); });
-  if (copied && is_new_) {
-    copied = commit();
-  } else if (db_.in_transaction()) {
     static_cast<void>(db_.execute("ROLLBACK"));
   }
-  if (!copied) {
-    broken_ = true;
-    return copied;  // the past stays, for the next try
+  const bool lacks_only_log = db_.has_database_at_path();
+  if (db_.save_lost_log() && lacks_only_log) {
+    return {};
   }
-  past_.reset();
-  vanished.is_kept = is_new_ && vanished.problem.empty();
-  if (!is_new_) {
+  Vanished vanished;
+  auto rows = waiting_rows();
+  if (rows) {
+    vanished.held = std::move(*rows);
+  } else {
+    vanished.problem = rows.error().what;
+  }
+  std::error_code failed;
+  if (lacks_only_log) {
+    vanished.problem = "its write-ahead log is gone";
+  } else if (std::filesystem::is_regular_file(options_.path, failed)) {
     vanished.problem = "another file is at its path";
+  } else if (rows) {
+    if (auto copied = copy_to_path(); !copied) {
+      return copied;
+    }
+    vanished.is_kept = true;
   }
   vanished_ = std::move(vanished);
   return {};
 }
 
-// What cannot be read from the past any more is not tried again.
-Result<void> Journal::copy_past(Vanished& into) {
-  Past& past = *past_;
-  const auto unreadable = [&](int code) -> Result<void> {
-    into.problem = past.db.error(code, "reading the journal that vanished").what;
-    return {};
-  };
-  auto select = past.db.prepare(
-      "SELECT offset, producer, first, last, stored_at_ms, checksum, header, rows FROM batches "
-      "WHERE offset <= " +
-      std::to_string(past.last.value) + " ORDER BY offset");
+// What was acknowledged and is not applied, in the order of storing.
+Result<std::vector<RowRange>> Journal::waiting_rows() {
+  auto select = db_.prepare("SELECT offset, producer, first, last FROM batches WHERE offset <= " +
+                            std::to_string(last_offset_.value) + " ORDER BY offset");
   if (!select) {
-    into.problem = select.error().what;
-    return {};
+    return tl::make_unexpected(std::move(select.error()));
   }
+  std::sort(removed_.begin(), removed_.end());
+  std::vector<RowRange> all;
   int code = SQLITE_DONE;
   while ((code = select->step()) == SQLITE_ROW) {
     const Offset offset{unsigned_of(select->integer(0))};
-    if (std::binary_search(past.removed.begin(), past.removed.end(), offset)) {
+    if (std::binary_search(removed_.begin(), removed_.end(), offset)) {
       continue;
     }
     RowRange rows{ProducerId{std::string(select->text(1))},
                   Sequence{unsigned_of(select->integer(2))},
                   Sequence{unsigned_of(select->integer(3))}};
-    if (!into.held.empty() && into.held.back().producer == rows.producer &&
-        next(into.held.back().last) == rows.first) {
-      into.held.back().last = rows.last;
+    if (!all.empty() && all.back().producer == rows.producer &&
+        next(all.back().last) == rows.first) {
+      all.back().last = rows.last;
     } else {
-      into.held.push_back(std::move(rows));
-    }
-    if (!is_new_) {
-      continue;
-    }
-    for (int column = 0; column < select->columns(); ++column) {
-      insert_.bind(column + 1, select->value(column));
-    }
-    const sqlite::ResetAtEnd reset(insert_);
-    if (const int inserted = insert_.step(); inserted != SQLITE_DONE) {
-      return tl::make_unexpected(db_.error(inserted, "storing batches again"));
+      all.push_back(std::move(rows));
     }
   }
   if (code != SQLITE_DONE) {
-    return unreadable(code);
+    return tl::make_unexpected(db_.error(code, "reading the journal that vanished"));
   }
-  if (!is_new_) {
-    return {};
+  return all;
+}
+
+// Whole and synced under another name first. What was applied, or never acknowledged, comes along
+// and changes nothing (promise 2).
+Result<void> Journal::copy_to_path() {
+  const std::string copy = options_.path.string() + ".copy";
+  ::unlink(copy.c_str());
+  std::string literal;
+  for (const char c : copy) {
+    literal += c == '\'' ? "''" : std::string(1, c);
   }
-  auto names = past.db.prepare("SELECT name, epoch, touched_ms FROM producers");
-  auto keep = db_.prepare("INSERT INTO producers VALUES(?,?,?)");
-  if (!keep) {
-    return tl::make_unexpected(std::move(keep.error()));
+  auto copied = db_.execute("VACUUM INTO '" + literal + "'", "copying the journal that vanished");
+  auto folder = options_.path.parent_path();
+  folder = folder.empty() ? "." : folder;
+  const bool is_there = copied && sync_path(copy, O_RDWR) &&
+                        ::link(copy.c_str(), options_.path.c_str()) == 0 &&
+                        sync_path(folder, O_RDONLY | O_DIRECTORY);
+  if (copied && !is_there) {
+    copied = fail(Errc::unreachable, "cannot put a copy of the journal at " +
+                                         options_.path.string() + ": " + std::strerror(errno));
   }
-  if (!names) {
-    into.problem = names.error().what;
-    return {};
-  }
-  while ((code = names->step()) == SQLITE_ROW) {
-    for (int column = 0; column < names->columns(); ++column) {
-      keep->bind(column + 1, names->value(column));
-    }
-    if (auto kept = db_.run(*keep, "storing the epochs again"); !kept) {
-      return kept;
-    }
-  }
-  if (code != SQLITE_DONE) {
-    return unreadable(code);
-  }
-  return db_.execute("UPDATE turnstile_journal SET value=" + std::to_string(past.last.value) +
-                     " WHERE key='last_offset'");
+  ::unlink(copy.c_str());
+  return copied;
 }
 
 // Promise 8: what is in the write-ahead log when it is opened may have been written by somebody
@@ -772,8 +753,7 @@ Result<Journal::Contents> Journal::contents() {
   while ((code = select->step()) == SQLITE_ROW) {
     contents.producers.push_back({ProducerId{std::string(select->text(0))},
                                   Sequence{unsigned_of(select->integer(1))},
-                                  unsigned_of(select->integer(2)),
-                                  source_of(select->blob(3))});
+                                  unsigned_of(select->integer(2)), source_of(select->blob(3))});
   }
   if (code != SQLITE_DONE) {
     return tl::make_unexpected(db_.error(code, "reading the journal"));

@@ -102,15 +102,9 @@ class Journal final : public DurableStore {
   Result<void> checkpoint_if_due();
   Error rolled_back(Error error);
   void shrink_if_drained();
-  // A file that is not at its path any more: it stays open until its batches are in another.
-  struct Past {
-    sqlite::Connection db;
-    Offset last;                  // later ones were never acknowledged
-    std::vector<Offset> removed;  // applied, ascending
-  };
-  void keep_past();
-  Result<void> take_over_past();
-  Result<void> copy_past(Vanished& into);
+  Result<void> leave_vanished();
+  Result<std::vector<RowRange>> waiting_rows();
+  Result<void> copy_to_path();
 
   // In the file
   Offset last_offset_;
@@ -126,8 +120,6 @@ class Journal final : public DurableStore {
   bool broken_ = false;  // a sync failed: nothing is acknowledged from this file until reopen()
   std::vector<Offset> removed_;
   std::uint64_t removed_bytes_ = 0;
-  bool is_new_ = false;  // the file was made when it was opened last
-  std::unique_ptr<Past> past_;
   std::optional<Vanished> vanished_;
   std::unique_ptr<int> wal_pages_;  // SQLite writes it after each commit, so its address is fixed
   sqlite::Connection db_;

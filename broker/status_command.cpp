@@ -110,8 +110,7 @@ void print_consumer(const nlohmann::json& consumer) {
                count_text(consumer, "rows_applied", "row"),
                rows_per_second_text(consumer["rows_per_second"].get<double>()),
                consumer["target"].get<std::string>());
-    if (const auto problem = consumer.value("problem", std::string());
-        !problem.empty()) {
+    if (const auto problem = consumer.value("problem", std::string()); !problem.empty()) {
       fmt::print("            cannot apply rows: {}\n", problem);
     }
     for (const auto& trouble : consumer.value("tables", nlohmann::json::array())) {

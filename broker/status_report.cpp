@@ -32,7 +32,8 @@ std::string shown(const ProducerId& id, bool is_named) {
 
 // A reason may name paths, and programs of others.
 std::string without_reason(const std::string& problem) {
-  return problem.empty() ? std::string() : "the broker's user sees the reason in `turnstile status`";
+  return problem.empty() ? std::string()
+                         : "the broker's user sees the reason in `turnstile status`";
 }
 
 // What other users see: figures, no names and no paths.

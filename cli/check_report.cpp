@@ -30,8 +30,7 @@ std::string grouped(std::uint64_t number, std::string_view noun, std::string_vie
 
 // What could not be read to its end has no count.
 std::string count_or_unknown(bool is_read, std::uint64_t count, std::string_view noun) {
-  return is_read ? grouped(count, noun)
-                 : fmt::format("an unknown number of {}", noun_for(0, noun));
+  return is_read ? grouped(count, noun) : fmt::format("an unknown number of {}", noun_for(0, noun));
 }
 
 Json json_count(bool is_read, std::uint64_t count) {
@@ -150,11 +149,10 @@ std::string text_report(const Report& report) {
   if (report.journal) {
     const JournalReport& journal = *report.journal;
     out += journal.is_read
-               ? fmt::format("journal   {}: {}, {}, offsets {} to {}\n",
-                             report.options.journal.string(),
-                             grouped(journal.batches, "batch", "batches"),
-                             grouped(journal.rows, "row"), journal.first_offset,
-                             journal.last_offset)
+               ? fmt::format(
+                     "journal   {}: {}, {}, offsets {} to {}\n", report.options.journal.string(),
+                     grouped(journal.batches, "batch", "batches"), grouped(journal.rows, "row"),
+                     journal.first_offset, journal.last_offset)
                : fmt::format("journal   {}: cannot be read to its end\n",
                              report.options.journal.string());
   }

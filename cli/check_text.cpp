@@ -439,9 +439,9 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
   figures.table = (*record)->table;
   figures.recorded_bytes = (*record)->length;
   if ((*record)->synced_length > (*record)->length) {
-    comparison.problems.push_back(
-        fmt::format("the target says that {} of {} are synced, of {}",
-                    counted((*record)->synced_length, "byte"), figures.path, figures.recorded_bytes));
+    comparison.problems.push_back(fmt::format("the target says that {} of {} are synced, of {}",
+                                              counted((*record)->synced_length, "byte"),
+                                              figures.path, figures.recorded_bytes));
   }
   if (auto compared = compare_rows(target, options, **record, comparison); !compared) {
     return tl::make_unexpected(std::move(compared.error()));
@@ -453,8 +453,8 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
     comparison.problems.push_back(
         fmt::format("{} has {}, {} more than the target says: from byte {} on it holds what "
                     "is not committed",
-                    options.text_log.string(), counted(size_before, "byte"), size_before - figures.recorded_bytes,
-                    figures.recorded_bytes));
+                    options.text_log.string(), counted(size_before, "byte"),
+                    size_before - figures.recorded_bytes, figures.recorded_bytes));
   }
   return comparison;
 }

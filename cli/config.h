@@ -5,8 +5,8 @@
 // A flag that makes sense for every run has a variable: endpoint, files, log, time-outs, limits.
 // `--log-level` is TURNSTILE_LOG_LEVEL; an empty one counts as not set. What a single run asks for
 // (--all, --limit, --create) has none: a variable that is left over must not change what a command
-// does. Only the chosen subcommand's variables are read, so that a value meant for one does not stop
-// another. Any other TURNSTILE_ name is warned about.
+// does. Only the chosen subcommand's variables are read, so that a value meant for one does not
+// stop another. Any other TURNSTILE_ name is warned about.
 //
 // The file has lines `flag = value`. Those above the first section go to whichever subcommand has
 // that flag; `[consumer]` or `[produce.csv]` to that one only, and `[produce]` to all below it. The
@@ -42,8 +42,8 @@ Invocation find_invocation(CLI::App& app, std::span<const std::string> arguments
 // Whether that flag has a variable.
 bool has_environment_name(std::string_view flag);
 
-// Lines about variables that are set and that no subcommand reads. They are unset, so that processes
-// that this one starts do not warn again.
+// Lines about variables that are set and that no subcommand reads. They are unset, so that
+// processes that this one starts do not warn again.
 std::vector<std::string> take_unknown_variables(CLI::App& app);
 
 // Gives the options of the chosen subcommands that have one their environment variable.

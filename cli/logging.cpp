@@ -19,7 +19,6 @@
 #include <spdlog/sinks/base_sink.h>
 
 #include "cli/signals.h"
-
 #include "proto/utf8.h"
 
 namespace turnstile {

@@ -22,8 +22,8 @@ enum class LogLevel { debug, info, warning, error };
 
 struct LogOptions {
   LogLevel level = LogLevel::info;
-  bool quiet = false;  // errors only, whatever the level
-  std::string file;    // empty: stderr
+  bool quiet = false;     // errors only, whatever the level
+  std::string file = {};  // empty: stderr
 };
 
 Result<LogLevel> parse_log_level(std::string_view text);

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <string>
 
 #include <CLI/CLI.hpp>
 
@@ -58,7 +59,8 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     std::fputs(turnstile::kOutOfMemory, stderr);
   } catch (const std::exception& problem) {
-    turnstile::print_error({turnstile::Errc::io, problem.what(),
+    turnstile::print_error({turnstile::Errc::io,
+                            std::string("the system refused what is needed: ") + problem.what(),
                             "see what this process may have (ulimit -a) and start it again"});
   }
   return static_cast<int>(turnstile::ExitCode::unreachable);

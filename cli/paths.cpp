@@ -12,7 +12,7 @@ namespace {
 namespace fs = std::filesystem;
 
 // Where opening it leads, also when nothing is there yet.
-fs::path resolved(fs::path path) {
+fs::path opened_path(fs::path path) {
   constexpr int kMostLinks = 40;
   std::error_code failed;
   for (int i = 0; i < kMostLinks && fs::is_symlink(path, failed); ++i) {
@@ -27,7 +27,7 @@ fs::path resolved(fs::path path) {
 }
 
 std::vector<fs::path> files_of(const FileRole& role) {
-  const auto main = resolved(role.path);
+  const auto main = opened_path(role.path);
   std::vector<fs::path> files{main};
   for (const auto& end : role.beside) {
     files.emplace_back(main.string() + end);

@@ -72,6 +72,12 @@ consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
       std::chrono::duration_cast<std::chrono::hours>(flags.keep_progress);
   options.target.allow_task_duration = flags.allow_task_duration;
   options.reopens_asked = hangups;
+  options.target.row_time_limit = flags.row_time_limit;
+  options.target.dead_letter_limit = flags.dead_letter_limit;
+  if (!flags.foreign_keys.empty()) {
+    options.target.foreign_keys =
+        flags.foreign_keys == "on" ? store::ForeignKeys::on : store::ForeignKeys::off;
+  }
   options.events = lab::EventSink::from_environment();
   return options;
 }
@@ -92,9 +98,19 @@ void add_consumer_flags(CLI::App& app, ConsumerFlags& flags) {
                       "How long to wait for another program that holds the target");
   add_duration_option(app, "--keep-progress", flags.keep_progress,
                       "A producer idle for longer is forgotten");
-  app.add_flag("--allow-task-duration", flags.allow_task_duration,
-               "Let rows hold the target open (produce pets --task-duration), which makes all others "
-               "wait; for lessons");
+  app.add_flag(
+      "--allow-task-duration", flags.allow_task_duration,
+      "Let rows hold the target open (produce pets --task-duration), which makes all others "
+      "wait; for lessons");
+  add_duration_option(app, "--row-time-limit", flags.row_time_limit,
+                      "A row whose triggers and checks take longer becomes a dead letter; 0: none");
+  add_bytes_option(app, "--dead-letter-limit", flags.dead_letter_limit,
+                   "Space of all dead letters; a producer whose own would take more than is left "
+                   "is stopped");
+  app.add_option("--foreign-keys", flags.foreign_keys,
+                 "Whether rows must obey foreign keys; without it: on, unless an older Turnstile "
+                 "made this file its target")
+      ->check(CLI::IsMember({"on", "off"}));
 }
 
 void add_consumer_command(CLI::App& app, int& exit_code) {

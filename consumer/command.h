@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@ struct ConsumerFlags {
   std::chrono::milliseconds busy_timeout = store::TargetOptions{}.busy_timeout;
   std::chrono::milliseconds keep_progress = store::TargetOptions{}.keep_progress;
   bool allow_task_duration = false;
+  std::chrono::milliseconds row_time_limit = store::TargetOptions{}.row_time_limit;
+  std::uint64_t dead_letter_limit = store::TargetOptions{}.dead_letter_limit;
+  std::string foreign_keys;  // on or off; empty: as the target was made
 };
 
 // `flags` must outlive the parse.

@@ -134,6 +134,9 @@ Result<bool> Consumer::serve_at_once() {
   if (const auto took = options_.clock() - begun_at; took > kAtOnceMost) {
     at_once_from_ = begun_at + kAtOncePauses * took;
   }
+  if (!results && target_->left_for_later()) {
+    return false;
+  }
   if (!results) {
     return back_off(results.error()).map([] { return false; });
   }
@@ -421,6 +424,7 @@ Result<void> Consumer::open_target() {
     return tl::make_unexpected(generation.error());
   }
   target_ = std::move(*opened);
+  options_.target.text_is_ours = true;
   expected_ = 0;
   tell_notes();
   spdlog::info("this consumer writes {} now (generation {})", options_.target.path.string(),
@@ -555,6 +559,16 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   }
   if (auto committed = target_->commit(); !committed) {
     return tl::make_unexpected(committed.error());
+  }
+  // A row's reason to be refused may show at the commit only.
+  auto final_outcome = results.begin();
+  for (auto& outcome : target_->take_outcomes()) {
+    while (!pending_[static_cast<std::size_t>(final_outcome - results.begin())].header) {
+      ++final_outcome;
+    }
+    *final_outcome = {final_outcome->ticket, outcome.outcome, outcome.through, outcome.dead_count,
+                      std::move(outcome.dead)};
+    ++final_outcome;
   }
   tell_of_each(lab::EventKind::committed, batches);
   rows_applied_ += rows;

@@ -206,9 +206,8 @@ Result<void> save_documents(const Scenario& scenario, const ScenarioRun& run,
     return {};
   }
   const std::filesystem::path path = std::filesystem::path(flags.out) / document->second;
-  auto written = flags.overwrite
-                     ? save(path.string(), run.log).map([&] { return path.string(); })
-                     : save_beside(path, run.log);
+  auto written = flags.overwrite ? save(path.string(), run.log).map([&] { return path.string(); })
+                                 : save_beside(path, run.log);
   if (!written) {
     return tl::make_unexpected(written.error());
   }

@@ -331,11 +331,11 @@ void ZmtpConnection::take_command(const std::string& body) {
 }
 
 std::optional<ZmtpConnection::Incoming> ZmtpConnection::too_large() {
-  if (end_ == End::router && state_ == State::ready && !std::exchange(is_over_, true)) {
-    return Incoming{false, {}, true};
+  if (end_ == End::dealer || state_ != State::ready) {
+    close();
+    return std::nullopt;
   }
-  close();
-  return std::nullopt;
+  return std::exchange(is_over_, true) ? std::nullopt : std::optional(Incoming{false, {}, true});
 }
 
 std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {

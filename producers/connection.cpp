@@ -151,8 +151,7 @@ std::uint64_t random_seed() {
 
 int print_report(const Report& report, bool json, bool quiet) {
   if (json) {
-    fmt::print("{}
-",
+    fmt::print("{}\n",
                json_of(report).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace));
   } else if (!quiet) {
     fmt::print("{}", printable_lines(text_of(report)));

@@ -134,8 +134,7 @@ Result<void> CsvRun::begin() {
     }
   }
   producer_.into(job_.table, source_.columns());
-  const std::uint64_t done =
-      job_.is_new_input ? 0 : taken - std::min(taken, definition);
+  const std::uint64_t done = job_.is_new_input ? 0 : taken - std::min(taken, definition);
   if (const Summary so_far = producer_.summary(); so_far.spooled > 0) {
     log_(fmt::format("{} of '{}' {} kept in {} and sent first", counted(so_far.spooled, "row"),
                      job_.resume_name, is_or_are(so_far.spooled), job_.spool));
@@ -169,8 +168,7 @@ std::string CsvRun::source_now() const {
   if (!mark) {
     return job_.source;
   }
-  std::string text =
-      fmt::format("{}+{}@{:x}:{:016x}", job_.source, base_, mark->bytes, mark->hash);
+  std::string text = fmt::format("{}+{}@{:x}:{:016x}", job_.source, base_, mark->bytes, mark->hash);
   if (text.size() > limits::kSourceBytes) {
     text = fmt::format("{}+{}", job_.source, base_);
   }
@@ -240,10 +238,10 @@ Result<Started> CsvRun::place_input() {
       return started;
     }
     if (*input == Input::replaced && job_.when_replaced == WhenReplaced::stop) {
-      return fail(Errc::refused,
-                  fmt::format("{} is not the file that '{}' was reading", source_.name(),
-                              job_.resume_name),
-                  "--when-replaced begin sends it from its first row");
+      return fail(
+          Errc::refused,
+          fmt::format("{} is not the file that '{}' was reading", source_.name(), job_.resume_name),
+          "--when-replaced begin sends it from its first row");
     }
     if (*input == Input::replaced && started->is_all) {
       base_ = started->through.value;
@@ -396,8 +394,8 @@ void CsvRun::set_columns() {
   has_null_columns_ = has_number_columns_ = false;
   for (std::size_t i = 0; i < columns; ++i) {
     const bool is_number = i < types_.size() && types_[i] != csv::ColumnType::text;
-    is_null_if_empty_[i] = job_.empty == EmptyField::null ||
-                           (job_.empty == EmptyField::by_column && is_number);
+    is_null_if_empty_[i] =
+        job_.empty == EmptyField::null || (job_.empty == EmptyField::by_column && is_number);
     has_null_columns_ = has_null_columns_ || is_null_if_empty_[i];
     has_number_columns_ = has_number_columns_ || is_number;
   }
@@ -409,17 +407,18 @@ void CsvRun::note_changed_forms(std::span<const std::string_view> fields) {
     if (csv::changes_form(types_[i], fields[i])) {
       ++report_.changed_values;
       if (!report_.first_changed) {
-        report_.first_changed = ChangedValue{position_ + 1, source_.columns()[i],
-                                             std::string(fields[i]),
-                                             std::string(csv::sql_name(types_[i]))};
+        report_.first_changed =
+            ChangedValue{position_ + 1, source_.columns()[i], std::string(fields[i]),
+                         std::string(csv::sql_name(types_[i]))};
       }
     }
-    if (job_.empty == EmptyField::text && fields[i].empty() &&
-        types_[i] != csv::ColumnType::text && !report_.has_empty_text) {
+    if (job_.empty == EmptyField::text && fields[i].empty() && types_[i] != csv::ColumnType::text &&
+        !report_.has_empty_text) {
       report_.has_empty_text = true;
-      log_(fmt::format("row {}: an empty field goes into the {} column {} as empty text (--empty "
-                       "text)",
-                       position_ + 1, csv::sql_name(types_[i]), source_.columns()[i]));
+      log_(
+          fmt::format("row {}: an empty field goes into the {} column {} as empty text (--empty "
+                      "text)",
+                      position_ + 1, csv::sql_name(types_[i]), source_.columns()[i]));
     }
   }
 }

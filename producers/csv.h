@@ -4,9 +4,9 @@
 // + 1 and the k-th good row is BASE + k + 1. So a named producer that starts again passes over as
 // many good rows as the broker says are stored or applied after BASE, or as the spool has taken.
 //
-// BASE is 0 for the first file of a name. The source of each batch (proto/source.h) carries BASE, and
-// as its mark how many bytes of the file were read and their hash; it is kept with the rows, so it
-// survives what they survive. A file that no longer begins with those bytes is another one: its
+// BASE is 0 for the first file of a name. The source of each batch (proto/source.h) carries BASE,
+// and as its mark how many bytes of the file were read and their hash; it is kept with the rows, so
+// it survives what they survive. A file that no longer begins with those bytes is another one: its
 // BASE is the last row of the name, and must be known for sure.
 //
 // With a spool standard input is new each time: its rows follow those of earlier runs.
@@ -106,7 +106,7 @@ class CsvRun {
   ProgressBar::TimePoint begun_;
   std::mt19937_64 random_;
   Report report_;
-  std::uint64_t base_ = 0;        // see above
+  std::uint64_t base_ = 0;          // see above
   std::optional<csv::Mark> known_;  // the mark of what was sent before
   std::uint64_t position_ = 0;      // good rows of the stream so far, passed over or sent
   bool is_table_checked_ = false;

@@ -112,7 +112,7 @@ class MarkedSource final : public ByteSource {
   std::unique_ptr<ByteSource> from_;
   std::unique_ptr<Hash> hash_;
   std::uint64_t hashed_ = 0;
-  std::string kept_;        // from kept_[begin_] on what is behind the hashed bytes
+  std::string kept_;  // from kept_[begin_] on what is behind the hashed bytes
   std::size_t begin_ = 0;
 };
 

@@ -81,8 +81,7 @@ CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order 
   job.seed = options.seed_option->count() > 0 ? options.seed : random_seed();
   job.resume_name = options.resume;
   job.spool = options.spool;
-  job.when_replaced =
-      options.when_replaced == "stop" ? WhenReplaced::stop : WhenReplaced::begin;
+  job.when_replaced = options.when_replaced == "stop" ? WhenReplaced::stop : WhenReplaced::begin;
   job.is_new_input = takes_new_rows(options);
   if (job.is_new_input) {
     job.source = kStandardInput;
@@ -256,7 +255,7 @@ int CsvStream::nothing_yet() {
     report.summary = producer_->summary();
   }
   report.interrupted = stopping_.requested();
-  return print_report(report, options_.connection.json);
+  return print_report(report, options_.connection.json, options_.connection.log.quiet);
 }
 
 int CsvStream::run() {
@@ -372,9 +371,10 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
                  "Send an empty field as NULL or as empty text; unless given, as text, but as NULL "
                  "for INTEGER and REAL columns")
       ->check(CLI::IsMember({"null", "text"}));
-  app.add_option("--final-line", options->final_line,
-                 "A last line without a line feed: send it, or have it wait for the next run; unless "
-                 "given, it waits with --resume")
+  app.add_option(
+         "--final-line", options->final_line,
+         "A last line without a line feed: send it, or have it wait for the next run; unless "
+         "given, it waits with --resume")
       ->check(CLI::IsMember({"send", "wait"}));
   app.add_option("--when-replaced", options->when_replaced,
                  "With --resume, when FILE is no longer the file that was read before: begin with "

@@ -122,11 +122,11 @@ bool changes_form(ColumnType type, std::string_view text) {
       number.starts_with('+') || number.starts_with('-') ? number.substr(1) : number;
   double value = 0;
   // SQLite reads digits around a point, and an exponent; not inf, nan or 0x10.
-  const bool is_number = !unsigned_number.empty() &&
-                         unsigned_number.find_first_not_of("0123456789.eE+-") ==
-                             std::string_view::npos &&
-                         (is_digit(unsigned_number[0]) || unsigned_number[0] == '.') &&
-                         (parse_all(unsigned_number, value) || beyond_range(unsigned_number));
+  const bool is_number =
+      !unsigned_number.empty() &&
+      unsigned_number.find_first_not_of("0123456789.eE+-") == std::string_view::npos &&
+      (is_digit(unsigned_number[0]) || unsigned_number[0] == '.') &&
+      (parse_all(unsigned_number, value) || beyond_range(unsigned_number));
   if (!is_number) {
     return false;  // stays the text that it is
   }

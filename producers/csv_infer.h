@@ -32,7 +32,7 @@ class TypeInference {
     bool integer = false;
     bool fraction = false;
     bool bare_exponent = false;  // as of an id: digits, e, digits
-    bool wide_integer = false;  // a double would round it
+    bool wide_integer = false;   // a double would round it
     bool text = false;
   };
   static void add(Seen& seen, std::string_view value);

@@ -137,9 +137,8 @@ Result<std::unique_ptr<RowSource>> open_once(Input input, const CsvOptions& opti
   if (input.stamp.size_bytes > 0) {
     progress.bytes_total = static_cast<std::uint64_t>(input.stamp.size_bytes);
   }
-  FileHandle kept(options.keeps_mark && input.read_twice
-                      ? ::fcntl(input.file.fd(), F_DUPFD_CLOEXEC, 0)
-                      : -1);
+  FileHandle kept(
+      options.keeps_mark && input.read_twice ? ::fcntl(input.file.fd(), F_DUPFD_CLOEXEC, 0) : -1);
   auto bytes =
       std::make_unique<StreamSource>(std::move(input.file), input.name, options.wait_for_input);
   return start(std::make_unique<FileOrderSource>(std::move(input.name), std::move(bytes),

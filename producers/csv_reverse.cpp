@@ -10,6 +10,32 @@ namespace {
 
 constexpr std::uint64_t kTailBytes = 4096;
 
+// The bytes of a block, and after them a byte of no meaning if the file goes on: the scanner must
+// see that a blank line at the end of the block is not the end of the file. The byte that stands
+// there could be a quote, which would close one that the survey took for forgotten.
+class BlockSource final : public ByteSource {
+ public:
+  BlockSource(int fd, std::string name) : range_(fd, std::move(name)) {}
+
+  void set_range(std::uint64_t begin, std::uint64_t end, bool goes_on) {
+    range_.set_range(begin, end);
+    goes_on_ = goes_on;
+  }
+  Result<std::size_t> read(std::span<char> into) override {
+    auto got = range_.read(into);
+    if (got && *got == 0 && goes_on_) {
+      goes_on_ = false;
+      into[0] = ' ';
+      return 1;
+    }
+    return got;
+  }
+
+ private:
+  RangeSource range_;
+  bool goes_on_ = false;
+};
+
 class ReverseSource final : public RowSource {
  public:
   ReverseSource(FileHandle file, const FileStamp& stamp, Survey survey, const Limits& limits,
@@ -115,7 +141,7 @@ class ReverseSource final : public RowSource {
   std::uint64_t blocks_end_;   // where the last of them ends
   std::optional<std::uint64_t> unfinished_line_;
   std::uint64_t given_down_to_ = bytes_;
-  RangeSource range_;
+  BlockSource range_;
   Scanner scanner_;
 
   // The block in hand, in file order; next() takes from the back.
@@ -143,9 +169,7 @@ Result<void> ReverseSource::load_last_block() {
                                         limits_.block_bytes + limits_.max_record_bytes));
   fields_.clear();
   bad_rows_.clear();
-  // Two bytes more than the block, if there are any: the scanner must see that a blank line at the
-  // end of the block is not the end of the file, and that text follows a quote there.
-  range_.set_range(block.begin.offset, std::min(end + 2, bytes_));
+  range_.set_range(block.begin.offset, end, end < bytes_ || unfinished_line_.has_value());
   scanner_.restart(block.begin);
   std::uint64_t rows = 0;
   while (scanner_.place().offset < end) {

@@ -284,7 +284,8 @@ bool Scanner::scan() {
       case State::quoted: {
         const auto* quote =
             static_cast<const char*>(std::memchr(p, '"', static_cast<std::size_t>(end_ - p)));
-        if (is_beyond_limit(quote != nullptr ? quote : end_) && line_feed_after_quote() != nullptr) {
+        if (is_beyond_limit(quote != nullptr ? quote + 1 : end_) &&
+            line_feed_after_quote() != nullptr) {
           is_quote_forgotten_ = true;
           return true;
         }
@@ -457,8 +458,8 @@ const char* Scanner::line_feed_after_quote() const {
   const char* const limit = record_begin_ + std::min(have, longest_record());
   return dropped_ || field_begin_ >= limit
              ? nullptr
-             : static_cast<const char*>(std::memchr(
-                   field_begin_, '\n', static_cast<std::size_t>(limit - field_begin_)));
+             : static_cast<const char*>(
+                   std::memchr(field_begin_, '\n', static_cast<std::size_t>(limit - field_begin_)));
 }
 
 // The line with the quote is a bad row, and the next record begins on the next line.

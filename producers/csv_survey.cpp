@@ -19,12 +19,12 @@ std::string lower_ascii(std::string text) {
 
 // A table of one column whose name holds them all is never what was meant.
 Result<void> check_delimiter(const std::vector<std::string>& columns, const std::string& name) {
-  const std::size_t at = columns.size() == 1 ? columns[0].find_first_of(";\t|")
-                                             : std::string::npos;
+  const std::size_t at = columns.size() == 1 ? columns[0].find_first_of(";\t|") : std::string::npos;
   if (at == std::string::npos) {
     return {};
   }
-  const std::string delimiter = columns[0][at] == '\t' ? "a tab" : fmt::format("'{}'", columns[0][at]);
+  const std::string delimiter =
+      columns[0][at] == '\t' ? "a tab" : fmt::format("'{}'", columns[0][at]);
   return fail(Errc::bad_input,
               fmt::format("{}: its columns seem to be separated by {}", name, delimiter),
               "columns must be separated by commas; other delimiters are not read");

@@ -21,8 +21,8 @@ struct Header {
 // Reads the first record and tells the scanner how many columns there are. `name` is the file in
 // errors. Errors: unreachable for an empty input; bad_input for a record that is no header: a
 // fault in it, an empty name, two names that are equal but for ASCII case (as SQLite compares
-// them), more than kMaxColumns; a name that holds another delimiter than the comma; io. Nothing: the
-// header is not finished, or missing (only with Limits::line_feed_needed).
+// them), more than kMaxColumns; a name that holds another delimiter than the comma; io. Nothing:
+// the header is not finished, or missing (only with Limits::line_feed_needed).
 Result<std::optional<Header>> read_header(Scanner& scanner, const std::string& name);
 
 // Consecutive records that reverse order reads at once: as many as make up Limits::block_bytes,
@@ -37,8 +37,8 @@ struct Survey {
   std::uint64_t rows = 0;
   std::uint64_t bytes = 0;  // of the file
   std::vector<Block> blocks;
-  std::vector<ColumnType> types;  // from the good rows; none unless asked for
-  std::string first_row;          // its bytes without the line end
+  std::vector<ColumnType> types;                 // from the good rows; none unless asked for
+  std::string first_row;                         // its bytes without the line end
   std::optional<std::uint64_t> unfinished_line;  // as Scanner::unfinished_line()
 };
 

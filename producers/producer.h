@@ -46,9 +46,9 @@ std::chrono::steady_clock::time_point coarse_now();
 
 struct ProducerOptions {
   ProducerId id;
-  bool named = false;      // the id outlives the process; its rows go on where they ended
-  bool sure = false;       // see SessionOptions::sure
-  std::string source;      // what a named producer reads (limits::kSourceBytes); empty otherwise
+  bool named = false;  // the id outlives the process; its rows go on where they ended
+  bool sure = false;   // see SessionOptions::sure
+  std::string source;  // what a named producer reads (limits::kSourceBytes); empty otherwise
   // The source of a batch that ends with the row appended last, if it differs from `source` in base
   // or mark (proto/source.h).
   std::function<std::string()> source_now;

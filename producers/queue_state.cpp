@@ -121,13 +121,13 @@ bool is_only_busy(const QueueState& state, bool stored, const std::string& table
 
 std::string reason_of(const QueueState& state, bool stored, const std::string& table) {
   if (!stored && !state.journal_problem.empty()) {
-    return "the broker cannot store them: " + state.journal_problem;
+    return "the broker cannot store rows: " + state.journal_problem;
   }
   if (!state.has_consumer) {
     return "no consumer is running";
   }
   if (!state.problem.empty()) {
-    return "the consumer cannot apply them: " + state.problem;
+    return "the consumer cannot apply rows: " + state.problem;
   }
   for (const TableTrouble& trouble : state.tables) {
     if (trouble.table == table) {

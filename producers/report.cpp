@@ -94,16 +94,19 @@ std::string changed_text(const Report& report) {
     return {};
   }
   const ChangedValue& first = *report.first_changed;
-  return fmt::format("  {} changed form in a column of numbers, the first in row {}: {} = {} ({})\n",
-                     counted(report.changed_values, "value"), first.row, first.column, printable(first.value, kShownBytes), first.type);
+  return fmt::format(
+      "  {} changed form in a column of numbers, the first in row {}: {} = {} ({})\n",
+      counted(report.changed_values, "value"), first.row, first.column,
+      printable(first.value, kShownBytes), first.type);
 }
 
 std::string unfinished_text(const Report& report) {
   return !report.unfinished_line
              ? std::string()
-             : fmt::format("  {}:{}: the last line has no line feed yet and waits for the next run "
-                           "(--final-line send sends it)\n",
-                           report.input, *report.unfinished_line);
+             : fmt::format(
+                   "  {}:{}: the last line has no line feed yet and waits for the next run "
+                   "(--final-line send sends it)\n",
+                   report.input, *report.unfinished_line);
 }
 
 std::string interrupted_text(const Report& report) {
@@ -142,8 +145,8 @@ std::string text_of(const Report& report) {
   text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {}\n",
                       format_duration(s.waited_total), format_duration(s.waited_longest),
                       seconds_of(report), rows_per_second_text(rate_of(report)));
-  text += changed_text(report) + unfinished_text(report) + bad_rows_text(report) +
-          dead_text(report);
+  text +=
+      changed_text(report) + unfinished_text(report) + bad_rows_text(report) + dead_text(report);
   if (report.interrupted) {
     text += interrupted_text(report);
   }

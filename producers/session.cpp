@@ -297,6 +297,7 @@ void Session::on(const Refusal& refusal) {
     case RefusalCode::malformed:
     case RefusalCode::hole:
     case RefusalCode::other_source:
+    case RefusalCode::letters_full:
       fail_with(Errc::refused, options_.peer + " refused this producer: " + refusal.text);
       return;
   }

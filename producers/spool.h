@@ -48,8 +48,8 @@ class Spool {
   Result<void> set_input(std::string_view input);
 
   // Keeps the batches, whose sequences go on behind last(), in one synced transaction, and `input`
-  // with them unless it is empty. Errors: full (disk or limit: nothing was kept, try again when rows
-  // have left); io, corrupt (nothing more can be kept: promise 8).
+  // with them unless it is empty. Errors: full (disk or limit: nothing was kept, try again when
+  // rows have left); io, corrupt (nothing more can be kept: promise 8).
   Result<void> store(const std::vector<Batch>& batches, std::string_view input = {});
 
   // The batches behind that row, about `max_bytes` of them (one at least), in order.

@@ -342,7 +342,7 @@ Results read_results(HeaderReader& in) {
     in.record("result", [&] {
       BatchResult r;
       r.ticket = {in.number("ticket")};
-      r.outcome = in.choice("outcome", Outcome::applied, Outcome::other_source);
+      r.outcome = in.choice("outcome", Outcome::applied, Outcome::letters_full);
       r.through = in.sequence("through");
       r.dead_count = in.count("dead count");
       r.dead = in.dead();
@@ -414,7 +414,7 @@ Applied read_applied(HeaderReader& in) {
 
 Refusal read_refusal(HeaderReader& in) {
   Refusal m;
-  m.code = in.choice("code", RefusalCode::hello_first, RefusalCode::not_now);
+  m.code = in.choice("code", RefusalCode::hello_first, RefusalCode::letters_full);
   m.sequence = in.sequence("sequence");
   m.text = in.text("text", limits::kReasonBytes);
   return m;

@@ -107,6 +107,8 @@ enum class Outcome : std::uint8_t {
   fenced = 1,        // a newer epoch of this producer has written
   hole = 2,          // the rows behind `through` are missing: nothing of the batch was applied
   other_source = 3,  // this name's progress belongs to another input
+  // The target keeps no more dead letters of this producer: rows up to `through` are applied.
+  letters_full = 4,
 };
 
 struct BatchResult {
@@ -117,7 +119,7 @@ struct BatchResult {
   std::vector<DeadRow> dead;  // the first kDeadListed of them
 };
 
-// A table whose rows the target refuses for a reason of the table's own.
+// A table of the target that takes no rows for now, and why: its rows become dead letters.
 struct TableTrouble {
   std::string table;
   std::string reason;
@@ -209,6 +211,7 @@ enum class RefusalCode : std::uint8_t {
   hole = 6,          // rows before `sequence` are missing
   other_source = 7,  // see Outcome::other_source
   not_now = 8,       // such as a status request while shutting down
+  letters_full = 9,  // see Outcome::letters_full
 };
 
 struct Refusal {

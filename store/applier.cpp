@@ -1,6 +1,7 @@
 #include "store/applier.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "proto/limits.h"
@@ -28,7 +29,7 @@ tl::unexpected<Error> Applier::failure(int code) const {
   return tl::make_unexpected(connection_.error(code, "inserting rows"));
 }
 
-Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const DecodedRows* rows) {
+Result<Attempt> Applier::apply(OpenBatch& batch, const DecodedRows* rows, std::uint32_t end) {
   const BatchHeader& header = batch.header;
   auto progress = books_.progress(header.producer);
   if (!progress) {
@@ -36,33 +37,42 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const Decod
   }
   BatchOutcome outcome;
   outcome.through = progress->through;
+  const auto not_applied = [&](Outcome why) {
+    outcome.outcome = why;
+    batch.attempted = {.rows = header.rows, .outcome = std::move(outcome), .dead = {}, .bytes = {}};
+    return Attempt::applied;
+  };
   if (header.epoch < progress->epoch) {
-    outcome.outcome = Outcome::fenced;
-    return outcome;
+    return not_applied(Outcome::fenced);
   }
   if (!source_fits(header.source, header.first, progress->source, progress->through)) {
-    outcome.outcome = Outcome::other_source;
-    return outcome;
+    return not_applied(Outcome::other_source);
   }
   const bool empty = header.rows == 0 || header.first.value == 0;
   if (empty || header.first > next(progress->through)) {
-    outcome.outcome = Outcome::hole;
-    return outcome;
+    return not_applied(Outcome::hole);
   }
 
-  // Promise 2: what is behind progress was applied, and gets the outcome that it had.
+  // Promise 2: rows up to the progress were applied, and get the outcome that they had.
   const auto known = static_cast<std::uint32_t>(
       std::min<std::uint64_t>(header.rows, progress->through.value + 1 - header.first.value));
+  const bool goes_on = batch.settled.rows > 0 && batch.settled.rows == known;
+  const std::uint64_t room = letter_limit_ - std::min(letter_limit_, letters_.bytes);
   Work work{.batch = batch,
             .rows = rows,
             .next = known,
+            .end = std::max(known, end),
             .now_ms = now_ms_(),
-            .bytes = RowBytes(batch.rows_frame.view()),
+            .bytes = goes_on ? batch.settled.bytes : RowBytes(batch.rows_frame.view()),
             .applied = 0,
             .changes = 0,
             .letters_gone = 0,
-            .dead = {}};
-  if (known > 0) {
+            .letter_bytes = 0,
+            // One producer's take at most as much as is left then for all others'.
+            .letter_room = (room - std::min(room, progress->letter_bytes)) / 2,
+            .form = 0,
+            .dead = goes_on ? batch.settled.dead : DeadRows{}};
+  if (known > 0 && !goes_on) {
     auto read = books_.read_dead_letters(header.producer, header.first,
                                          plus(header.first, known - 1), work.dead);
     if (!read) {
@@ -70,20 +80,32 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const Decod
     }
   }
   const std::uint32_t dead_before = work.dead.count;
-  if (known < header.rows) {
+  if (known < work.end) {
     auto applied = apply_rows(work);
     if (!applied) {
       return tl::make_unexpected(std::move(applied.error()));
     }
-    if (*applied == Step::rolled_back) {
-      return std::nullopt;
+    switch (*applied) {
+      case Step::row_refused:
+        return Attempt::row_refused;
+      case Step::more_care:
+        return Attempt::more_care;
+      case Step::in_rows:
+        return Attempt::in_rows;
+      case Step::full:
+        outcome.outcome = Outcome::letters_full;
+        break;
+      case Step::done:
+        work.next = work.end;
+        break;
     }
-    outcome.through = header.last();
+    outcome.through = Sequence{header.first.value + work.next - 1};
   }
-  if (known < header.rows || header.epoch > progress->epoch) {
+  if (known < work.next || header.epoch > progress->epoch) {
     const Counts counts{.applied = work.applied - work.changes,
                         .dead = work.dead.count - dead_before,
-                        .changes = work.changes};
+                        .changes = work.changes,
+                        .letter_bytes = work.letter_bytes};
     auto saved = books_.save_progress(header, outcome.through, counts, work.now_ms);
     if (!saved) {
       return tl::make_unexpected(std::move(saved.error()));
@@ -93,8 +115,17 @@ Result<std::optional<BatchOutcome>> Applier::apply(OpenBatch& batch, const Decod
   outcome.letters_gone = work.letters_gone;
   outcome.dead_now = work.dead.count - dead_before;
   outcome.dead_count = work.dead.count;
-  outcome.dead = std::move(work.dead.listed);
-  return outcome;
+  outcome.dead = work.dead.listed;
+  if (goes_on) {
+    outcome.rows_applied += batch.settled.outcome.rows_applied;
+    outcome.letters_gone += batch.settled.outcome.letters_gone;
+    outcome.dead_now += batch.settled.outcome.dead_now;
+  }
+  batch.attempted = {.rows = work.next,
+                     .outcome = std::move(outcome),
+                     .dead = std::move(work.dead),
+                     .bytes = work.bytes};
+  return Attempt::applied;
 }
 
 Result<Applier::Step> Applier::apply_rows(Work& work) {
@@ -102,17 +133,16 @@ Result<Applier::Step> Applier::apply_rows(Work& work) {
   if (work.rows == nullptr) {
     auto decoded = decode_rows(work.batch.rows_frame.view(), header.rows, decoded_);
     if (!decoded) {
-      auto refused = refuse_frame(work, decoded.error().what);
-      return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+      return refuse_frame(work, decoded.error().what);
     }
     work.rows = &decoded_;
   }
   // Promise 7: while a task holds the transaction, everybody's rows wait.
   if (header.kind == BatchKind::insert && header.task_duration.count() > 0 &&
       !allows_task_duration_) {
-    return refuse_rest(work, "a task duration, which the consumer does not allow "
-                             "(--allow-task-duration)")
-        .map([] { return Step::done; });
+    return refuse_rest(work,
+                       "a task duration, which the consumer does not allow "
+                       "(--allow-task-duration)");
   }
   switch (header.kind) {
     case BatchKind::define:
@@ -120,7 +150,7 @@ Result<Applier::Step> Applier::apply_rows(Work& work) {
     case BatchKind::retry:
       return retry_rows(work);
     case BatchKind::discard:
-      return discard_letters(work).map([] { return Step::done; });
+      return discard_letters(work);
     case BatchKind::insert:
       break;
   }
@@ -160,7 +190,7 @@ class Applier::RowGroups {
         inserter_(inserter),
         rows_(inserter.groups() != Inserter::Groups::none && !work.batch.one_by_one &&
                       work.batch.refused.empty()
-                  ? work.batch.header.rows
+                  ? work.end
                   : 0) {}
 
   // Of the group that begins with `row`; at least the next one.
@@ -203,13 +233,16 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
     return tl::make_unexpected(std::move(found.error()));
   }
   if (const auto reason = refusal(**found, header.table, header.columns); !reason.empty()) {
-    auto refused = refuse_rest(work, reason);
-    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+    return refuse_rest(work, reason);
   }
   std::optional<BatchLines> lines;
   if (text_log_ != nullptr && same_name((*found)->table()->name, text_log_->table())) {
     // It may look for its table, which may have all others forgotten.
     auto ready = text_log_->before_rows();
+    if (!ready && ready.error().code == Errc::refused) {
+      work.batch.setback = ready.error().what;
+      return roll_back().map([] { return Step::in_rows; });
+    }
     found = ready ? tables_.inserter(header.table, header.columns)
                   : tl::make_unexpected(std::move(ready.error()));
     if (!found) {
@@ -219,7 +252,7 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
   }
   Inserter& inserter = **found;
   RowGroups groups(work, inserter);
-  while (work.next < header.rows) {
+  while (work.next < work.end) {
     if (auto room = connection_.make_room(); !room) {
       return tl::make_unexpected(std::move(room.error()));
     }
@@ -231,10 +264,12 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
       step = insert_group(work, inserter, end, groups);
     } else {
       step = insert_one(work, inserter, row);
-      ++work.next;
     }
-    if (!step || *step == Step::rolled_back) {
+    if (!step || *step != Step::done) {
       return step;
+    }
+    if (end - row == 1) {
+      ++work.next;
     }
     if (lines && work.applied > applied_before) {
       text_log_->add_rows(*lines, *work.rows, row, work.applied - applied_before,
@@ -244,7 +279,54 @@ Result<Applier::Step> Applier::insert_rows(Work& work) {
   return Step::done;
 }
 
-// Inserts rows [work.next, end), or the first ones, or none, and goes behind those that are in.
+// What a failed insert says. Before anything else asks SQLite for something. Errors: the file's, or
+// the transaction is given up.
+Result<Applier::Failure> Applier::look_at_failure(int code, const Inserter& inserter,
+                                                  const Work& work) const {
+  const std::string reason = connection_.message();
+  if (code == SQLITE_INTERRUPT && clock_.reason() == RowClock::Reason::row_too_long) {
+    const auto limit = std::chrono::duration_cast<std::chrono::milliseconds>(clock_.limit());
+    return Failure{sqlite::About::table, "the row took longer in the target than the " +
+                                             std::to_string(limit.count()) +
+                                             " ms of --row-time-limit"};
+  }
+  if (code == SQLITE_INTERRUPT) {
+    return failure(code);
+  }
+  if (code == SQLITE_FULL && inserter.table()->may_run_out_of_ids && connection_.has_room()) {
+    const TableInfo& table = *inserter.table();
+    const auto& columns = work.batch.header.columns;
+    const bool gives_ids = std::any_of(columns.begin(), columns.end(), [&](const auto& column) {
+      return table.names_rowid(column);
+    });
+    return Failure{gives_ids ? sqlite::About::row : sqlite::About::table,
+                   "no id is left: the greatest one was given in " + table.name +
+                       ", or in a table that its triggers write"};
+  }
+  const sqlite::About about = sqlite::about(code);
+  if (about == sqlite::About::table && code != SQLITE_ERROR_MISSING_COLLSEQ) {
+    return Failure{about, "an index or a virtual table that the row reaches is damaged (" + reason +
+                              "): make it again"};
+  }
+  return about == sqlite::About::file ? Result<Failure>(failure(code)) : Failure{about, reason};
+}
+
+Result<Applier::Step> Applier::in_rows(Work& work) {
+  work.batch.setback = connection_.message();
+  return roll_back().map([] { return Step::in_rows; });
+}
+
+// A savepoint is where virtual tables write what earlier rows gave them.
+Result<Applier::Step> Applier::save(Work& work, const char* sql) {
+  auto saved = connection_.execute(sql);
+  if (!saved) {
+    return saved.error().code == Errc::refused ? in_rows(work)
+                                               : tl::make_unexpected(std::move(saved.error()));
+  }
+  return Step::done;
+}
+
+// Inserts rows [work.next, end), or the first ones, or none, and goes on after those that are in.
 Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std::uint32_t end,
                                             RowGroups& groups) {
   const std::uint32_t row = work.next;
@@ -253,22 +335,29 @@ Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std:
       work.batch.in_savepoints || inserter.groups() == Inserter::Groups::all_or_none;
   const int spilled = connection_.pages_spilled();
   if (all_or_none) {
-    if (auto saved = connection_.execute(kSave); !saved) {
-      return tl::make_unexpected(std::move(saved.error()));
+    if (auto saved = save(work, kSave); !saved || *saved != Step::done) {
+      return saved;
     }
   }
+  clock_.begin_rows();
   const auto [code, passed] = inserter.insert_group(*work.rows, row, count);
-  if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
-    return failure(code);
-  }
+  clock_.end_rows();
   std::uint32_t inserted = count;
   if (code != SQLITE_DONE) {
+    if (auto failed = look_at_failure(code, inserter, work); !failed) {
+      return tl::make_unexpected(std::move(failed.error()));
+    }
+    if (code == SQLITE_INTERRUPT) {
+      // Which row takes long is found one by one.
+      work.batch.one_by_one = true;
+      return roll_back().map([] { return Step::more_care; });
+    }
     auto left = all_or_none ? none_left(work, spilled) : rows_left(work, inserter, passed, spilled);
     if (!left) {
       return tl::make_unexpected(std::move(left.error()));
     }
     if (!left->has_value()) {
-      return Step::rolled_back;
+      return Step::more_care;
     }
     inserted = **left;
     if (passed < count) {
@@ -279,8 +368,9 @@ Result<Applier::Step> Applier::insert_group(Work& work, Inserter& inserter, std:
     }
   }
   if (all_or_none) {
-    if (auto ended = connection_.execute(code == SQLITE_DONE ? kKeep : kTakeBack); !ended) {
-      return tl::make_unexpected(std::move(ended.error()));
+    if (auto ended = save(work, code == SQLITE_DONE ? kKeep : kTakeBack);
+        !ended || *ended != Step::done) {
+      return ended;
     }
   }
   work.applied += inserted;
@@ -315,41 +405,56 @@ Result<std::optional<std::uint32_t>> Applier::none_left(Work& work, int pages_sp
 
 Result<Applier::Step> Applier::insert_one(Work& work, Inserter& inserter, std::uint32_t row) {
   std::string reason = defect(work, row, inserter.columns());
+  if (const std::string* trouble = inserter.trouble(); reason.empty() && trouble != nullptr) {
+    reason = *trouble;
+  }
   if (reason.empty()) {
     const bool careful = inserter.table()->careful;
     const int spilled = connection_.pages_spilled();
     if (careful) {
-      if (auto saved = connection_.execute(kSave); !saved) {
-        return tl::make_unexpected(std::move(saved.error()));
+      if (auto saved = save(work, kSave); !saved || *saved != Step::done) {
+        return saved;
       }
     }
+    clock_.begin_rows();
     const int code = inserter.insert(values(work, row));
-    if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
-      return failure(code);
-    }
+    clock_.end_rows();
     if (code != SQLITE_DONE) {
-      reason = connection_.message();
+      auto failed = look_at_failure(code, inserter, work);
+      if (!failed) {
+        return tl::make_unexpected(std::move(failed.error()));
+      }
+      reason = std::move(failed->reason);
+      if (failed->about == sqlite::About::table) {
+        const BatchHeader& header = work.batch.header;
+        const std::string name =
+            header.producer.text + " " + std::to_string(plus(header.first, row).value);
+        inserter.failed(name, reason,
+                        code == SQLITE_INTERRUPT ? clock_.limit() : RowClock::Clock::duration{});
+      }
       auto rolled_back = has_rolled_back(spilled);
       if (!rolled_back) {
         return tl::make_unexpected(std::move(rolled_back.error()));
       }
       if (*rolled_back) {
         work.batch.refused.emplace(row, std::move(reason));
-        return Step::rolled_back;
+        work.batch.blamed = row;
+        return Step::row_refused;
       }
     }
     if (careful) {
-      if (auto ended = connection_.execute(code == SQLITE_DONE ? kKeep : kTakeBack); !ended) {
-        return tl::make_unexpected(std::move(ended.error()));
+      if (auto ended = save(work, code == SQLITE_DONE ? kKeep : kTakeBack);
+          !ended || *ended != Step::done) {
+        return ended;
       }
     }
     if (code == SQLITE_DONE) {
+      inserter.succeeded();
       ++work.applied;
       return Step::done;
     }
   }
-  auto refused = refuse(work, row, reason);
-  return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  return refuse(work, row, reason);
 }
 
 Result<void> Applier::roll_back() {
@@ -374,7 +479,13 @@ Result<bool> Applier::has_rolled_back(int pages_spilled_before) {
 
 Result<Applier::Step> Applier::define_table(Work& work) {
   const BatchHeader& header = work.batch.header;
-  std::string reason = reserved_table_problem(header.table);
+  std::string reason = definition_problem(header.table);
+  if (reason.empty() && text_log_ != nullptr) {
+    reason = text_log_->definition_problem(header.table, header.columns);
+  }
+  if (const auto known = work.batch.refused.find(0); known != work.batch.refused.end()) {
+    reason = known->second;
+  }
   if (reason.empty() && header.rows != 1) {
     reason = "the definition of a table has one row, not " + std::to_string(header.rows);
   }
@@ -397,7 +508,9 @@ Result<Applier::Step> Applier::define_table(Work& work) {
         return tl::make_unexpected(std::move(rolled_back.error()));
       }
       if (*rolled_back) {
-        return Step::rolled_back;
+        work.batch.refused.emplace(0, std::move(reason));
+        work.batch.blamed = 0;
+        return Step::row_refused;
       }
     } else if (!made) {
       return tl::make_unexpected(std::move(made.error()));
@@ -408,8 +521,7 @@ Result<Applier::Step> Applier::define_table(Work& work) {
     work.changes = 1;
     return Step::done;
   }
-  auto refused = refuse_rest(work, reason);
-  return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+  return refuse_rest(work, reason);
 }
 
 // Rows of the text log's table need no lines here: before the commit it reads what it lacks.
@@ -420,9 +532,9 @@ Result<Applier::Step> Applier::retry_rows(Work& work) {
     return tl::make_unexpected(std::move(found.error()));
   }
   const std::string unfit = refusal(**found, header.table, header.columns);
-  for (; work.next < header.rows; ++work.next) {
+  for (; work.next < work.end; ++work.next) {
     auto step = retry_one(work, **found, unfit);
-    if (!step || *step == Step::rolled_back) {
+    if (!step || *step != Step::done) {
       return step;
     }
   }
@@ -438,35 +550,39 @@ Result<Applier::Step> Applier::retry_one(Work& work, Inserter& inserter, const s
     return tl::make_unexpected(std::move(letter.error()));
   }
   if (!letter->has_value() || (*letter)->kind != schema::LetterKind::row) {
-    auto refused = refuse_command(work, letter->has_value() ? "this dead letter is not of a row"
-                                                            : "there is no such dead letter");
-    return refused ? Result<Step>(Step::done) : tl::make_unexpected(std::move(refused.error()));
+    return refuse_command(work, letter->has_value() ? "this dead letter is not of a row"
+                                                    : "there is no such dead letter");
   }
-  auto step = unfit.empty() ? insert_one(work, inserter, work.next)
-                            : refuse(work, work.next, unfit).map([] { return Step::done; });
-  if (!step || *step == Step::rolled_back) {
+  // Refused again it takes the room that its letter gives back.
+  work.letter_room += (*letter)->bytes;
+  auto step =
+      unfit.empty() ? insert_one(work, inserter, work.next) : refuse(work, work.next, unfit);
+  if (!step || *step != Step::done) {
     return step;
   }
   return take_away(work, **letter).map([] { return Step::done; });
 }
 
-Result<void> Applier::discard_letters(Work& work) {
-  for (; work.next < work.batch.header.rows; ++work.next) {
+Result<Applier::Step> Applier::discard_letters(Work& work) {
+  for (; work.next < work.end; ++work.next) {
     auto letter = letter_of(work);
     if (!letter) {
       return tl::make_unexpected(std::move(letter.error()));
     }
-    auto done = letter->has_value() ? take_away(work, **letter)
-                                    : refuse_command(work, "there is no such dead letter");
-    if (!done) {
-      return done;
+    if (!letter->has_value()) {
+      auto refused = refuse_command(work, "there is no such dead letter");
+      if (!refused || *refused != Step::done) {
+        return refused;
+      }
+      continue;
     }
-    if (letter->has_value()) {
-      ++work.applied;
-      ++work.changes;
+    if (auto done = take_away(work, **letter); !done) {
+      return tl::make_unexpected(std::move(done.error()));
     }
+    ++work.applied;
+    ++work.changes;
   }
-  return {};
+  return Step::done;
 }
 
 Result<std::optional<KeptLetter>> Applier::letter_of(const Work& work) const {
@@ -485,65 +601,75 @@ Result<std::optional<KeptLetter>> Applier::letter_of(const Work& work) const {
 
 Result<void> Applier::take_away(Work& work, const KeptLetter& letter) {
   work.letters_gone += letter.rows;
+  letters_.rows -= std::min(letters_.rows, letter.rows);
+  letters_.bytes -= std::min(letters_.bytes, letter.bytes);
   return books_.remove_dead_letter(letter);
 }
 
-Result<void> Applier::refuse_command(Work& work, std::string_view reason) {
-  const BatchHeader& header = work.batch.header;
-  const Sequence sequence = plus(header.first, work.next);
-  work.dead.add(1, sequence, reason);
-  return books_.add_dead_letter(header,
-                                {.kind = schema::LetterKind::command,
-                                 .sequence = sequence,
-                                 .rows = 1,
-                                 .row = work.bytes.row(work.next),
-                                 .reason = reason},
-                                work.now_ms);
+Result<Applier::Step> Applier::refuse_command(Work& work, std::string_view reason) {
+  return keep(work, {.kind = schema::LetterKind::command,
+                     .sequence = plus(work.batch.header.first, work.next),
+                     .rows = 1,
+                     .row = work.bytes.row(work.next),
+                     .reason = reason});
 }
 
-Result<void> Applier::refuse(Work& work, std::uint32_t row, std::string_view reason) {
+Result<Applier::Step> Applier::refuse(Work& work, std::uint32_t row, std::string_view reason) {
   const BatchHeader& header = work.batch.header;
   const std::string fit = fitting(reason);
-  const Sequence sequence = plus(header.first, row);
-  work.dead.add(1, sequence, fit);
   const bool retry = header.kind == BatchKind::retry;
   const std::string_view bytes = work.bytes.row(row);
   const std::string without_id = retry ? without_first(bytes) : std::string();
-  return books_.add_dead_letter(
-      header,
-      {.kind = header.kind == BatchKind::define ? schema::LetterKind::definition
-                                                : schema::LetterKind::row,
-       .sequence = sequence,
-       .rows = 1,
-       .row = retry ? std::string_view(without_id) : bytes,
-       .reason = fit},
-      work.now_ms);
+  return keep(work, {.kind = header.kind == BatchKind::define ? schema::LetterKind::definition
+                                                              : schema::LetterKind::row,
+                     .sequence = plus(header.first, row),
+                     .rows = 1,
+                     .row = retry ? std::string_view(without_id) : bytes,
+                     .reason = fit});
 }
 
-Result<void> Applier::refuse_rest(Work& work, std::string_view reason) {
-  for (; work.next < work.batch.header.rows; ++work.next) {
-    if (auto refused = refuse(work, work.next, reason); !refused) {
+Result<Applier::Step> Applier::refuse_rest(Work& work, std::string_view reason) {
+  for (; work.next < work.end; ++work.next) {
+    const auto known = work.batch.refused.find(work.next);
+    auto refused =
+        refuse(work, work.next, known == work.batch.refused.end() ? reason : known->second);
+    if (!refused || *refused != Step::done) {
       return refused;
     }
   }
-  return {};
+  return Step::done;
 }
 
-Result<void> Applier::refuse_frame(Work& work, std::string_view reason) {
+Result<Applier::Step> Applier::refuse_frame(Work& work, std::string_view reason) {
   const BatchHeader& header = work.batch.header;
   const Sequence first = plus(header.first, work.next);
-  const std::uint32_t rows = header.rows - work.next;
   const std::string named = "rows " + std::to_string(first.value) + " to " +
                             std::to_string(header.last().value) + ": " + std::string(reason);
-  const std::string fit = fitting(named);
-  work.dead.add(rows, first, fit);
-  return books_.add_dead_letter(header,
-                                {.kind = schema::LetterKind::frame,
-                                 .sequence = first,
-                                 .rows = rows,
-                                 .row = work.batch.rows_frame.view(),
-                                 .reason = fit},
-                                work.now_ms);
+  auto kept = keep(work, {.kind = schema::LetterKind::frame,
+                          .sequence = first,
+                          .rows = header.rows - work.next,
+                          .row = work.batch.rows_frame.view(),
+                          .reason = fitting(named)});
+  if (kept && *kept == Step::done) {
+    work.end = header.rows;
+  }
+  return kept;
+}
+
+// Step::full: there is no room for it.
+Result<Applier::Step> Applier::keep(Work& work, const DeadLetter& letter) {
+  if (work.letter_bytes + Books::bytes_of(letter) > work.letter_room) {
+    return Step::full;
+  }
+  auto bytes = books_.add_dead_letter(work.batch.header, letter, work.now_ms, work.form);
+  if (!bytes) {
+    return tl::make_unexpected(std::move(bytes.error()));
+  }
+  work.dead.add(letter.rows, letter.sequence, letter.reason);
+  work.letter_bytes += *bytes;
+  letters_.rows += letter.rows;
+  letters_.bytes += *bytes;
+  return Step::done;
 }
 
 }  // namespace turnstile::store

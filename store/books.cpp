@@ -17,6 +17,19 @@ std::uint64_t loaded(std::int64_t value) {
   return static_cast<std::uint64_t>(value);
 }
 
+// FNV-1a: letters find their form by it.
+std::int64_t hash_of(std::string_view table, std::string_view columns) {
+  constexpr std::uint64_t kOffset = 14'695'981'039'346'656'037U;
+  constexpr std::uint64_t kPrime = 1'099'511'628'211U;
+  std::uint64_t hash = kOffset;
+  for (const std::string_view text : {table, columns}) {
+    for (const char c : text) {
+      hash = (hash ^ static_cast<unsigned char>(c)) * kPrime;
+    }
+  }
+  return stored(hash);
+}
+
 std::string json_array(const std::vector<std::string>& texts) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   constexpr unsigned kHalf = 4;
@@ -52,12 +65,11 @@ void DeadRows::add(std::uint32_t rows, Sequence sequence, std::string_view reaso
 }
 
 sqlite::Format Books::format() {
-  static constexpr std::array kMigrations{sqlite::Migration{1, schema::kToVersion2}};
   return {.file = "the target",
           .table = "turnstile_meta",
           .key = schema::kMetaFormatVersion,
           .version = schema::kFormatVersion,
-          .migrations = kMigrations,
+          .migrations = schema::kMigrations,
           // A consumer of the older version may still write: it is fenced (promise 4).
           .besides = "UPDATE main.turnstile_meta SET value = value + 1 WHERE key = 'generation'"};
 }
@@ -80,9 +92,15 @@ Result<void> Books::create(sqlite::Connection& connection, const sqlite::Format&
   if (*found == schema::kObjects) {
     return {};
   }
-  auto made = connection.execute("BEGIN IMMEDIATE")
-                  .and_then([&] { return connection.execute(schema::kCreate); })
-                  .and_then([&] { return connection.execute("COMMIT"); });
+  auto made =
+      connection.execute("BEGIN IMMEDIATE")
+          .and_then([&] { return connection.execute(schema::kCreate); })
+          .and_then([&] {
+            // Of a database that becomes a target now: nobody relies on rows that its
+            // foreign keys forbid.
+            return *has_meta == 0 ? connection.execute(schema::kCheckForeignKeys) : Result<void>();
+          })
+          .and_then([&] { return connection.execute("COMMIT"); });
   if (!made && connection.in_transaction()) {
     // The first failure is the one to tell; the file is closed next, which ends the transaction.
     static_cast<void>(connection.execute("ROLLBACK"));
@@ -102,36 +120,48 @@ Result<Books> Books::open(sqlite::Connection& connection) {
       Prepared{&books.next_generation_,
                "UPDATE main.turnstile_meta SET value = value + 1 WHERE key = 'generation'"},
       Prepared{&books.progress_,
-               "SELECT epoch, through, source FROM main.turnstile_producers WHERE producer = ?1"},
+               "SELECT epoch, through, source, letter_bytes FROM main.turnstile_producers "
+               "WHERE producer = ?1"},
       Prepared{&books.save_progress_,
                "INSERT INTO main.turnstile_producers(producer, epoch, through, rows_applied, "
-               "  rows_dead, changes, letters_gone, source, updated_at_ms) "
-               "VALUES (?1, ?2, ?3, ?4, ?5, ?8, 0, ?6, ?7) "
+               "  rows_dead, changes, letters_gone, source, updated_at_ms, letter_bytes) "
+               "VALUES (?1, ?2, ?3, ?4, ?5, ?8, 0, ?6, ?7, ?9) "
                "ON CONFLICT(producer) DO UPDATE SET epoch = ?2, through = ?3, "
                "  rows_applied = rows_applied + ?4, rows_dead = rows_dead + ?5, "
-               "  changes = changes + ?8, "
+               "  changes = changes + ?8, letter_bytes = letter_bytes + ?9, "
                "  source = CASE WHEN ?6 = '' THEN source ELSE ?6 END, updated_at_ms = ?7"},
       Prepared{&books.add_dead_letter_,
-               "INSERT INTO main.turnstile_dead_letters(producer, epoch, sequence, rows, kind, "
-               "  table_name, columns, row, reason, at_ms, live) "
-               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)"},
+               "INSERT INTO main.turnstile_letters(producer, epoch, sequence, rows, kind, form, "
+               "  bytes, at_ms, live, reason, row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"},
+      Prepared{&books.find_form_,
+               "SELECT id FROM main.turnstile_forms "
+               "WHERE hash = ?1 AND table_name = ?2 AND columns = ?3"},
+      Prepared{&books.add_form_,
+               "INSERT INTO main.turnstile_forms(hash, table_name, columns) VALUES (?1, ?2, ?3)"},
+      // ?1: its last letter's form.
+      Prepared{&books.remove_form_,
+               "DELETE FROM main.turnstile_forms WHERE id = ?1 AND "
+               "  NOT EXISTS (SELECT 1 FROM main.turnstile_letters WHERE form = ?1)"},
       Prepared{&books.read_dead_letters_,
-               "SELECT sequence, rows, reason FROM main.turnstile_dead_letters "
+               "SELECT sequence, rows, reason FROM main.turnstile_letters "
                "WHERE live AND producer = ?1 AND sequence BETWEEN ?2 AND ?4 "
                "  AND sequence + rows > ?3 ORDER BY sequence"},
-      Prepared{&books.count_dead_letters_,
-               "SELECT coalesce(sum(rows), 0) FROM main.turnstile_dead_letters"},
-      Prepared{&books.find_dead_letter_,
-               "SELECT kind, producer, rows, live FROM main.turnstile_dead_letters WHERE id = ?1"},
-      Prepared{&books.remove_dead_letter_, "DELETE FROM main.turnstile_dead_letters WHERE id = ?1"},
+      Prepared{
+          &books.count_dead_letters_,
+          "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM main.turnstile_letters"},
+      Prepared{
+          &books.find_dead_letter_,
+          "SELECT kind, producer, rows, live, bytes FROM main.turnstile_letters WHERE id = ?1"},
+      Prepared{&books.remove_dead_letter_,
+               "DELETE FROM main.turnstile_letters WHERE id = ?1 RETURNING form"},
       Prepared{&books.count_letter_gone_,
-               "UPDATE main.turnstile_producers SET letters_gone = letters_gone + ?2 "
-               "WHERE producer = ?1"},
+               "UPDATE main.turnstile_producers SET letters_gone = letters_gone + ?2, "
+               "  letter_bytes = max(0, letter_bytes - ?3) WHERE producer = ?1"},
       Prepared{&books.has_idle_,
                "SELECT EXISTS (SELECT 1 FROM main.turnstile_producers WHERE updated_at_ms < ?1)"},
       // A name may start again at sequence 1: its earlier dead letters stay, but answer no more.
       Prepared{&books.retire_letters_,
-               "UPDATE main.turnstile_dead_letters SET live = 0 WHERE live AND producer IN "
+               "UPDATE main.turnstile_letters SET live = 0 WHERE live AND producer IN "
                "  (SELECT producer FROM main.turnstile_producers WHERE updated_at_ms < ?1)"},
       Prepared{&books.forget_idle_,
                "DELETE FROM main.turnstile_producers WHERE updated_at_ms < ?1"},
@@ -186,7 +216,8 @@ Result<ProducerProgress> Books::progress(const ProducerId& producer) {
   return ProducerProgress{.known = true,
                           .epoch = {loaded(progress_.integer(0))},
                           .through = {loaded(progress_.integer(1))},
-                          .source = std::string(progress_.text(2))};
+                          .source = std::string(progress_.text(2)),
+                          .letter_bytes = loaded(progress_.integer(3))};
 }
 
 Result<void> Books::save_progress(const BatchHeader& header, Sequence through, const Counts& counts,
@@ -201,15 +232,28 @@ Result<void> Books::save_progress(const BatchHeader& header, Sequence through, c
   save_progress_.bind(++position, std::string_view(header.source));
   save_progress_.bind(++position, now_ms);
   save_progress_.bind(++position, std::int64_t{counts.changes});
+  save_progress_.bind(++position, stored(counts.letter_bytes));
   if (const int code = save_progress_.step(); code != SQLITE_DONE) {
     return failure(code, "recording a producer's progress");
   }
   return {};
 }
 
-Result<void> Books::add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
-                                    std::int64_t now_ms) {
-  const std::string columns = json_array(header.columns);
+std::uint64_t Books::bytes_of(const DeadLetter& letter) {
+  constexpr std::uint64_t kOther = 100;  // its numbers, its producer and its place in the index
+  return kOther + letter.row.size() + letter.reason.size();
+}
+
+Result<std::uint64_t> Books::add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
+                                             std::int64_t now_ms, std::int64_t& form) {
+  std::uint64_t bytes = bytes_of(letter);
+  if (form == 0) {
+    auto added = find_form(header, form);
+    if (!added) {
+      return added;
+    }
+    bytes += *added;
+  }
   const sqlite::ResetAtEnd reset(add_dead_letter_);
   int position = 0;
   add_dead_letter_.bind(++position, std::string_view(header.producer.text));
@@ -217,15 +261,38 @@ Result<void> Books::add_dead_letter(const BatchHeader& header, const DeadLetter&
   add_dead_letter_.bind(++position, stored(letter.sequence.value));
   add_dead_letter_.bind(++position, std::int64_t{letter.rows});
   add_dead_letter_.bind(++position, static_cast<std::int64_t>(letter.kind));
-  add_dead_letter_.bind(++position, std::string_view(header.table));
-  add_dead_letter_.bind(++position, std::string_view(columns));
-  add_dead_letter_.bind_blob(++position, letter.row);
-  add_dead_letter_.bind(++position, letter.reason);
+  add_dead_letter_.bind(++position, form);
+  add_dead_letter_.bind(++position, stored(bytes));
   add_dead_letter_.bind(++position, now_ms);
+  add_dead_letter_.bind(++position, letter.reason);
+  add_dead_letter_.bind_blob(++position, letter.row);
   if (const int code = add_dead_letter_.step(); code != SQLITE_DONE) {
     return failure(code, "keeping a dead letter");
   }
-  return {};
+  return bytes;
+}
+
+// Or makes it. How many bytes it adds.
+Result<std::uint64_t> Books::find_form(const BatchHeader& header, std::int64_t& form) {
+  constexpr const char* kDoing = "keeping a dead letter";
+  const std::string columns = json_array(header.columns);
+  const std::int64_t hash = hash_of(header.table, columns);
+  for (auto* statement : {&find_form_, &add_form_}) {
+    const sqlite::ResetAtEnd reset(*statement);
+    statement->bind(1, hash);
+    statement->bind(2, std::string_view(header.table));
+    statement->bind(3, std::string_view(columns));
+    const int code = statement->step();
+    if (code == SQLITE_ROW) {
+      form = statement->integer(0);
+      return 0;
+    }
+    if (code != SQLITE_DONE) {
+      return failure(code, kDoing);
+    }
+  }
+  form = connection_->last_insert_rowid();
+  return header.table.size() + columns.size();
 }
 
 Result<void> Books::read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
@@ -256,12 +323,19 @@ Result<void> Books::read_dead_letters(const ProducerId& producer, Sequence first
   return {};
 }
 
-Result<std::int64_t> Books::count_dead_letters() {
+Result<LetterTotals> Books::count_dead_letters() {
   const sqlite::ResetAtEnd reset(count_dead_letters_);
   if (const int code = count_dead_letters_.step(); code != SQLITE_ROW) {
     return failure(code, "counting dead letters");
   }
-  return count_dead_letters_.integer(0);
+  return LetterTotals{.rows = loaded(count_dead_letters_.integer(0)),
+                      .bytes = loaded(count_dead_letters_.integer(1))};
+}
+
+Result<bool> Books::checks_foreign_keys() {
+  return connection_->query_integer(schema::kReadForeignKeys).map([](std::int64_t value) {
+    return value != 0;
+  });
 }
 
 Result<std::optional<KeptLetter>> Books::find_dead_letter(std::int64_t id) {
@@ -279,14 +353,28 @@ Result<std::optional<KeptLetter>> Books::find_dead_letter(std::int64_t id) {
                  .kind = static_cast<schema::LetterKind>(find_dead_letter_.integer(0)),
                  .producer = std::string(find_dead_letter_.text(1)),
                  .rows = loaded(find_dead_letter_.integer(2)),
-                 .live = find_dead_letter_.integer(3) != 0});
+                 .live = find_dead_letter_.integer(3) != 0,
+                 .bytes = loaded(find_dead_letter_.integer(4))});
 }
 
 Result<void> Books::remove_dead_letter(const KeptLetter& letter) {
+  std::int64_t form = 0;
   {
     const sqlite::ResetAtEnd reset(remove_dead_letter_);
     remove_dead_letter_.bind(1, letter.id);
-    if (const int code = remove_dead_letter_.step(); code != SQLITE_DONE) {
+    int code = remove_dead_letter_.step();
+    if (code == SQLITE_ROW) {
+      form = remove_dead_letter_.integer(0);
+      code = remove_dead_letter_.step();
+    }
+    if (code != SQLITE_DONE) {
+      return failure(code, "removing a dead letter");
+    }
+  }
+  {
+    const sqlite::ResetAtEnd reset(remove_form_);
+    remove_form_.bind(1, form);
+    if (const int code = remove_form_.step(); code != SQLITE_DONE) {
       return failure(code, "removing a dead letter");
     }
   }
@@ -296,6 +384,7 @@ Result<void> Books::remove_dead_letter(const KeptLetter& letter) {
   const sqlite::ResetAtEnd reset(count_letter_gone_);
   count_letter_gone_.bind(1, std::string_view(letter.producer));
   count_letter_gone_.bind(2, stored(letter.rows));
+  count_letter_gone_.bind(3, stored(letter.bytes));
   if (const int code = count_letter_gone_.step(); code != SQLITE_DONE) {
     return failure(code, "counting a removed dead letter");
   }

@@ -12,6 +12,7 @@
 #include "proto/ids.h"
 #include "proto/messages.h"
 #include "proto/result.h"
+#include "store/batch.h"
 #include "store/format.h"
 #include "store/schema.h"
 #include "store/sqlite.h"
@@ -24,14 +25,7 @@ struct ProducerProgress {
   Epoch epoch;
   Sequence through;
   std::string source;
-};
-
-// The dead letters of a range of sequences: all are counted, the first limits::kDeadListed listed.
-struct DeadRows {
-  std::uint32_t count = 0;
-  std::vector<DeadRow> listed;
-
-  void add(std::uint32_t rows, Sequence sequence, std::string_view reason);
+  std::uint64_t letter_bytes = 0;  // what its dead letters take
 };
 
 struct DeadLetter {
@@ -49,13 +43,20 @@ struct KeptLetter {
   std::string producer;
   std::uint64_t rows = 1;
   bool live = false;
+  std::uint64_t bytes = 0;
+};
+
+struct LetterTotals {
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
 };
 
 // What a batch adds to its producer's counts.
 struct Counts {
   std::uint32_t applied = 0;  // rows that are in their tables
   std::uint32_t dead = 0;
-  std::uint32_t changes = 0;  // sequences that took effect and are no row
+  std::uint32_t changes = 0;       // sequences that took effect and are no row
+  std::uint64_t letter_bytes = 0;  // of its new dead letters
 };
 
 class Books {
@@ -71,6 +72,9 @@ class Books {
   // Prepares the statements; the tables exist.
   static Result<Books> open(sqlite::Connection& connection);
 
+  // Whether the target is to check foreign keys when nobody says otherwise.
+  Result<bool> checks_foreign_keys();
+
   Result<Generation> generation();
   Result<Generation> next_generation();
 
@@ -79,12 +83,15 @@ class Books {
   Result<void> save_progress(const BatchHeader& header, Sequence through, const Counts& counts,
                              std::int64_t now_ms);
 
-  Result<void> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
-                               std::int64_t now_ms);
+  // What a letter takes, but for the names of its columns, which letters share.
+  static std::uint64_t bytes_of(const DeadLetter& letter);
+  // How many bytes it takes. `form` is 0 for a batch's first letter, and kept for its others.
+  Result<std::uint64_t> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,
+                                        std::int64_t now_ms, std::int64_t& form);
   enum class Letters { all, listed };  // listed: none is read that DeadRows would only count
   Result<void> read_dead_letters(const ProducerId& producer, Sequence first, Sequence last,
                                  DeadRows& into, Letters which = Letters::all);
-  Result<std::int64_t> count_dead_letters();  // in rows
+  Result<LetterTotals> count_dead_letters();
   Result<std::optional<KeptLetter>> find_dead_letter(std::int64_t id);
   Result<void> remove_dead_letter(const KeptLetter& letter);
 
@@ -99,6 +106,7 @@ class Books {
  private:
   explicit Books(sqlite::Connection& connection) : connection_(&connection) {}
 
+  Result<std::uint64_t> find_form(const BatchHeader& header, std::int64_t& form);
   [[nodiscard]] tl::unexpected<Error> failure(int code, std::string_view doing) const;
 
   sqlite::Connection* connection_;
@@ -111,6 +119,9 @@ class Books {
   sqlite::Statement count_dead_letters_;
   sqlite::Statement find_dead_letter_;
   sqlite::Statement remove_dead_letter_;
+  sqlite::Statement remove_form_;
+  sqlite::Statement find_form_;
+  sqlite::Statement add_form_;
   sqlite::Statement count_letter_gone_;
   sqlite::Statement has_idle_;
   sqlite::Statement retire_letters_;

@@ -146,6 +146,9 @@ Result<DirectOutcome> DirectWriter::write_connected(const BatchHeader& header,
 }
 
 Result<DirectOutcome> DirectWriter::define(const BatchHeader& header) {
+  if (auto problem = definition_problem(header.table); !problem.empty()) {
+    return all_rows_refused(header, problem);
+  }
   if (header.rows != 1) {
     return all_rows_refused(header, "the definition of a table has one row");
   }
@@ -215,7 +218,7 @@ Result<void> DirectWriter::insert_rows(const BatchHeader& header, Inserter& inse
     }
     if (reason.empty()) {
       const int code = inserter.insert(row);
-      if (code != SQLITE_DONE && !sqlite::is_row_error(code)) {
+      if (code != SQLITE_DONE && sqlite::about(code) == sqlite::About::file) {
         return tl::make_unexpected(connection_.error(code, "inserting a row"));
       }
       if (code != SQLITE_DONE) {

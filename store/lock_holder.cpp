@@ -1,9 +1,9 @@
 #include "store/lock_holder.h"
 
-#include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <iterator>
@@ -47,12 +47,14 @@ std::optional<Lock> lock_of(const std::string& line) {
   std::string end;
   Lock lock;
   words >> number >> kind >> advisory >> mode >> lock.pid >> file >> lock.bytes.first >> end;
+  unsigned major = 0;
+  unsigned minor = 0;
   unsigned long long inode = 0;
   if (!words || kind == "->" || lock.pid <= 0 ||
-      std::sscanf(file.c_str(), "%x:%x:%llu", &lock.file.major, &lock.file.minor, &inode) != 3) {
+      std::sscanf(file.c_str(), "%x:%x:%llu", &major, &minor, &inode) != 3) {
     return std::nullopt;
   }
-  lock.file.inode = inode;
+  lock.file = {gnu_dev_makedev(major, minor), inode};
   lock.writes = mode == "WRITE";
   lock.bytes.last = std::numeric_limits<std::uint64_t>::max();
   if (end != "EOF") {
@@ -63,18 +65,6 @@ std::optional<Lock> lock_of(const std::string& line) {
 
 bool overlap(const ByteRange& a, const ByteRange& b) {
   return a.first <= b.last && b.first <= a.last;
-}
-
-bool is_same(const FileIdentity& a, const FileIdentity& b) {
-  return a.inode == b.inode && a.major == b.major && a.minor == b.minor;
-}
-
-std::optional<FileIdentity> identity_of(const std::filesystem::path& path) {
-  struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) {
-    return std::nullopt;
-  }
-  return FileIdentity{gnu_dev_major(info.st_dev), gnu_dev_minor(info.st_dev), info.st_ino};
 }
 
 std::string contents_of(const std::string& path) {
@@ -117,9 +107,9 @@ std::optional<pid_t> find_lock_holder(std::string_view proc_locks, const FileIde
     if (!lock || lock->pid == self) {
       continue;
     }
-    const bool is_in_log = shared_memory && is_same(lock->file, *shared_memory) &&
+    const bool is_in_log = shared_memory && lock->file == *shared_memory &&
                            (overlap(lock->bytes, kLogWriter) || overlap(lock->bytes, kLogRecovery));
-    const bool is_in_database = is_same(lock->file, database) && overlap(lock->bytes, kDatabase);
+    const bool is_in_database = lock->file == database && overlap(lock->bytes, kDatabase);
     if (lock->writes && (is_in_log || is_in_database)) {
       return lock->pid;
     }
@@ -133,12 +123,12 @@ std::optional<pid_t> find_lock_holder(std::string_view proc_locks, const FileIde
 std::string lock_holder(const std::filesystem::path& database) {
   std::error_code unknown;
   const auto path = std::filesystem::canonical(database, unknown);
-  const auto file = unknown ? std::nullopt : identity_of(path);
+  const auto file = unknown ? std::nullopt : identity_at(path);
   if (!file) {
     return {};
   }
   const auto pid = find_lock_holder(contents_of("/proc/locks"), *file,
-                                    identity_of(path.string() + "-shm"), ::getpid());
+                                    identity_at(path.string() + "-shm"), ::getpid());
   if (!pid) {
     return {};
   }

@@ -7,20 +7,14 @@
 
 #include <sys/types.h>
 
-#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 
-namespace turnstile::sqlite {
+#include "store/file_identity.h"
 
-// A file as /proc/locks names it.
-struct FileIdentity {
-  unsigned major = 0;
-  unsigned minor = 0;
-  std::uint64_t inode = 0;
-};
+namespace turnstile::sqlite {
 
 // Of `database` and, in WAL mode, its file of shared memory: the process other than `self` that
 // keeps a writer waiting. Nothing: nobody does, or the system hides who. Pure.

@@ -10,6 +10,7 @@ namespace turnstile::store {
 
 class RowBytes {
  public:
+  RowBytes() = default;
   explicit RowBytes(std::string_view frame) : frame_(frame) {}
 
   // Rows must be asked for in ascending order.

@@ -1,6 +1,7 @@
 #include "store/sqlite.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -38,6 +39,12 @@ void make_file(const std::filesystem::path& path) {
   if (fd >= 0) {
     ::close(fd);
   }
+}
+
+// Damage to an index or to a virtual table, or a collation that this program does not have.
+bool is_of_one_object(int code) {
+  return code == SQLITE_CORRUPT_VTAB || code == SQLITE_CORRUPT_INDEX ||
+         code == SQLITE_CORRUPT_SEQUENCE || code == SQLITE_ERROR_MISSING_COLLSEQ;
 }
 
 Error cannot_open(const std::filesystem::path& path, std::string_view doing, int system_error,
@@ -83,11 +90,16 @@ Error describe(int code, std::string_view doing, const std::filesystem::path& pa
   const std::string file = path.string();
   const std::string start = std::string(doing) + ": ";
   const bool out_of_space = system_error == ENOSPC || system_error == EDQUOT;
+  if (is_of_one_object(code)) {
+    return {Errc::refused, start + message + " (" + file + ")", {}};
+  }
   switch (code & kPrimaryCode) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
     case SQLITE_PROTOCOL:
       return locked_error(doing, path);
+    case SQLITE_INTERRUPT:
+      return {Errc::locked, start + "it was ended before its time", "it is tried again"};
     case SQLITE_FULL:
       return {Errc::full, start + "no space left for " + file, "free space on its file system"};
     case SQLITE_NOMEM:
@@ -220,6 +232,12 @@ ValueRef Statement::value(int column) const {
   }
 }
 
+std::size_t Statement::memory() const {
+  return handle_ == nullptr ? 0
+                            : static_cast<std::size_t>(
+                                  sqlite3_stmt_status(handle_.get(), SQLITE_STMTSTATUS_MEMUSED, 0));
+}
+
 int Statement::columns() const {
   return sqlite3_column_count(handle_.get());
 }
@@ -316,14 +334,23 @@ void Connection::note_written() {
 }
 
 // A database that others wrote into, such as a backup that was copied over it, is not what the log
-// belongs to any more.
+// belongs to any more. And a log that is left beside another database would be mixed with that.
 bool Connection::save_lost_log() {
+  const bool has_database = has_database_at_path();
+  if (has_database && content_at(path_) != content_) {
+    return false;
+  }
   int pages = 0;
   int copied = 0;
-  return content_ && content_at(path_) == content_ && identity_at(log_path()) != log_ &&
-         sqlite3_wal_checkpoint_v2(handle_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, &pages,
-                                   &copied) == SQLITE_OK &&
-         pages == copied;
+  if (sqlite3_wal_checkpoint_v2(handle_.get(), "main", SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                &copied) != SQLITE_OK ||
+      pages != copied) {
+    return false;
+  }
+  if (!has_database && identity_at(log_path()) == log_) {
+    ::unlink(log_path());
+  }
+  return true;
 }
 
 // SQLite's SQLITE_FCNTL_HAS_MOVED compares the inode only, and knows nothing of the log.
@@ -431,6 +458,25 @@ void Connection::on_busy(std::function<bool(std::chrono::milliseconds waited)> h
   busy_ = std::move(busy);
 }
 
+bool Connection::has_room() const {
+  constexpr std::uint64_t kEnough = std::uint64_t{16} * 1024 * 1024;
+  const auto number = [this](const char* sql) {
+    sqlite3_stmt* statement = nullptr;
+    std::int64_t value = 0;
+    if (sqlite3_prepare_v2(handle_.get(), sql, -1, &statement, nullptr) == SQLITE_OK &&
+        sqlite3_step(statement) == SQLITE_ROW) {
+      value = sqlite3_column_int64(statement, 0);
+    }
+    sqlite3_finalize(statement);
+    return value;
+  };
+  struct statvfs system {};
+  if (::statvfs(path_.c_str(), &system) != 0 || system.f_bavail * system.f_frsize < kEnough) {
+    return false;
+  }
+  return number("PRAGMA main.page_count") + 1 < number("PRAGMA main.max_page_count");
+}
+
 bool Connection::in_transaction() const {
   return sqlite3_get_autocommit(handle_.get()) == 0;
 }
@@ -494,15 +540,25 @@ std::string quoted(std::string_view name) {
   return out;
 }
 
-bool is_row_error(int code) {
+About about(int code) {
+  if (is_of_one_object(code)) {
+    return About::table;
+  }
   switch (code & kPrimaryCode) {
-    case SQLITE_CONSTRAINT:
-    case SQLITE_MISMATCH:
-    case SQLITE_TOOBIG:
-    case SQLITE_ERROR:
-      return true;
+    case SQLITE_BUSY:
+    case SQLITE_PROTOCOL:
+    case SQLITE_IOERR:
+    case SQLITE_FULL:
+    case SQLITE_NOMEM:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_NOLFS:
+      return About::file;
     default:
-      return false;
+      return About::row;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,6 +42,7 @@ class Statement {
   [[nodiscard]] std::string_view blob(int column) const;
   [[nodiscard]] ValueRef value(int column) const;
   [[nodiscard]] int columns() const;
+  [[nodiscard]] std::size_t memory() const;  // bytes
 
   explicit operator bool() const { return handle_ != nullptr; }
 
@@ -120,13 +122,17 @@ class Connection {
   // up with SQLITE_BUSY. Between calls it waits 1 ms to 50 ms, rising. Replaces any earlier one.
   void on_busy(std::function<bool(std::chrono::milliseconds waited)> handler);
 
+  // Whether the file can grow: its file system has room, and its greatest size is not reached. When
+  // it has, SQLITE_FULL may mean that a table has no id left.
+  [[nodiscard]] bool has_room() const;
+
   [[nodiscard]] bool in_transaction() const;  // false after SQLite rolled back by itself
   [[nodiscard]] std::int64_t last_insert_rowid() const;
   [[nodiscard]] int changes() const;
   // SQLite's words for the last failure.
   [[nodiscard]] std::string message() const;
   // The last failure as an Error: `what` begins with `doing`, names the file and says why. Codes:
-  // locked, full, unreachable, io, corrupt; refused for whatever the statement itself is to blame.
+  // locked, full, unreachable, io, corrupt; refused when the statement or its rows are the reason.
   [[nodiscard]] Error error(int code, std::string_view doing) const;
   [[nodiscard]] sqlite3* handle() const { return handle_.get(); }
   [[nodiscard]] const std::filesystem::path& path() const { return path_; }
@@ -160,9 +166,15 @@ void set_result(sqlite3_context* context, const ValueRef& value);
 // A name as SQL: quoted, so that any valid identifier is only ever a name.
 std::string quoted(std::string_view name);
 
-// Which failures are the row's own (constraint, type mismatch, too big, an error that a trigger or
-// a check raises), so that the row becomes a dead letter, and which are the file's (disk full,
-// locked, I/O), so that the transaction is tried again.
-bool is_row_error(int code);
+// What a failure of a statement or of its COMMIT is about (promise 7).
+enum class About {
+  row,    // a constraint, a type, a size, an error that a trigger, a check or a function raises
+  table,  // every row of this form may fail: a missing module, a damaged index, ...
+  file,   // a lock, the disk, memory, damage to the file itself: try again, or open it again
+};
+
+// `code`: extended, of a statement that was prepared or run while this connection had the write
+// lock. SQLITE_FULL is about the file here; Connection::has_room() tells more.
+About about(int code);
 
 }  // namespace turnstile::sqlite

@@ -9,7 +9,12 @@
 namespace turnstile::store {
 namespace {
 
-constexpr std::size_t kCached = 256;        // a sender may name ever new columns: promise 6
+// A sender may name new columns for ever: promise 6.
+constexpr std::size_t kCached = 256;
+constexpr std::size_t kCachedBytes = std::size_t{16} * 1024 * 1024;
+constexpr std::chrono::seconds kLookAgain{5};
+constexpr int kFailures = 2;
+constexpr int kPause = 10;
 constexpr std::size_t kGroupColumns = 256;  // for each number of them there is a table of rows
 
 char lower(char c) {
@@ -36,7 +41,7 @@ std::string rowid_word(const TableInfo& table) {
   return {};
 }
 
-// `insert`: INSERT or INSERT OR FAIL. `rows`: VALUES or SELECT.
+// `insert`: INSERT, or with OR ABORT or OR FAIL. `rows`: VALUES or SELECT.
 std::string insert_sql(const std::string& insert, const TableInfo& table,
                        const std::vector<std::string>& columns, const std::string& rows) {
   std::string names;
@@ -62,6 +67,11 @@ std::string key_of(const std::string& table, const std::vector<std::string>& col
     key += column;
   }
   return key;
+}
+
+// Whether a statement failed for what it names, and not for the file.
+bool about_table(const Error& error) {
+  return error.code == Errc::refused;
 }
 
 // Why these columns cannot be inserted in, as far as SQLite would not say so or would not mind.
@@ -98,6 +108,14 @@ std::string reserved_table_problem(std::string_view table) {
          (begins_with(schema::kPrefix) ? "turnstile" : "SQLite");
 }
 
+std::string definition_problem(std::string_view table) {
+  constexpr std::string_view kPragma = "pragma_";
+  if (same_name(table.substr(0, kPragma.size()), kPragma)) {
+    return "table " + std::string(table) + " would hide a function of SQLite: use another name";
+  }
+  return reserved_table_problem(table);
+}
+
 std::size_t TableInfo::find(std::string_view column) const {
   const auto at = std::find_if(columns.begin(), columns.end(), [&](const Column& candidate) {
     return same_name(candidate.name, column);
@@ -111,6 +129,28 @@ bool TableInfo::names_rowid(std::string_view column) const {
     return columns[at].is_rowid;
   }
   return same_name(column, "rowid") || same_name(column, "_rowid_") || same_name(column, "oid");
+}
+
+void Inserter::failed(const std::string& row, const std::string& reason, Clock::duration took) {
+  if (std::exchange(last_failed_, row) != row && ++failures_ >= kFailures) {
+    trouble_ = reason;
+    trouble_until_ = Clock::now() + std::max<Clock::duration>(kLookAgain, kPause * took);
+  }
+}
+
+void Inserter::refuse_for_now(std::string reason) {
+  refusal_ = reason;
+  trouble_ = std::move(reason);
+  trouble_until_ = Clock::now() + kLookAgain;
+}
+
+const std::string* Inserter::trouble() const {
+  return trouble_until_ && Clock::now() < *trouble_until_ ? &trouble_ : nullptr;
+}
+
+std::size_t Inserter::memory() const {
+  return one_.memory() + group_.memory() + affinities_.size() * sizeof(Affinity) + refusal_.size() +
+         sizeof(Inserter);
 }
 
 int Inserter::insert(std::span<const ValueRef> row) {
@@ -156,8 +196,26 @@ void Tables::begin_anew() {
 
 void Tables::forget() {
   inserters_.clear();
+  inserters_memory_ = 0;
   tables_.clear();
+  tables_memory_ = 0;
   ++version_;
+}
+
+std::vector<TableTrouble> Tables::troubles(std::size_t most) const {
+  std::vector<TableTrouble> found;
+  for (const auto& [key, inserter] : inserters_) {
+    const std::string* reason = inserter.trouble();
+    if (reason == nullptr || found.size() == most) {
+      continue;
+    }
+    const std::string& table = inserter.table()->name;
+    if (std::none_of(found.begin(), found.end(),
+                     [&](const TableTrouble& known) { return known.table == table; })) {
+      found.push_back({table, *reason});
+    }
+  }
+  return found;
 }
 
 Result<const TableInfo*> Tables::find(const std::string& table) {
@@ -176,30 +234,30 @@ Result<std::shared_ptr<const TableInfo>> Tables::look_up(const std::string& tabl
   if (!info || *info == nullptr) {
     return info;
   }
-  if (tables_.size() == kCached) {
+  std::size_t memory = sizeof(TableInfo) + table.size();
+  for (const Column& column : (*info)->columns) {
+    memory += sizeof(Column) + column.name.size();
+  }
+  if (tables_.size() == kCached || tables_memory_ + memory > kCachedBytes) {
     forget();
   }
+  tables_memory_ += memory;
   tables_.emplace(table, *info);
   return info;
 }
 
+// By statements and by sqlite_schema alone: nobody can make a table of such a name, while a table
+// takes the place of a pragma's function in any query that reads it.
 Result<std::shared_ptr<const TableInfo>> Tables::read(const std::string& table) {
-  auto about = connection_.prepare(
-      "SELECT l.name, l.type, l.wr, l.strict, coalesce(s.sql, ''), "
-      "  EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND "
-      "          tbl_name = l.name COLLATE NOCASE), "
-      "  EXISTS (SELECT 1 FROM pragma_index_list(l.name, 'main') WHERE origin = 'pk') "
-      "FROM pragma_table_list AS l LEFT JOIN main.sqlite_schema AS s "
-      "  ON s.name = l.name AND s.type IN ('table', 'view') "
-      "WHERE l.schema = 'main' AND l.name = ?1 COLLATE NOCASE");
-  auto columns = connection_.prepare(
-      "SELECT name, type, pk, hidden, dflt_value IS NOT NULL "
-      "FROM pragma_table_xinfo(?1, 'main') WHERE hidden <> 1 ORDER BY cid");
-  if (!about || !columns) {
-    return tl::make_unexpected(std::move(!about ? about.error() : columns.error()));
+  if (table.find('\0') != std::string::npos) {
+    return std::shared_ptr<const TableInfo>();  // no SQL can name it
   }
-  about->bind(1, std::string_view(table));
-  int code = about->step();
+  const std::string quoted = sqlite::quoted(table);
+  auto list = connection_.prepare("PRAGMA main.table_list(" + quoted + ")");
+  if (!list) {
+    return tl::make_unexpected(std::move(list.error()));
+  }
+  int code = list->step();
   if (code == SQLITE_DONE) {
     return std::shared_ptr<const TableInfo>();
   }
@@ -207,30 +265,39 @@ Result<std::shared_ptr<const TableInfo>> Tables::read(const std::string& table) 
     return tl::make_unexpected(connection_.error(code, "reading the schema"));
   }
   auto info = std::make_shared<TableInfo>();
-  info->name = about->text(0);
-  const std::string_view type = about->text(1);
-  const bool has_rowid = type == "table" && about->integer(2) == 0;
-  const bool strict = about->integer(3) != 0;
-  const std::string_view sql = about->text(4);
-  const bool has_triggers = about->integer(5) != 0;
-  const bool has_key_index = about->integer(6) != 0;
+  info->name = list->text(1);
+  const std::string type(list->text(2));
+  const bool has_rowid = type == "table" && list->integer(4) == 0;
+  const bool strict = list->integer(5) != 0;
+  info->is_view = type == "view";
 
-  int keys = 0;
-  columns->bind(1, std::string_view(info->name));
-  while ((code = columns->step()) == SQLITE_ROW) {
-    const bool key = columns->integer(2) > 0;
-    keys += key ? 1 : 0;
-    info->columns.push_back({.name = std::string(columns->text(0)),
-                             .affinity = affinity_of(columns->text(1), strict),
-                             .has_default = columns->integer(4) != 0,
-                             .generated = columns->integer(3) > 1,
-                             .is_rowid = key});
+  auto schema = connection_.prepare(
+      "SELECT (SELECT sql FROM main.sqlite_schema WHERE name = ?1 AND type IN ('table', 'view')), "
+      "  EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'trigger' AND "
+      "          tbl_name = ?1 COLLATE NOCASE)");
+  if (!schema) {
+    return tl::make_unexpected(std::move(schema.error()));
   }
-  if (code != SQLITE_DONE) {
+  schema->bind(1, std::string_view(info->name));
+  if (code = schema->step(); code != SQLITE_ROW) {
     return tl::make_unexpected(connection_.error(code, "reading the schema"));
   }
+  const std::string sql(schema->text(0));
+  const bool has_triggers = schema->integer(1) != 0;
+  info->careful = true;
+  info->may_run_out_of_ids = has_triggers || mentions(sql, "AUTOINCREMENT");
+
+  auto keys = count_key_indexes(quoted);
+  auto read = keys ? read_columns(quoted, strict, *info) : tl::make_unexpected(keys.error());
+  if (!read) {
+    if (about_table(read.error())) {
+      info->problem = connection_.message();
+      return std::shared_ptr<const TableInfo>(std::move(info));
+    }
+    return tl::make_unexpected(std::move(read.error()));
+  }
   // A primary key that is the rowid itself is the only one without an index.
-  const bool key_is_rowid = has_rowid && keys == 1 && !has_key_index;
+  const bool key_is_rowid = has_rowid && *read == 1 && *keys == 0;
   bool generated = false;
   for (auto& column : info->columns) {
     column.is_rowid = column.is_rowid && key_is_rowid;
@@ -238,11 +305,59 @@ Result<std::shared_ptr<const TableInfo>> Tables::read(const std::string& table) 
   }
   info->rowid = has_rowid ? rowid_word(*info) : std::string();
   const bool has_clause = mentions(sql, "CONFLICT");
+  info->overrule = has_clause && type == "table" && !has_triggers && !mentions(sql, "IGNORE") &&
+                   !mentions(sql, "REPLACE");
+  const bool obeys_clause = has_clause && !info->overrule;
   info->careful = type != "table" || has_triggers ||
-                  (has_clause && (mentions(sql, "FAIL") || mentions(sql, "ROLLBACK")));
-  info->plain = type == "table" && !has_triggers && !generated && !has_clause;
-  info->may_fail = !has_clause && !mentions(sql, "AUTOINCREMENT");
+                  (obeys_clause && (mentions(sql, "FAIL") || mentions(sql, "ROLLBACK")));
+  info->plain = type == "table" && !has_triggers && !generated && !obeys_clause;
+  info->may_fail = !obeys_clause && !mentions(sql, "AUTOINCREMENT");
   return std::shared_ptr<const TableInfo>(std::move(info));
+}
+
+// Of the table's primary key: one or none.
+Result<int> Tables::count_key_indexes(const std::string& quoted) {
+  auto list = connection_.prepare("PRAGMA main.index_list(" + quoted + ")");
+  if (!list) {
+    return tl::make_unexpected(std::move(list.error()));
+  }
+  int found = 0;
+  int code = SQLITE_ROW;
+  while ((code = list->step()) == SQLITE_ROW) {
+    found += list->text(3) == "pk" ? 1 : 0;
+  }
+  if (code != SQLITE_DONE) {
+    return tl::make_unexpected(connection_.error(code, "reading the schema"));
+  }
+  return found;
+}
+
+// How many columns the primary key has.
+Result<int> Tables::read_columns(const std::string& quoted, bool strict, TableInfo& into) {
+  constexpr std::int64_t kHidden = 1;
+  auto list = connection_.prepare("PRAGMA main.table_xinfo(" + quoted + ")");
+  if (!list) {
+    return tl::make_unexpected(std::move(list.error()));
+  }
+  int keys = 0;
+  int code = SQLITE_ROW;
+  while ((code = list->step()) == SQLITE_ROW) {
+    const std::int64_t hidden = list->integer(6);
+    if (hidden == kHidden) {
+      continue;
+    }
+    const bool key = list->integer(5) > 0;
+    keys += key ? 1 : 0;
+    into.columns.push_back({.name = std::string(list->text(1)),
+                            .affinity = affinity_of(list->text(2), strict),
+                            .has_default = !std::holds_alternative<Null>(list->value(4)),
+                            .generated = hidden > kHidden,
+                            .is_rowid = key});
+  }
+  if (code != SQLITE_DONE) {
+    return tl::make_unexpected(connection_.error(code, "reading the schema"));
+  }
+  return keys;
 }
 
 Inserter* Tables::find_inserter(const std::string& table, const std::vector<std::string>& columns) {
@@ -252,17 +367,22 @@ Inserter* Tables::find_inserter(const std::string& table, const std::vector<std:
 
 Result<Inserter*> Tables::inserter(const std::string& table,
                                    const std::vector<std::string>& columns) {
-  if (Inserter* known = find_inserter(table, columns); known != nullptr) {
+  if (Inserter* known = find_inserter(table, columns);
+      known != nullptr && !(known->trouble_until_ && known->trouble() == nullptr)) {
     return known;
   }
   auto made = make_inserter(table, columns);
   if (!made) {
     return tl::make_unexpected(std::move(made.error()));
   }
-  if (inserters_.size() == kCached) {
+  std::string key = key_of(table, columns);
+  const std::size_t memory = made->memory() + 2 * key.size();
+  if (inserters_.size() == kCached || inserters_memory_ + memory > kCachedBytes) {
     inserters_.clear();
+    inserters_memory_ = 0;
   }
-  return &inserters_.insert_or_assign(key_of(table, columns), std::move(*made)).first->second;
+  inserters_memory_ += memory;
+  return &inserters_.insert_or_assign(std::move(key), std::move(*made)).first->second;
 }
 
 Result<Inserter*> Tables::inserter_or_lab(const std::string& table,
@@ -272,9 +392,11 @@ Result<Inserter*> Tables::inserter_or_lab(const std::string& table,
   if (!known || (*known)->table() != nullptr || lab == nullptr) {
     return known;
   }
-  return connection_.execute(std::string(lab->create))
-      .and_then([&] { return refresh(); })
-      .and_then([&] { return inserter(table, columns); });
+  auto made = connection_.execute(std::string(lab->create)).and_then([&] { return refresh(); });
+  if (!made && about_table(made.error())) {
+    return known;  // such as an index of this name: there is no such table
+  }
+  return made ? inserter(table, columns) : tl::make_unexpected(std::move(made.error()));
 }
 
 Result<Inserter> Tables::make_inserter(const std::string& table,
@@ -289,21 +411,32 @@ Result<Inserter> Tables::make_inserter(const std::string& table,
     return inserter;
   }
   inserter.table_ = *info;
+  if (!(*info)->problem.empty()) {
+    inserter.refuse_for_now((*info)->problem);
+    return inserter;
+  }
   inserter.refusal_ = problem_with(columns);
   if (!inserter.refusal_.empty()) {
     return inserter;
   }
   // What else the table says against these columns, SQLite says when it prepares the insert.
-  auto one =
-      connection_.prepare(insert_sql("INSERT", **info, columns, values_of_one_row(columns.size())));
-  if (one) {
-    inserter.one_ = std::move(*one);
-  } else if (sqlite3_extended_errcode(connection_.handle()) == SQLITE_ERROR) {
-    inserter.refusal_ = connection_.message();
-    return inserter;
-  } else {
+  auto one = connection_.prepare(insert_sql((*info)->overrule ? "INSERT OR ABORT" : "INSERT",
+                                            **info, columns, values_of_one_row(columns.size())));
+  if (!one && !about_table(one.error())) {
     return tl::make_unexpected(std::move(one.error()));
   }
+  if (!one) {
+    const bool all_there = std::all_of(columns.begin(), columns.end(), [&](const auto& column) {
+      return (*info)->find(column) < (*info)->columns.size() || (*info)->names_rowid(column);
+    });
+    if (all_there && !(*info)->is_view) {
+      inserter.refuse_for_now(connection_.message());
+    } else {
+      inserter.refusal_ = connection_.message();
+    }
+    return inserter;
+  }
+  inserter.one_ = std::move(*one);
   for (const auto& column : columns) {
     const std::size_t at = (*info)->find(column);
     inserter.affinities_.push_back(at < (*info)->columns.size() ? (*info)->columns[at].affinity
@@ -316,10 +449,13 @@ Result<Inserter> Tables::make_inserter(const std::string& table,
   if (!rows) {
     return tl::make_unexpected(std::move(rows.error()));
   }
-  auto group = connection_.prepare(insert_sql((*info)->may_fail ? "INSERT OR FAIL" : "INSERT",
-                                              **info, columns, (*rows)->select_sql()));
+  const char* const insert = (*info)->may_fail   ? "INSERT OR FAIL"
+                             : (*info)->overrule ? "INSERT OR ABORT"
+                                                 : "INSERT";
+  auto group = connection_.prepare(insert_sql(insert, **info, columns, (*rows)->select_sql()));
   if (!group) {
-    return tl::make_unexpected(std::move(group.error()));
+    return about_table(group.error()) ? Result<Inserter>(std::move(inserter))
+                                      : tl::make_unexpected(std::move(group.error()));
   }
   inserter.group_ = std::move(*group);
   inserter.rows_table_ = *rows;
@@ -373,6 +509,9 @@ TableAnswer answer_about(const Inserter& inserter, const std::string& table,
   } else if (info == nullptr) {
     answer.state = TableState::missing_table;
     answer.detail = inserter.refusal();
+  } else if (!info->problem.empty()) {
+    answer.state = TableState::unusable;
+    answer.detail = info->problem;
   } else if (!inserter.refusal().empty()) {
     const bool all_there = std::all_of(columns.begin(), columns.end(), [&](const auto& column) {
       return info->find(column) < info->columns.size() || info->names_rowid(column);
@@ -381,8 +520,8 @@ TableAnswer answer_about(const Inserter& inserter, const std::string& table,
     answer.detail = inserter.refusal();
   } else {
     for (std::size_t i = 0; i < columns.size(); ++i) {
-      answer.types.emplace_back(info->names_rowid(columns[i]) ? kRowidType
-                                                              : type_name(inserter.affinities()[i]));
+      answer.types.emplace_back(
+          info->names_rowid(columns[i]) ? kRowidType : type_name(inserter.affinities()[i]));
     }
   }
   return answer;

@@ -2,9 +2,11 @@
 // are kept until the schema changes, whoever changed it. Belongs to the connection's thread.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -33,9 +35,16 @@ struct TableInfo {
   std::vector<Column> columns;  // as SELECT * gives them
   // The word that reads the rowid; empty when there is none to read (a view, WITHOUT ROWID, ...).
   std::string rowid;
+  std::string problem;  // why SQLite cannot read its columns; empty when it can
+  bool is_view = false;
   // An insert may leave something behind when it fails, or end the transaction: the table is not an
   // ordinary one, has triggers, or has a conflict clause that does so.
   bool careful = false;
+  // An insert may find that no id is left, here or in a table that a trigger writes.
+  bool may_run_out_of_ids = false;
+  // Its conflict clauses only say how far a refused row is undone. INSERT OR ABORT overrules them:
+  // a refused row never costs more than itself.
+  bool overrule = false;
   // A row once inserted reads back as affinity alone says: no trigger, conflict clause or generated
   // column.
   bool plain = false;
@@ -62,8 +71,19 @@ class Inserter {
     all_or_none,    // the caller takes back what stays: within a savepoint
   };
 
+  using Clock = std::chrono::steady_clock;
+
   // Not empty: the database takes no row of this form, and why.
   [[nodiscard]] const std::string& refusal() const { return refusal_; }
+
+  // Rows that failed for a reason in the table: the second one in a row begins a time of trouble,
+  // in which rows are refused without a try. It lasts ten times as long as the row took, and at
+  // least 5 s.
+  // `row` names it: one that is tried again counts once.
+  void failed(const std::string& row, const std::string& reason, Clock::duration took);
+  void succeeded() { failures_ = 0; }
+  // Why; nullptr: the table is to be tried.
+  [[nodiscard]] const std::string* trouble() const;
   [[nodiscard]] const TableInfo* table() const { return table_.get(); }  // null when there is none
   [[nodiscard]] std::size_t columns() const { return affinities_.size(); }
   [[nodiscard]] const std::vector<Affinity>& affinities() const { return affinities_; }
@@ -82,7 +102,14 @@ class Inserter {
  private:
   friend class Tables;
 
+  void refuse_for_now(std::string reason);
+  [[nodiscard]] std::size_t memory() const;  // bytes, about
+
   std::string refusal_;
+  int failures_ = 0;  // one after the other
+  std::string last_failed_;
+  std::string trouble_;
+  std::optional<Clock::time_point> trouble_until_;  // with a refusal: look again then
   std::shared_ptr<const TableInfo> table_;
   std::vector<Affinity> affinities_;
   Groups groups_ = Groups::none;
@@ -102,6 +129,9 @@ class Tables {
   // A transaction was rolled back in which the schema may have changed: what was seen of it may
   // never have been, and its version is given again.
   void begin_anew();
+
+  // What is wrong with tables that this connection was asked for, at most `most` of them.
+  [[nodiscard]] std::vector<TableTrouble> troubles(std::size_t most) const;
 
   // Nullptr: there is no such table or view. Valid until the next refresh(), find() or inserter().
   Result<const TableInfo*> find(const std::string& table);
@@ -123,6 +153,8 @@ class Tables {
  private:
   Result<std::shared_ptr<const TableInfo>> look_up(const std::string& table);
   Result<std::shared_ptr<const TableInfo>> read(const std::string& table);
+  Result<int> count_key_indexes(const std::string& quoted);
+  Result<int> read_columns(const std::string& quoted, bool strict, TableInfo& into);
   Result<Inserter> make_inserter(const std::string& table, const std::vector<std::string>& columns);
   Result<RowsTable*> rows_table(std::size_t columns);
   void forget();
@@ -135,6 +167,8 @@ class Tables {
   std::unordered_map<std::size_t, std::unique_ptr<RowsTable>> rows_tables_;  // by their columns
   std::unordered_map<std::string, std::shared_ptr<const TableInfo>> tables_;
   std::unordered_map<std::string, Inserter> inserters_;
+  std::size_t tables_memory_ = 0;
+  std::size_t inserters_memory_ = 0;
 };
 
 // ASCII case apart.
@@ -142,6 +176,10 @@ bool same_name(std::string_view a, std::string_view b);
 
 // Why rows are never inserted in this table, turnstile's own or SQLite's; empty for any other.
 std::string reserved_table_problem(std::string_view table);
+
+// Why no table of this name is made: as above, or it would hide one of SQLite's functions that give
+// rows from programs that use it.
+std::string definition_problem(std::string_view table);
 
 // What a producer is told about these columns of a table before it sends rows.
 TableAnswer answer_about(const Inserter& inserter, const std::string& table,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "proto/limits.h"
+#include "proto/utf8.h"
 #include "store/idle_time.h"
 
 namespace turnstile::store {
@@ -18,6 +19,11 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kAskEvery{100};
 constexpr milliseconds kLockedToldEvery{1000};
+constexpr milliseconds kAtOnce{20};
+// Dead letters of rows that had transactions rolled back, in one transaction. A row that is applied
+// between them is committed with them, so that it is not tried again: it may end differently.
+constexpr std::uint32_t kLettersTogether = 64;
+constexpr std::size_t kTroublesTold = 16;
 constexpr milliseconds kForgetEvery{60'000};
 
 // The cache is small at first, so that rows that are only appended stay near the processor and are
@@ -37,12 +43,6 @@ constexpr std::int64_t kLogPagesAhead = 8;
 constexpr std::int64_t kLogPagesAtOnce = 64;
 constexpr std::int64_t kLogPageHeader = 24;
 
-bool same_outcome(const BatchOutcome& a, const BatchOutcome& b) {
-  const auto same_row = [](const DeadRow& x, const DeadRow& y) { return x.sequence == y.sequence; };
-  return a.outcome == b.outcome && a.through == b.through && a.dead_count == b.dead_count &&
-         std::equal(a.dead.begin(), a.dead.end(), b.dead.begin(), b.dead.end(), same_row);
-}
-
 }  // namespace
 
 std::int64_t system_now_ms() {
@@ -53,6 +53,8 @@ std::int64_t system_now_ms() {
 
 Target::Target(TargetOptions options)
     : options_(std::move(options)),
+      clock_(options_.row_time_limit,
+             [this] { return !options_.while_waiting || options_.while_waiting(); }),
       rows_ahead_(options_.rows_ahead),
       told_log_pages_(options_.checkpoint_pages) {}
 
@@ -83,6 +85,8 @@ Result<void> Target::prepare() {
     tell_locked(waited);
     return !is_at_once_ && waited < options_.busy_timeout && still_wanted();
   });
+  // What a virtual table keeps its own things in takes no rows: they would damage it.
+  sqlite3_db_config(connection_.handle(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   // The page size counts for a new file only.
   auto mode = connection_.execute("PRAGMA page_size=16384", kDoing).and_then([&] {
     return connection_.query_text("PRAGMA journal_mode=WAL", kDoing);
@@ -129,11 +133,12 @@ Result<void> Target::prepare() {
     return tl::make_unexpected(std::move(books.error()));
   }
   books_ = std::make_unique<Books>(std::move(*books));
-  auto letters = books_->count_dead_letters();
-  if (!letters) {
-    return tl::make_unexpected(std::move(letters.error()));
+  if (auto counted = count_letters(); !counted) {
+    return counted;
   }
-  dead_letters_ = static_cast<std::uint64_t>(*letters);
+  if (auto set = set_foreign_keys(); !set) {
+    return set;
+  }
   tables_ = std::make_unique<Tables>(connection_);
   if (!options_.text_path.empty()) {
     text_log_ = std::make_unique<TextLog>(
@@ -141,15 +146,23 @@ Result<void> Target::prepare() {
         TextLog::Options{.path = options_.text_path,
                          .table = options_.text_table,
                          .rotated = options_.text_rotated,
+                         .is_ours = options_.text_is_ours,
                          .open_file = options_.open_text_file,
                          .still_alive = [this] { static_cast<void>(still_wanted()); }});
     if (auto ready = text_log_->open(); !ready) {
       return ready;
     }
   }
-  applier_ =
-      std::make_unique<Applier>(connection_, *tables_, *books_, text_log_.get(), options_.now_ms,
-                                options_.allow_task_duration);
+  applier_ = std::make_unique<Applier>(
+      Applier::Context{.connection = connection_,
+                       .tables = *tables_,
+                       .books = *books_,
+                       .text_log = text_log_.get(),
+                       .clock = clock_,
+                       .now_ms = options_.now_ms,
+                       .letter_limit = options_.dead_letter_limit,
+                       .allows_task_duration = options_.allow_task_duration});
+  clock_.watch(connection_.handle());
   // Instead of SQLite's own checkpoints, which hide their failures (promise 8).
   sqlite3_wal_hook(
       connection_.handle(),
@@ -161,6 +174,29 @@ Result<void> Target::prepare() {
   return {};
 }
 
+Result<void> Target::count_letters() {
+  return books_->count_dead_letters().map([this](const LetterTotals& found) { letters_ = found; });
+}
+
+Result<void> Target::set_foreign_keys() {
+  auto by_target = books_->checks_foreign_keys();
+  auto references = connection_.query_text(
+      "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE '%REFERENCES%' "
+      "ORDER BY name LIMIT 1");
+  if (!by_target || !references) {
+    return tl::make_unexpected(std::move(!by_target ? by_target.error() : references.error()));
+  }
+  const bool is_default = options_.foreign_keys == ForeignKeys::by_target;
+  const bool on = is_default ? *by_target : options_.foreign_keys == ForeignKeys::on;
+  if (is_default && !on && !references->empty()) {
+    notes_.push_back("table " + printable(*references, limits::kNameBytes) + " of " +
+                     options_.path.string() +
+                     " has foreign keys, which are not checked: --foreign-keys on checks them, "
+                     "--foreign-keys off ends this message");
+  }
+  return connection_.execute(on ? "PRAGMA foreign_keys=ON" : "PRAGMA foreign_keys=OFF");
+}
+
 Result<void> Target::usable() const {
   if (broken_) {
     return fail(broken_->code, broken_->what, "open the target anew");
@@ -169,6 +205,8 @@ Result<void> Target::usable() const {
 }
 
 Error Target::abandon(Error error) {
+  left_for_later_ =
+      left_for_later_ || (is_at_once_ && clock_.reason() == RowClock::Reason::not_now);
   rollback();
   if (error.code == Errc::io) {
     // Promise 8: what is on disk is unknown until it is read back. Closing must not copy from the
@@ -203,8 +241,8 @@ Result<Generation> Target::take_over() {
   }
   generation_ = *generation;
   looked_ms_ = now;
-  if (auto letters = books_->count_dead_letters(); letters) {
-    dead_letters_ = static_cast<std::uint64_t>(*letters);
+  if (auto counted = count_letters(); !counted) {
+    return tl::make_unexpected(abandon(std::move(counted.error())));
   }
   // A text log that cannot be written now stops begin(), not this.
   static_cast<void>(catch_up_text_log());
@@ -234,6 +272,7 @@ Result<void> Target::start() {
     return tl::make_unexpected(abandon(std::move(begun.error())));
   }
   known_tables_ = tables_->version();
+  applier_->begin(letters_);
   if (text_log_ != nullptr) {
     text_log_->begin();
   }
@@ -245,10 +284,11 @@ Result<void> Target::begin() {
     return ready;
   }
   rollback();
+  left_for_later_ = false;
   if (auto written = catch_up_text_log(); !written) {
     return written;
   }
-  return start();
+  return start().map([this] { clock_.begin(std::nullopt); });
 }
 
 Result<bool> Target::begin_at_once() {
@@ -256,6 +296,7 @@ Result<bool> Target::begin_at_once() {
     return tl::make_unexpected(std::move(ready.error()));
   }
   rollback();
+  left_for_later_ = false;
   if (text_log_is_behind() || wal_pages_ >= options_.checkpoint_pages) {
     return false;
   }
@@ -264,7 +305,10 @@ Result<bool> Target::begin_at_once() {
   if (!begun && begun.error().code == Errc::locked) {
     return false;
   }
-  return begun.map([] { return true; });
+  return begun.map([this] {
+    clock_.begin(kAtOnce);
+    return true;
+  });
 }
 
 Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_frame) {
@@ -279,44 +323,189 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
   batch.rows_frame = rows_frame;
   batch.in_savepoints = batches_.front().in_savepoints;
   const DecodedRows* rows = rows_ahead_.take(rows_frame, tables_->version());
-  std::size_t at = batches_.size() - 1;
-  while (at < batches_.size()) {
-    auto outcome = applier_->apply(batches_[at], std::exchange(rows, nullptr));
-    if (!outcome) {
-      return tl::make_unexpected(abandon(std::move(outcome.error())));
-    }
-    if (!outcome->has_value()) {
-      // A row had everything rolled back: once more, all with the same care.
-      if (!still_wanted()) {
-        rollback();
-        return fail(Errc::locked, "the transaction was given up");
-      }
-      auto batches = std::move(batches_);
-      for (OpenBatch& each : batches) {
-        each.in_savepoints = true;
-      }
-      auto again = start();
-      batches_ = std::move(batches);
-      if (!again) {
-        return tl::make_unexpected(abandon(std::move(again.error())));
-      }
-      at = 0;
-      continue;
-    }
-    const bool told = at + 1 < batches_.size();
-    if (told && !same_outcome(batches_[at].outcome, **outcome)) {
-      rollback();
-      return fail(Errc::locked, options_.path.string() + " was changed by another program",
-                  "try again");
-    }
-    batches_[at].outcome = std::move(**outcome);
-    ++at;
+  auto attempt = applier_->apply(batch, rows, header.rows);
+  if (!attempt) {
+    return tl::make_unexpected(abandon(std::move(attempt.error())));
   }
-  grow_cache(batches_.back().outcome.rows_applied);
-  if (batches_.back().outcome.rows_applied > 0 && options_.allow_task_duration) {
+  if (*attempt != Attempt::applied) {
+    const std::size_t before = batches_.size() - 1 - settled_;
+    const std::size_t width = *attempt == Attempt::more_care ? before + 1
+                              : *attempt == Attempt::in_rows ? before / 2 + 1
+                                                             : before;
+    auto settled = settle_in_parts(width).and_then([this] { return start(); });
+    if (!settled) {
+      return tl::make_unexpected(abandon(std::move(settled.error())));
+    }
+  }
+  const BatchOutcome& outcome = batches_.back().attempted.outcome;
+  grow_cache(outcome.rows_applied);
+  if (outcome.rows_applied > 0 && options_.allow_task_duration) {
     hold(header.task_duration);
   }
-  return batches_.back().outcome;
+  return outcome;
+}
+
+// Promise 7: what is committed here is so little at a time that the rows to blame are found, and
+// not so little that many rows take long. A part that failed is halved, one that did not is
+// doubled; a row that is known is taken out. Outside a transaction, and ends so.
+Result<void> Target::settle_in_parts(std::size_t width) {
+  for (std::size_t i = settled_; i < batches_.size(); ++i) {
+    batches_[i].in_savepoints = true;
+  }
+  while (settled_ < batches_.size()) {
+    width = std::clamp<std::size_t>(width, 1, batches_.size() - settled_);
+    auto trial = try_batches(width);
+    if (!trial) {
+      return tl::make_unexpected(std::move(trial.error()));
+    }
+    if (trial->attempt == Attempt::applied) {
+      width *= 2;
+      continue;
+    }
+    if (trial->attempt == Attempt::more_care) {
+      continue;  // its batch says how; each can only once or twice
+    }
+    const bool is_known = trial->attempt == Attempt::row_refused;
+    if (width > 1) {
+      width = is_known && trial->batch > settled_ ? trial->batch - settled_ : width / 2;
+      if (!is_known || trial->batch > settled_) {
+        continue;
+      }
+    }
+    if (auto settled = settle_rows(batches_[settled_]); !settled) {
+      return settled;
+    }
+    ++settled_;
+    width = 1;
+  }
+  return {};
+}
+
+// One batch, each part of its rows in a transaction of its own: progress says how far it is.
+Result<void> Target::settle_rows(OpenBatch& batch) {
+  const std::uint32_t rows = batch.header.rows;
+  auto decoded = std::make_shared<DecodedRows>();
+  const bool is_whole = !decode_rows(batch.rows_frame.view(), rows, *decoded);
+  batch.decoded = is_whole ? nullptr : std::move(decoded);
+  auto progress = books_->progress(batch.header.producer);
+  if (!progress) {
+    return tl::make_unexpected(std::move(progress.error()));
+  }
+  const std::uint64_t first = batch.header.first.value;
+  const std::uint64_t reached = std::max(first, progress->through.value + 1);
+  auto done = static_cast<std::uint32_t>(std::min<std::uint64_t>(rows, reached - first));
+  std::uint32_t tried = rows;  // rows of a part that are not refused yet
+  while (done < rows) {
+    std::uint32_t end = done;
+    std::uint32_t open = 0;
+    std::uint32_t first_open = rows;
+    for (std::uint32_t letters = 0; end < rows && letters < kLettersTogether; ++end) {
+      if (batch.refused.contains(end)) {
+        ++letters;
+      } else if (open == tried) {
+        break;
+      } else {
+        first_open = std::min(first_open, end);
+        ++open;
+      }
+    }
+    auto trial = try_rows(batch, is_whole ? rows : end);
+    if (!trial) {
+      return tl::make_unexpected(std::move(trial.error()));
+    }
+    switch (trial->attempt) {
+      case Attempt::applied:
+        done = std::max(end, batch.settled.rows);
+        if (batch.settled.outcome.outcome != Outcome::applied || is_whole) {
+          return {};
+        }
+        tried = std::min(rows, 2 * std::max(open, 1U));
+        break;
+      case Attempt::more_care:
+        break;
+      case Attempt::row_refused:
+        // What went in before it is committed next, with its letter.
+        tried = 0;
+        for (std::uint32_t row = done; row < batch.blamed; ++row) {
+          tried += batch.refused.contains(row) ? 0 : 1;
+        }
+        tried = std::max(tried, 1U);
+        break;
+      case Attempt::in_rows:
+        if (open == 0 || is_whole) {
+          return fail(Errc::refused, trial->reason,
+                      "look at the tables of " + options_.path.string());
+        }
+        if (open == 1) {
+          batch.refused.emplace(first_open, trial->reason);
+        }
+        tried = std::max(open / 2, 1U);
+        break;
+    }
+  }
+  return {};
+}
+
+Result<Target::Trial> Target::try_batches(std::size_t count) {
+  if (auto begun = start_trial(); !begun) {
+    return tl::make_unexpected(std::move(begun.error()));
+  }
+  for (std::size_t i = settled_; i < settled_ + count; ++i) {
+    auto attempt = applier_->apply(batches_[i], nullptr, batches_[i].header.rows);
+    if (!attempt) {
+      return tl::make_unexpected(std::move(attempt.error()));
+    }
+    if (*attempt != Attempt::applied) {
+      return Trial{*attempt, i, batches_[i].setback};
+    }
+  }
+  auto trial = finish_trial();
+  if (trial && trial->attempt == Attempt::applied) {
+    settled_ += count;
+  }
+  return trial;
+}
+
+Result<Target::Trial> Target::try_rows(OpenBatch& batch, std::uint32_t end) {
+  if (auto begun = start_trial(); !begun) {
+    return tl::make_unexpected(std::move(begun.error()));
+  }
+  auto attempt = applier_->apply(batch, batch.decoded.get(), end);
+  if (!attempt) {
+    return tl::make_unexpected(std::move(attempt.error()));
+  }
+  if (*attempt != Attempt::applied) {
+    return Trial{*attempt, settled_, batch.setback};
+  }
+  auto trial = finish_trial();
+  if (trial && trial->attempt == Attempt::applied) {
+    batch.settled = batch.attempted;
+  }
+  return trial;
+}
+
+Result<void> Target::start_trial() {
+  if (is_at_once_) {
+    left_for_later_ = true;
+    return fail(Errc::locked, "the transaction takes too long to be done in between");
+  }
+  if (!still_wanted()) {
+    return fail(Errc::locked, "the transaction was given up");
+  }
+  return start();
+}
+
+Result<Target::Trial> Target::finish_trial() {
+  auto finished = finish();
+  if (finished) {
+    return Trial{};
+  }
+  if (finished.error().code != Errc::refused) {
+    return tl::make_unexpected(std::move(finished.error()));
+  }
+  std::string reason = connection_.message();
+  end_transaction();
+  return Trial{Attempt::in_rows, settled_, std::move(reason)};
 }
 
 void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
@@ -346,12 +535,12 @@ Result<void> Target::finish() {
   if (auto committed = connection_.run(commit_, "committing"); !committed) {
     return committed;
   }
+  letters_ = applier_->letters();
   // Promise 8, after the commit: until then the file could still be moved with what was written.
   if (auto there = connection_.still_at_path(); !there) {
     static_cast<void>(connection_.save_lost_log());
     return there;
   }
-  batches_.clear();
   known_tables_ = tables_->version();
   writes_log_beside_ = std::exchange(was_told_to_expect_, false) && writes_log_beside_;
   if (text_log_ != nullptr) {
@@ -370,22 +559,37 @@ Result<void> Target::commit() {
   if (!connection_.in_transaction()) {
     return fail(Errc::refused, "no transaction is open in " + options_.path.string());
   }
-  std::uint64_t letters = 0;
-  std::uint64_t gone = 0;
-  for (const auto& batch : batches_) {
-    letters += batch.outcome.dead_now;
-    gone += batch.outcome.letters_gone;
+  auto finished = finish();
+  if (!finished && finished.error().code == Errc::refused && settled_ < batches_.size()) {
+    end_transaction();
+    finished = settle_in_parts((batches_.size() - settled_) / 2);
   }
-  if (auto finished = finish(); !finished) {
+  if (!finished) {
     return tl::make_unexpected(abandon(std::move(finished.error())));
   }
-  dead_letters_ = dead_letters_ + letters - gone;
+  for (std::size_t i = 0; settled_ > 0 && i < batches_.size(); ++i) {
+    outcomes_.push_back(std::move(batches_[i].attempted.outcome));
+  }
+  batches_.clear();
+  settled_ = 0;
+  clock_.end();
   return {};
+}
+
+std::vector<BatchOutcome> Target::take_outcomes() {
+  return std::exchange(outcomes_, {});
 }
 
 void Target::rollback() {
   batches_.clear();
+  settled_ = 0;
+  outcomes_.clear();
   is_at_once_ = false;
+  clock_.end();
+  end_transaction();
+}
+
+void Target::end_transaction() {
   if (connection_.handle() != nullptr && connection_.in_transaction()) {
     // When this fails, SQLite rolls back by itself: nothing was committed either way.
     static_cast<void>(connection_.execute("ROLLBACK"));
@@ -493,7 +697,7 @@ void Target::tell_locked(milliseconds waited) {
   }
   if (options_.on_locked && waited >= told_locked_at_ + kLockedToldEvery) {
     told_locked_at_ = waited;
-    options_.on_locked(sqlite::locked_error("waiting for the target", options_.path));
+    options_.on_locked(sqlite::locked_error("beginning a transaction", options_.path));
   }
 }
 
@@ -505,6 +709,10 @@ void Target::hold(milliseconds duration) {
       return;
     }
   }
+}
+
+std::vector<TableTrouble> Target::table_troubles() const {
+  return tables_->troubles(kTroublesTold);
 }
 
 const std::optional<Error>& Target::text_log_error() const {
@@ -558,7 +766,11 @@ Result<void> Target::end() {
   rollback();
   auto done = housekeeping();
   if (done && text_log_ != nullptr && text_log_->record_is_late()) {
-    done = start().and_then([&] { return commit(); });
+    // Without it the next start writes some lines again, no more.
+    is_at_once_ = true;
+    if (start()) {
+      static_cast<void>(commit());
+    }
   }
   return done;
 }

@@ -31,6 +31,7 @@
 #include "store/applier.h"
 #include "store/batch.h"
 #include "store/books.h"
+#include "store/row_clock.h"
 #include "store/rows_ahead.h"
 #include "store/sqlite.h"
 #include "store/tables.h"
@@ -43,15 +44,22 @@ namespace turnstile::store {
 // Milliseconds since the Unix epoch.
 std::int64_t system_now_ms();
 
+// by_target: as the target was made, see TARGET.md.
+enum class ForeignKeys { by_target, on, off };
+
 struct TargetOptions {
   std::filesystem::path path;
   std::filesystem::path text_path;       // empty: no text log
   std::string text_table = "nutrients";  // whose rows the text log holds
   TextRotated text_rotated = TextRotated::next_row;
+  bool text_is_ours = false;  // this process wrote it for a target that is gone
   std::chrono::milliseconds busy_timeout{5000};
   std::chrono::hours keep_progress{24 * 30};  // of a producer that sends nothing
   bool allow_task_duration = false;           // rows may hold the transaction open, for the lab
-  std::string vfs;                            // of SQLite; empty: the system's
+  ForeignKeys foreign_keys = ForeignKeys::by_target;
+  std::chrono::milliseconds row_time_limit{5000};  // of one row with its triggers; 0: none
+  std::uint64_t dead_letter_limit = std::uint64_t{256} * 1024 * 1024;  // bytes
+  std::string vfs;  // of SQLite; empty: the system's
   // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
   // reused at about 64 MB.
   int checkpoint_pages = 4'000;
@@ -82,6 +90,8 @@ class Target final : public WritableTarget {
   Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
   void expect(const BatchHeader& header, const Bytes& rows_frame) override;
   Result<void> commit() override;
+  std::vector<BatchOutcome> take_outcomes() override;
+  [[nodiscard]] bool left_for_later() const override { return left_for_later_; }
   void rollback() override;
 
   Result<void> catch_up_text_log() override;
@@ -92,7 +102,8 @@ class Target final : public WritableTarget {
   Result<Progress> list_dead(const ProducerId& producer, Sequence since) override;
   Result<TableAnswer> check_table(const std::string& table,
                                   const std::vector<std::string>& columns) override;
-  [[nodiscard]] std::uint64_t dead_letters() const override { return dead_letters_; }
+  [[nodiscard]] std::uint64_t dead_letters() const override { return letters_.rows; }
+  [[nodiscard]] std::vector<TableTrouble> table_troubles() const override;
   Result<void> housekeeping() override;
   void reopen_text_log() override;
   Result<void> end() override;
@@ -108,6 +119,22 @@ class Target final : public WritableTarget {
   Result<void> usable() const;
   Result<void> start();
   Result<void> finish();
+  Result<void> set_foreign_keys();
+  Result<void> count_letters();
+
+  // A row had the transaction rolled back: commits all of batches_ in parts.
+  Result<void> settle_in_parts(std::size_t width);
+  Result<void> settle_rows(OpenBatch& batch);
+  struct Trial {
+    Attempt attempt = Attempt::applied;
+    std::size_t batch = 0;  // in batches_: whose row it was, if one is known
+    std::string reason;
+  };
+  Result<Trial> try_batches(std::size_t count);
+  Result<Trial> try_rows(OpenBatch& batch, std::uint32_t end);
+  Result<void> start_trial();
+  Result<Trial> finish_trial();
+  void end_transaction();
   Error abandon(Error error);
   Result<void> grow_log();
   void grow_cache(std::uint64_t rows);
@@ -128,12 +155,13 @@ class Target final : public WritableTarget {
   std::unique_ptr<Books> books_;
   std::unique_ptr<TextLog> text_log_;  // null: none was asked for
   std::unique_ptr<Applier> applier_;
+  RowClock clock_;
   RowsAhead rows_ahead_;
   const std::optional<Error> no_error_;  // of a text log that is not kept
 
   std::optional<Generation> generation_;  // from take_over() on
   std::optional<Error> broken_;           // promise 8
-  std::uint64_t dead_letters_ = 0;
+  LetterTotals letters_;                  // committed
   bool has_large_cache_ = false;
   std::uint64_t rows_since_misses_ = 0;
   int wal_pages_ = 0;  // in the write-ahead log after the last commit
@@ -142,14 +170,17 @@ class Target final : public WritableTarget {
   bool may_grow_log_ = true;
   int told_log_pages_;  // ... when it was last told that a reader keeps it
   std::vector<std::string> notes_;
+  std::vector<BatchOutcome> outcomes_;
   std::chrono::steady_clock::time_point last_asked_;
   std::chrono::milliseconds told_locked_at_{0};  // into the wait at hand
-  std::optional<std::int64_t> looked_ms_;  // at the clock, last
-  std::optional<std::int64_t> forgot_ms_;  // looked for idle producers, last
+  std::optional<std::int64_t> looked_ms_;        // at the clock, last
+  std::optional<std::int64_t> forgot_ms_;        // looked for idle producers, last
 
   // Of the open transaction.
   bool is_at_once_ = false;  // waits for no lock, and leaves a checkpoint to another
+  bool left_for_later_ = false;
   std::vector<OpenBatch> batches_;
+  std::size_t settled_ = 0;  // of these: committed before the end, see settle_in_parts()
 };
 
 }  // namespace turnstile::store

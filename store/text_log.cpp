@@ -71,7 +71,7 @@ Result<void> TextLog::open() {
   if (!size) {
     return tl::make_unexpected(std::move(size.error()));
   }
-  if (!record->has_value() && *size > 0) {
+  if (!record->has_value() && *size > 0 && !options_.is_ours) {
     return fail(
         Errc::unreachable,
         path_.string() + " exists and is not the text log of " + connection_.path().string(),
@@ -99,7 +99,11 @@ Result<void> TextLog::load() {
   if (read->has_value() && !same_name(record.table, table_)) {
     rebuild_from({}, written_again("it held the rows of table " + record.table));
   }
-  return {};
+  auto size = file_->size();
+  if (size && !read->has_value() && *size > 0) {
+    return want_base("is of a target that is gone").map([this] { request_rebuild(); });
+  }
+  return size.map([](std::uint64_t) {});
 }
 
 void TextLog::begin() {
@@ -138,6 +142,20 @@ std::string TextLog::refusal(const TableInfo& table,
       return "table " + table.name +
              " is the text log's, which needs ids in the order of commits: " + "leave out " +
              column + " and let the target give the ids";
+    }
+  }
+  return {};
+}
+
+std::string TextLog::definition_problem(std::string_view table,
+                                        const std::vector<std::string>& columns) const {
+  if (!same_name(table, table_)) {
+    return {};
+  }
+  for (const std::string& column : columns) {
+    if (same_name(column, "rowid") || same_name(column, "_rowid_") || same_name(column, "oid")) {
+      return "table " + table_ + " is the text log's, which reads its ids by the name " + column +
+             ": name the column differently";
     }
   }
   return {};
@@ -615,7 +633,8 @@ Result<bool> TextLog::restore() {
   return restored;
 }
 
-// Promise 8: after a failure the file is opened again, and what may not be on disk is written again.
+// Promise 8: after a failure the file is opened again, and what may not be on disk is written
+// again.
 Result<bool> TextLog::restore_at_path() {
   const auto before = file_->look();
   if (auto opened = open_again(); !opened) {

@@ -53,6 +53,7 @@ class TextLog {
     std::filesystem::path path;
     std::string table;
     TextRotated rotated = TextRotated::next_row;
+    bool is_ours = false;  // this process wrote it for a target that is gone
     OpenTextFile open_file;
     std::function<void()> still_alive;  // called now and then during long work
   };
@@ -73,6 +74,9 @@ class TextLog {
   // Why rows of these columns cannot be logged; empty when they can.
   [[nodiscard]] std::string refusal(const TableInfo& table,
                                     const std::vector<std::string>& columns) const;
+  // Why a table of this name must not be made with these columns; empty when it may.
+  [[nodiscard]] std::string definition_problem(std::string_view table,
+                                               const std::vector<std::string>& columns) const;
   // Before rows go into the table: makes sure that all that is there already has its lines.
   Result<void> before_rows();
   // Right after rows [first, first + count) went into the table, the last of them as `last_rowid`.

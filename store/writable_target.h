@@ -41,6 +41,12 @@ class WritableTarget {
   // it beside the transaction at hand may be begun.
   virtual void expect(const BatchHeader& header, const Bytes& rows_frame) = 0;
   virtual Result<void> commit() = 0;
+  // What became of each batch of the transaction that was just committed, where it may differ from
+  // what apply() said: a row's reason to be refused may show at the commit. Empty: as apply() said.
+  virtual std::vector<BatchOutcome> take_outcomes() { return {}; }
+  // Whether a transaction that was begun with begin_at_once() failed only for the time that its
+  // rows take: begin() has that time.
+  [[nodiscard]] virtual bool left_for_later() const { return false; }
   virtual void rollback() = 0;
 
   // Writes what is committed but not yet in the text log. commit() does it; when that part fails
@@ -63,7 +69,7 @@ class WritableTarget {
                                           const std::vector<std::string>& columns) = 0;
   // In rows.
   [[nodiscard]] virtual std::uint64_t dead_letters() const = 0;
-  // Tables whose rows are refused for a reason of the table's own.
+  // Tables that take no rows for now, the first few.
   [[nodiscard]] virtual std::vector<TableTrouble> table_troubles() const { return {}; }
 
   // Forgets producers idle for longer than keep_progress, syncs the text log, and looks whether the

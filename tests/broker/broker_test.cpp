@@ -281,7 +281,7 @@ TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
   std::vector<std::unique_ptr<ZmqDealer>> producers;
   for (int i = 0; i < 100; ++i) {
     producers.push_back(client());
-    send(*producers.back(), hello(Role::producer, std::string(60, 'p') + std::to_string(i)));
+    send(*producers.back(), hello(Role::producer, std::string(29, 'a') + std::to_string(100 + i)));
     expect<Welcome>(*producers.back());
   }
   zmq::context_t context;
@@ -307,7 +307,7 @@ TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
     cut = monitor.recv(part, zmq::recv_flags::dontwait).has_value();
   }
   EXPECT_TRUE(cut);
-  send(*producers.front(), batch_of(std::string(60, 'p') + "0", 1, 3));
+  send(*producers.front(), batch_of(std::string(29, 'a') + "100", 1, 3));
   EXPECT_EQ(expect<Stored>(*producers.front()).through, Sequence{3});
 }
 

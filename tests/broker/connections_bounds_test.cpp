@@ -25,12 +25,12 @@ std::string head_of(std::size_t bytes) {
   return head;
 }
 
-TEST_F(ConnectionsTest, AFrameLargerThanAnyMessageEndsItBeforeItsFirstByte) {
+TEST_F(ConnectionsTest, AFrameLargerThanAnyMessageIsNoticedBeforeItsFirstByte) {
   listen();
   const Client client(path_);
   shake_hands(client);
   client.send("\2\0\0\0\0\1\0\0\0"sv);  // 16 MiB
-  EXPECT_TRUE(until([&] { return client.is_left(); }));
+  EXPECT_TRUE(until([&] { return received_.back().message.is_too_large; }));
 }
 
 TEST_F(ConnectionsTest, APingIsAnsweredWithItsContextAndOneWhoReadsNoAnswersGetsNoMore) {

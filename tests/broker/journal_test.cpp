@@ -491,11 +491,11 @@ TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndWhatItHeldGoesIntoT
   EXPECT_FALSE(journal.take_vanished());
   ASSERT_TRUE(journal.look());
   const auto batches = read(journal);
-  ASSERT_EQ(batches.size(), 1U);
+  ASSERT_EQ(batches.size(), 2U);  // what was refused is there, as after any commit in doubt
   EXPECT_EQ(batches[0].offset, offsets.at(1));
   EXPECT_EQ(batches[0].rows_frame.view(), waiting.rows_frame.view());
   EXPECT_EQ(*journal.epoch({"a"}), Epoch{7});
-  EXPECT_THAT(store(journal, {refused}), ElementsAre(Offset{3}));
+  EXPECT_THAT(store(journal, {refused}), ElementsAre(Offset{4}));
   // Its lock is at its path again, too.
   EXPECT_EQ(Journal::open({path_, limit_, {}}).error().code, Errc::locked);
 }
@@ -529,10 +529,22 @@ TEST_F(VanishingJournalTest, WithoutAFolderItIsTriedAgainAndNothingIsLost) {
   std::filesystem::rename(folder_ / "sub", folder_ / "away");
   EXPECT_FALSE(journal.look());
   EXPECT_FALSE(journal.reopen());
+  EXPECT_FALSE(journal.reopen());
   std::filesystem::create_directory(folder_ / "sub");
   ASSERT_TRUE(journal.reopen());
   EXPECT_TRUE(journal.take_vanished()->is_kept);
   EXPECT_EQ(read(journal).size(), 1U);
+}
+
+TEST_F(VanishingJournalTest, MovedWithoutItsLogAndSharedMemoryItLosesNothing) {
+  Journal journal = open();
+  store(journal, {held("a", 1, 5)});
+  std::filesystem::rename(path_, folder_ / "away.db");
+  ASSERT_TRUE(journal.reopen());
+  EXPECT_TRUE(journal.take_vanished()->is_kept);
+  EXPECT_EQ(read(journal).size(), 1U);
+  store(journal, {held("a", 6, 6)});
+  EXPECT_EQ(read(journal).size(), 2U);
 }
 
 TEST_F(VanishingJournalTest, WithOnlyItsWriteAheadLogDeletedItHoldsWhatItHeld) {

@@ -326,6 +326,7 @@ store::TargetOptions SimulatedSystem::target_options() {
   store::TargetOptions options;
   options.path = paths_.target;
   options.text_path = paths_.text;
+  options.text_rotated = store::TextRotated::whole_table;  // what the check expects
   options.text_table = std::string(kLogged);
   options.busy_timeout = 0ms;
   options.vfs = consumer_vfs_.name();

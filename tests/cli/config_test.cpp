@@ -61,14 +61,10 @@ class Config : public testing::Test {
   }
 
   // Not even a variable that the file set may reach the next test.
-  Environment clean_{{"TURNSTILE_DB", ""},
-                     {"TURNSTILE_CONFIG", ""},
-                     {"TURNSTILE_QUIET", ""},
-                     {"TURNSTILE_LOG_LEVEL", ""},
-                     {"TURNSTILE_JOURNAL", ""},
-                     {"TURNSTILE_LIMIT", ""},
-                     {"TURNSTILE_CREATE", ""},
-                     {"TURNSTILE_TYPO", ""}};
+  Environment clean_{{"TURNSTILE_DB", ""},      {"TURNSTILE_CONFIG", ""},
+                     {"TURNSTILE_QUIET", ""},   {"TURNSTILE_LOG_LEVEL", ""},
+                     {"TURNSTILE_JOURNAL", ""}, {"TURNSTILE_LIMIT", ""},
+                     {"TURNSTILE_CREATE", ""},  {"TURNSTILE_TYPO", ""}};
   CLI::App app_{"test program"};
   CLI::App* broker_ = app_.add_subcommand("broker");
   CLI::App* consumer_ = app_.add_subcommand("consumer");

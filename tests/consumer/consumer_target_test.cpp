@@ -24,6 +24,26 @@ TEST_F(ConsumerTargetTest, WhatIsThereGoesIntoOneTransaction) {
   EXPECT_EQ(results[0].stats.rows_applied, 3U);
 }
 
+TEST_F(ConsumerTargetTest, WhatBecameOfABatchAtTheCommitIsWhatIsTold) {
+  get_lease();
+  store::BatchOutcome dead;
+  dead.through = {2};
+  dead.dead_count = 1;
+  dead.dead = {{{2}, "at the commit"}};
+  store::BatchOutcome good;
+  good.through = {1};
+  file_.final_outcomes = {good, dead};
+  ASSERT_TRUE(turn({batch(1, 1), Delivery{{2}, Bytes("no header"), Bytes("rows")}, batch(3, 2)}));
+  const auto results = sent<Results>();
+  ASSERT_THAT(results, SizeIs(1));
+  ASSERT_THAT(results[0].results, SizeIs(3));
+  EXPECT_EQ(results[0].results[0].dead_count, 0U);
+  EXPECT_EQ(results[0].results[1].outcome, Outcome::hole);
+  EXPECT_EQ(results[0].results[2].ticket, Ticket{3});
+  ASSERT_THAT(results[0].results[2].dead, SizeIs(1));
+  EXPECT_EQ(results[0].results[2].dead[0].reason, "at the commit");
+}
+
 TEST_F(ConsumerTargetTest, AGroupEndsAtItsRows) {
   options_.group_rows = 4;
   get_lease();
@@ -206,6 +226,17 @@ TEST_F(ConsumerAtOnceTest, WhatFailsIsTriedAgainInTheNextTurn) {
     file_.fails[call] = {Errc::full};
     expect_left_to_the_next_turn({batch(1, 1)});
   }
+}
+
+TEST_F(ConsumerAtOnceTest, WhatTakesTooLongIsAppliedInTheNextTurnWithoutAPause) {
+  get_lease();
+  file_.fails["apply"] = {Errc::locked};
+  file_.left_for_later = true;
+  EXPECT_FALSE(serve_at_once({batch(1, 1)}));
+  done();
+  ASSERT_TRUE(turn());
+  EXPECT_THAT(done(), ElementsAre("begin", "apply p 1 rows1", "commit"));
+  EXPECT_THAT(tickets(), ElementsAre(ElementsAre(1)));
 }
 
 TEST_F(ConsumerAtOnceTest, BehindAFailedSyncTheTargetIsOpenedAnewBeforeAnythingIsAnswered) {

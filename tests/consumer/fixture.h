@@ -31,6 +31,8 @@ struct FakeFile {
   int open = 0;                         // targets that are open now
   std::vector<std::uint64_t> expected;  // batches, by their first row
   std::map<std::string, std::uint64_t> through;
+  std::vector<store::BatchOutcome> final_outcomes;
+  bool left_for_later = false;
   std::uint32_t dead_per_batch = 0;
   std::optional<Error> text_error;
   bool is_held = false;  // by another program
@@ -107,6 +109,10 @@ class FakeTarget final : public store::WritableTarget {
   void expect(const BatchHeader& header, const Bytes& /*rows*/) override {
     file_.expected.push_back(header.first.value);
   }
+  std::vector<store::BatchOutcome> take_outcomes() override {
+    return std::exchange(file_.final_outcomes, {});
+  }
+  [[nodiscard]] bool left_for_later() const override { return file_.left_for_later; }
   Result<void> commit() override {
     if (file_.on_commit) {
       file_.on_commit();

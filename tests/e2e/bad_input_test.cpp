@@ -203,13 +203,23 @@ TEST_F(BadInput, TheOlderOfTwoProducersWithOneNameIsFenced) {
   EXPECT_EQ(system_.query("SELECT count(DISTINCT id) FROM nutrients"), 2000);
 }
 
-TEST_F(BadInput, ANameThatWasUsedWithAnotherFileIsRefusedBeforeARowIsSent) {
+TEST_F(BadInput, AFileThatWasReplacedIsRefusedBeforeARowIsSentIfAskedAndElseSentWhole) {
   start();
   Process first = system_.produce({"csv", csv(nutrients_csv(10)), "--resume", "job"});
   ASSERT_EQ(first.wait(), 0) << first.err();
-  Process other = system_.produce({"csv", csv(nutrients_csv(50, 1000)), "--resume", "job"});
+  const auto other_file = csv(nutrients_csv(50, 1000));
+  Process other =
+      system_.produce({"csv", other_file, "--resume", "job", "--when-replaced", "stop"});
   EXPECT_EQ(other.wait(), 1) << other.err();
   EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 10);
+  for (int run = 0; run < 2; ++run) {
+    Process whole = system_.produce({"csv", other_file, "--resume", "job"});
+    EXPECT_EQ(whole.wait(), 0) << whole.err();
+    EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 60);
+  }
+  Process reverse = system_.produce({"csv", other_file, "--resume", "job", "--order", "reverse"});
+  EXPECT_EQ(reverse.wait(), 1) << reverse.err();
+  EXPECT_EQ(system_.query("SELECT count(*) FROM nutrients"), 60);
 }
 
 TEST_F(BadInput, ALedgerThatCannotBeWrittenEndsBeforeARowIsSent) {

@@ -133,10 +133,21 @@ TEST(MainJob, DirectPetsThatHoldTheDatabaseLosePetsAndQueuedOnesDoNot) {
 
   System queued;
   Process broker = queued.broker();
-  Process consumer = queued.consumer();
+  Process consumer = queued.consumer({"--allow-task-duration"});
   Process kept = queued.produce({"pets", "--task-duration", "300ms"});
   EXPECT_EQ(kept.wait(), 0) << kept.err();
   EXPECT_EQ(queued.query("SELECT count(*) FROM pets"), 6);
+}
+
+TEST(MainJob, ConsumerThatDoesNotAllowTaskDurationsKeepsSuchRowsAsDeadLetters) {
+  System system;
+  Process broker = system.broker();
+  Process consumer = system.consumer();
+  Process refused = system.produce({"pets", "--task-duration", "60s"});
+  EXPECT_EQ(refused.wait(), 1) << refused.err();
+  EXPECT_EQ(system.query("SELECT count(*) FROM turnstile_dead_letters "
+                         "WHERE reason LIKE '%--allow-task-duration%'"),
+            6);
 }
 
 TEST(MainJob, RowsSentWhileNoConsumerRunsAreAppliedWhenOneComes) {

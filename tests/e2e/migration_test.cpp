@@ -64,7 +64,7 @@ TEST_F(Migration, WhatAFormat1JournalHeldArrivesOnceAndItsStreamGoesOn) {
   EXPECT_EQ(test::run_sql(system_.folder.file("journal.db"),
                           "SELECT value FROM turnstile_journal WHERE key = 'format'; "
                           "SELECT count(*) FROM batches"),
-            "2\n0\n");
+            "3\n0\n");
 }
 
 TEST_F(Migration, KilledRightAfterItsStartTheNextBrokerFindsOneFormatAndLosesNothing) {

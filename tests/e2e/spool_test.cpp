@@ -209,8 +209,9 @@ TEST_F(SpoolE2e, AFileGoesOnBehindTheRowsThatWereTakenFromIt) {
 
 TEST_F(SpoolE2e, AFileThatWasReplacedIsSentFromItsFirstRow) {
   const std::string file = system_.folder.file("t.csv");
-  const std::vector<std::string> with{"csv", file, "--table", "t", "--create", "--resume", "stream",
-                                      "--spool", spool(), "--timeout", "300ms"};
+  const std::vector<std::string> with{"csv",      file,        "--table", "t",
+                                      "--create", "--resume",  "stream",  "--spool",
+                                      spool(),    "--timeout", "300ms"};
   write_file(file, "a\nboot\n1\n2\n");
   Process first = system_.produce(with);
   EXPECT_EQ(first.wait(), 3) << first.err();

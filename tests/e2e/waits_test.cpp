@@ -74,7 +74,7 @@ TEST_F(Waits, AConsumerThatCannotOpenItsTextLogIsTheReasonInStatusAndInTheRun) {
   EXPECT_THAT(looks.out(), HasSubstr("out9.txt"));
   Process run = send_one();
   EXPECT_EQ(run.wait(), 3);
-  EXPECT_THAT(run.err(), HasSubstr("1 row is stored; the consumer cannot apply them: "));
+  EXPECT_THAT(run.err(), HasSubstr("1 row is stored; the consumer cannot apply rows: "));
   EXPECT_THAT(run.err(), HasSubstr("out9.txt"));
   EXPECT_THAT(run.err(), Not(HasSubstr("no consumer")));
   // Put right, everything arrives, and the status is well again.

@@ -164,6 +164,7 @@ class Crash {
     options.path = folder_ / "t.db";
     options.text_path = folder_ / "out9.txt";
     options.text_table = "t";
+    options.text_rotated = store::TextRotated::whole_table;
     options.open_text_file =
         [this](const std::filesystem::path&) -> Result<std::unique_ptr<TextFile>> {
       return std::unique_ptr<TextFile>(std::make_unique<MemoryTextFile>(content_, write_bytes_));

@@ -300,10 +300,19 @@ def test_a_skipped_number_is_a_hole_and_final():
         connection.close()
 
 
+def await_consumer(system, table):
+    """One row is applied, so a consumer is there: it named the target, and can be asked."""
+    first = Producer(system.endpoint, random_id())
+    first.start()
+    first.append(table, ["a"], [[1]])
+    first.finish()
+
+
 def test_what_nobody_can_have_given_is_malformed():
     with System() as system:
-        system.execute("CREATE TABLE t(a)")
+        system.execute("CREATE TABLE t(a); CREATE TABLE u(a)")
         system.start("serve")
+        await_consumer(system, "u")
         for what in (dict(producer="myapp"), dict(producer="0123456789abcdef" * 2, epoch=2),
                      dict(known=3), dict(stored=3), dict(epoch=1, known=7, more=[3]),
                      dict(epoch=1, known=7, stored=7, more=[7]),
@@ -417,6 +426,7 @@ def test_rows_go_to_no_other_target_unless_it_is_asked_for():
     with System() as system:
         system.execute("CREATE TABLE t(a)")
         system.start("serve")
+        await_consumer(system, "t")
         connection, answer = raw(system, role=wire.CONSUMER, producer="/srv/data/shared.db")
         assert answer[:2] == [wire.REFUSAL, wire.MALFORMED] and "for the target" in answer[3], answer
         connection.close()

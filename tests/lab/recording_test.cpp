@@ -34,7 +34,7 @@ TEST(EventLine, IsReadBackAsItWasWritten) {
   event.rows = 2;
   event.row = "Ace";
   event.resource = Resource::text;
-  event.error = "database is \"locked\"\n";
+  event.error = "database is \"locked\"";
   const std::string line = to_line(event);
   EXPECT_EQ(line.find('\n'), line.size() - 1);
   const auto read = parse_event(line);
@@ -42,6 +42,20 @@ TEST(EventLine, IsReadBackAsItWasWritten) {
   EXPECT_EQ(to_line(*read), line);
   EXPECT_EQ(read->error, event.error);
   EXPECT_EQ(read->time_ns, event.time_ns);
+}
+
+// A recording may be another user's, and is shown on a terminal.
+TEST(EventLine, WhatATerminalWouldObeyIsReadEscaped) {
+  const auto read = parse_event(
+      R"({"t":1,"kind":"refused","process":"P\u001b[2J","row":"\u202eecA","error":"a\nb"})");
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->process, "P\\x1b[2J");
+  EXPECT_EQ(read->row, "\\xe2\\x80\\xaeecA");
+  EXPECT_EQ(read->error, "a\\nb");
+  Event event = *read;
+  event.error = "a\nb";
+  const std::string line = to_line(event);
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
 }
 
 TEST(EventLine, StaysShortAndValidWhateverIsInIt) {

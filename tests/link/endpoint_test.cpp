@@ -2,6 +2,7 @@
 // chown() and seteuid(), which only root may do.
 #include "link/endpoint.h"
 
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -94,6 +95,19 @@ TEST_F(EndpointTest, ADefaultFolderThatOthersMayEnterIsRefusedByBrokerAndClient)
     EXPECT_THAT(client.error().what, HasSubstr("others may enter"));
     EXPECT_THAT(client.error().hint, HasSubstr("chmod 700"));
   }
+}
+
+TEST_F(EndpointTest, AClientWithoutADescriptorForItsSocketSaysSo) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto client = IpcDealer::connect(endpoint_);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_FALSE(client);
+  EXPECT_EQ(client.error().code, Errc::unreachable);
+  EXPECT_THAT(client.error().what, HasSubstr("cannot make a socket"));
 }
 
 TEST_F(EndpointTest, ADefaultFolderThatIsALinkIsRefused) {

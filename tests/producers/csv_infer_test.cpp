@@ -70,9 +70,9 @@ TEST(CsvInfer, ValueThatANumberNoLongerSpellsChangesItsForm) {
 }
 
 TEST(CsvInfer, ValueThatStaysAsItIsWrittenDoesNotChangeItsForm) {
-  for (const std::string_view value : {"", "0", "7", "-12", "1234567890123456", "1.5", "-.5",
-                                       "0.10", "x", "0x10", "1.2.3", "inf", "nan", "-", ".", "e5",
-                                       "6:45", "2026-01-02", "1-2"}) {
+  for (const std::string_view value :
+       {"", "0", "7", "-12", "1234567890123456", "1.5", "-.5", "0.10", "x", "0x10", "1.2.3", "inf",
+        "nan", "-", ".", "e5", "6:45", "2026-01-02", "1-2"}) {
     EXPECT_FALSE(changes_form(ColumnType::integer, value)) << value;
     EXPECT_FALSE(changes_form(ColumnType::real, value)) << value;
   }

@@ -124,6 +124,13 @@ class CsvRunTest : public ::testing::Test {
     open(text);
     job_.source = csv_source_of(*source_, "t", csv::Order::file, job_.create);
     broker_.sent.clear();
+    broker_.to_producer.clear();
+    broker_.on_wait = [this] {
+      if (when_waiting_) {
+        when_waiting_();
+      }
+      broker_.to_producer.push_back(Applied{broker_.welcome.through, 0, {}});
+    };
     report_ = run();
     if (const auto batches = broker_.all<Batch>(); !batches.empty()) {
       broker_.welcome.through = batches.back().header.last();
@@ -162,6 +169,7 @@ class CsvRunTest : public ::testing::Test {
   bool wants_bar_ = false;
   bool keeps_mark_ = false;
   Report report_;
+  std::function<void()> when_waiting_;
   std::unique_ptr<csv::RowSource> source_;
   int stops_ = 0;
   Stopping stopping_{[this] { return stops_; }};
@@ -381,9 +389,7 @@ TEST_F(CsvRunTest, NewFileIsAnErrorIfAskedFor) {
 TEST_F(CsvRunTest, NewFileWaitsUntilItIsKnownHowManyRowsThereAre) {
   run_on("a\n1\n2\n");
   broker_.welcome.last = Sequence{5};  // of them three are on their way
-  broker_.on_wait = [this] {
-    broker_.welcome.through = {5};
-  };
+  when_waiting_ = [this] { broker_.welcome.through = {5}; };
   EXPECT_THAT(run_on("a\n3\n"), ElementsAre("3;"));
   EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{6});
 }
@@ -442,8 +448,9 @@ TEST_F(CsvRunTest, ValuesWhoseFormTheColumnChangesAreCountedAndTheFirstIsTold) {
   ASSERT_TRUE(report.first_changed);
   EXPECT_EQ(report.first_changed->row, 2U);
   EXPECT_EQ(report.first_changed->column, "i");
-  EXPECT_THAT(text_of(report), HasSubstr("2 values changed form in a column of numbers, the first in "
-                                         "row 2: i = 0123 (INTEGER)"));
+  EXPECT_THAT(text_of(report),
+              HasSubstr("2 values changed form in a column of numbers, the first in "
+                        "row 2: i = 0123 (INTEGER)"));
   EXPECT_EQ(json_of(report)["changed_values"], 2);
   EXPECT_EQ(json_of(report)["first_changed"]["value"], "0123");
   EXPECT_EQ(exit_code_of(report), 0);

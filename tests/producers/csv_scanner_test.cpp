@@ -177,7 +177,7 @@ TEST(CsvScanner, QuoteThatALaterLinesQuoteClosesCostsOnlyItsLine) {
 
 TEST(CsvScanner, FieldWithLineBreaksIsNoUnclosedQuote) {
   EXPECT_THAT(scan("1,\"2\n3,4\n\"\"5\"\"\"\n7,8\n", 2),
-              ElementsAre("1@0#1 1|2\n3,4\n\"5\"", "4@19#2 7|8"));
+              ElementsAre("1@0#1 1|2\n3,4\n\"5\"", "4@16#2 7|8"));
 }
 
 // Up to the end of the last record that is finished, and the line on which the other begins.
@@ -285,8 +285,8 @@ TEST(CsvScanner, RecordLongerThanTheLimitIsABadRowAndTheNextIsRead) {
               ElementsAre("1@0#1 1234|567", "2! longer than 8 bytes", "3@19#3 3|4"));
   EXPECT_THAT(scan("1234,567\r\n1234,5678\r\n3,4", 2, 8),
               ElementsAre("1@0#1 1234|567", "2! longer than 8 bytes", "3@21#3 3|4"));
-  EXPECT_THAT(scan("1,\"aaaa\naaaa\r\naaaa\"\"\n\"\r\n3,4\n", 2, 8),
-              ElementsAre("1! longer than 8 bytes", "5@24#2 3|4"));
+  EXPECT_THAT(scan("1,\"aaaaaaaaaaaa\r\naaaa\"\"\n\"\r\n3,4\n", 2, 8),
+              ElementsAre("1! longer than 8 bytes", "4@27#2 3|4"));
 }
 
 TEST(CsvScanner, FieldLongerThanTheBufferIsRead) {

@@ -88,7 +88,7 @@ class FakeBroker final : public Link {
     return w;
   }();
   TableState table_state = TableState::ready;
-  std::string report = "\x80";  // of a status: an empty map
+  std::string report = "\x80";     // of a status: an empty map
   std::vector<std::string> types;  // of the table's columns
 
   std::vector<Message> sent;

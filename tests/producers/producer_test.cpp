@@ -680,7 +680,7 @@ TEST_F(ProducerTest, ARowThatIsOnlyStoredWaitsForTheConsumersReason) {
   const std::vector<std::pair<std::string, std::string>> cases{
       {report_of({{"attached", false}}), "1 row is stored; no consumer is running"},
       {report_of(consumer_of("disk full"), 12'345),
-       "1 row is stored; the consumer cannot apply them: disk full; the oldest row of the queue "
+       "1 row is stored; the consumer cannot apply rows: disk full; the oldest row of the queue "
        "has "
        "waited 12 s"},
       {report_of(consumer_of("")), "1 row is stored; the consumer is busy"},
@@ -712,8 +712,8 @@ TEST_F(ProducerTest, TheReasonIsToldAgainWhenItChanges) {
   };
   ASSERT_TRUE(producer.finish(begun + seconds(20)));
   EXPECT_EQ(texts_, (std::vector<std::string>{
-                        "2 rows are stored; the consumer cannot apply them: disk full",
-                        "2 rows are stored; the consumer cannot apply them: locked"}));
+                        "2 rows are stored; the consumer cannot apply rows: disk full",
+                        "2 rows are stored; the consumer cannot apply rows: locked"}));
 }
 
 TEST_F(ProducerTest, NothingIsAskedWhileRowsAreAcknowledged) {
@@ -740,7 +740,7 @@ TEST_F(ProducerTest, TheTimeoutEndsAWaitForTheConsumer) {
   ASSERT_FALSE(finished);
   EXPECT_EQ(finished.error().code, Errc::unreachable);
   EXPECT_EQ(finished.error().what,
-            "no row was applied for 4 s: 3 rows are stored; the consumer cannot apply them: disk "
+            "no row was applied for 4 s: 3 rows are stored; the consumer cannot apply rows: disk "
             "full");
   EXPECT_GE(broker_.now - begun, seconds(4));
   EXPECT_LT(broker_.now - begun, seconds(5));

@@ -76,11 +76,11 @@ TEST(QueueState, TheReasonIsTheFirstThatKeepsTheRows) {
   EXPECT_EQ(reason_of(state, true, "pets"), "the consumer refuses rows of pets: no such module: m");
   EXPECT_FALSE(is_only_busy(state, true, "pets"));
   state.problem = "disk full";
-  EXPECT_EQ(reason_of(state, true, "pets"), "the consumer cannot apply them: disk full");
+  EXPECT_EQ(reason_of(state, true, "pets"), "the consumer cannot apply rows: disk full");
   EXPECT_FALSE(is_only_busy(state, true, "others"));
   state.journal_problem = "no space left";
-  EXPECT_EQ(reason_of(state, true, "pets"), "the consumer cannot apply them: disk full");
-  EXPECT_EQ(reason_of(state, false, "pets"), "the broker cannot store them: no space left");
+  EXPECT_EQ(reason_of(state, true, "pets"), "the consumer cannot apply rows: disk full");
+  EXPECT_EQ(reason_of(state, false, "pets"), "the broker cannot store rows: no space left");
 }
 
 }  // namespace

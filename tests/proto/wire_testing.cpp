@@ -123,9 +123,7 @@ Welcome random_welcome(Random& random) {
   m.source = random.text(limits::kSourceBytes);
   m.credit_bytes = random.number(kAny);
   m.consumer_attached = random.chance();
-  if (random.chance()) {
-    m.last = Sequence{random.number(limits::kSequence)};
-  }
+  m.last = Sequence{random.number(limits::kSequence)};
   return m;
 }
 

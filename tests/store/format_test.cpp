@@ -151,6 +151,24 @@ TEST_F(FormatTest, AVersionThatNoStepLeadsFromIsRefused) {
   EXPECT_EQ(all(), before);
 }
 
+TEST_F(FormatTest, LettersOfVersion1KeepTheirIdsAndShareTheirColumns) {
+  const char* const kLetters =
+      "SELECT id, producer, epoch, sequence, rows, kind, table_name, columns, hex(row), reason, "
+      "at_ms, live FROM turnstile_dead_letters ORDER BY id";
+  run("INSERT INTO turnstile_dead_letters(producer, epoch, sequence, rows, kind, table_name, "
+      "columns, row, reason, at_ms, live) SELECT producer, epoch, 100 + value, 1, 1, table_name, "
+      "columns, row, reason, at_ms, 0 FROM turnstile_dead_letters, json_each('[1,2,3,4]') "
+      "WHERE turnstile_dead_letters.id = 1; DELETE FROM turnstile_dead_letters WHERE id > 3");
+  const std::string before = run_sql(db(), kLetters);
+  const auto greatest = number("SELECT seq FROM sqlite_sequence");
+  ASSERT_TRUE(make(store::Books::format()));
+  EXPECT_EQ(run_sql(db(), kLetters), before);
+  EXPECT_EQ(number("SELECT seq FROM sqlite_sequence WHERE name = 'turnstile_letters'"), greatest);
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_forms"), 1);
+  EXPECT_GT(number("SELECT letter_bytes FROM turnstile_producers WHERE producer = 'zoo'"), 100);
+  EXPECT_EQ(number("SELECT count(*) FROM turnstile_meta WHERE key = 'foreign_keys'"), 0);
+}
+
 TEST_F(FormatTest, ATargetOfVersion1GoesOnWithItsProgressLettersAndTextLog) {
   write_text(text(), fixture_text("out9-1.txt"));
   run("UPDATE turnstile_producers SET updated_at_ms = " + std::to_string(now_ms_));

@@ -1,6 +1,7 @@
 // Who holds a locked target: from the system's list of locks, and from a process that holds one.
 #include "store/lock_holder.h"
 
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,13 +18,12 @@ namespace {
 
 using sqlite::Access;
 using sqlite::Connection;
-using sqlite::FileIdentity;
 using sqlite::find_lock_holder;
 using ::testing::HasSubstr;
 
 constexpr pid_t kSelf = 100;
-const FileIdentity kFile{0xfe, 0, 11};
-const FileIdentity kShared{0xfe, 0, 12};
+const FileIdentity kFile{gnu_dev_makedev(0xfe, 0), 11};
+const FileIdentity kShared{gnu_dev_makedev(0xfe, 0), 12};
 
 TEST(LockHolder, TheWriterOfAWriteAheadLogIsFound) {
   const std::string locks =

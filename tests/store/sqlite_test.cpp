@@ -178,14 +178,21 @@ TEST_F(SqliteTest, QuotedNameIsThatName) {
   EXPECT_EQ(*db.query_text("SELECT name FROM sqlite_schema"), name);
 }
 
-TEST_F(SqliteTest, RowErrorsAreTheRowsOwnAndFileErrorsAreNot) {
-  for (const int code : {SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_TRIGGER, SQLITE_MISMATCH,
-                         SQLITE_TOOBIG, SQLITE_ERROR}) {
-    EXPECT_TRUE(sqlite::is_row_error(code)) << code;
+TEST_F(SqliteTest, AFailureIsAboutARowATableOrTheFile) {
+  using sqlite::About;
+  for (const int code :
+       {SQLITE_CONSTRAINT_UNIQUE, SQLITE_CONSTRAINT_TRIGGER, SQLITE_CONSTRAINT_FOREIGNKEY,
+        SQLITE_MISMATCH, SQLITE_TOOBIG, SQLITE_ERROR, SQLITE_LOCKED, SQLITE_LOCKED_VTAB}) {
+    EXPECT_EQ(sqlite::about(code), About::row) << code;
   }
-  for (const int code : {SQLITE_OK, SQLITE_DONE, SQLITE_FULL, SQLITE_BUSY, SQLITE_LOCKED,
-                         SQLITE_IOERR_FSYNC, SQLITE_CORRUPT, SQLITE_NOMEM, SQLITE_READONLY}) {
-    EXPECT_FALSE(sqlite::is_row_error(code)) << code;
+  for (const int code : {SQLITE_CORRUPT_VTAB, SQLITE_CORRUPT_INDEX, SQLITE_CORRUPT_SEQUENCE,
+                         SQLITE_ERROR_MISSING_COLLSEQ}) {
+    EXPECT_EQ(sqlite::about(code), About::table) << code;
+  }
+  for (const int code :
+       {SQLITE_FULL, SQLITE_BUSY, SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_FSYNC, SQLITE_CORRUPT,
+        SQLITE_NOMEM, SQLITE_READONLY, SQLITE_NOTADB, SQLITE_CANTOPEN}) {
+    EXPECT_EQ(sqlite::about(code), About::file) << code;
   }
 }
 

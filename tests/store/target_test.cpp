@@ -442,11 +442,11 @@ TEST_F(TargetTest, NewFileHasPagesOf16KiB) {
 
 TEST_F(TargetTest, NewerFormatVersionIsLeftAlone) {
   target_.reset();
-  run("UPDATE turnstile_meta SET value = 3 WHERE key = 'format_version'");
+  run("UPDATE turnstile_meta SET value = 99 WHERE key = 'format_version'");
   auto opened = store::Target::open(options());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::unreachable);
-  EXPECT_THAT(opened.error().what, HasSubstr("format version 3"));
+  EXPECT_THAT(opened.error().what, HasSubstr("format version 99"));
 }
 
 TEST_F(TargetTest, FileThatIsNoDatabaseIsNamed) {
@@ -665,6 +665,20 @@ TEST_F(VanishingTargetTest, WithOnlyItsWriteAheadLogDeletedItKeepsWhatWasAcknowl
   EXPECT_GE(target->progress({"p"}, {0})->through, Sequence{1});
   EXPECT_EQ(word("SELECT substr(group_concat(name), 1, 3) FROM pets"), "Ace");
   EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+}
+
+TEST_F(VanishingTargetTest, AMovedFileIsWholeAndItsReplacementIsNotMixedWithItsLog) {
+  expect_not_acknowledged([&] {
+    std::filesystem::rename(db(), folder_ / "away.db");
+    auto backup = sqlite::Connection::open(db(), sqlite::Access::create);
+    ASSERT_TRUE(backup->execute("CREATE TABLE pets(name); INSERT INTO pets VALUES ('Old')"));
+  });
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+  EXPECT_EQ(word("SELECT group_concat(name) FROM pets"), "Old");
+  std::filesystem::remove(db());
+  std::filesystem::rename(folder_ / "away.db", db());
+  EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
+  EXPECT_EQ(word("SELECT substr(group_concat(name), 1, 3) FROM pets"), "Ace");
 }
 
 TEST_F(VanishingTargetTest, ABackupThatWasCopiedOverItIsNotMixedWithTheDeletedLog) {

@@ -502,6 +502,24 @@ TEST_F(TextLogTest, ReopenedItIsTheSameFileAndLacksNothing) {
   EXPECT_THAT(target->take_notes(), IsEmpty());
 }
 
+TEST_F(TextLogTest, OfATargetThatIsGoneItGoesOnAtItsEndInTheProcessThatWroteIt) {
+  {
+    auto target = open(logging());
+    nutrients(*target, {protein});
+  }
+  std::filesystem::remove(db());
+  ASSERT_FALSE(store::Target::open(logging()));
+  auto ours = logging();
+  ours.text_is_ours = true;
+  {
+    auto target = open(ours);
+    EXPECT_EQ(log(), kProteinLine);
+  }
+  auto target = open(logging());  // from now on it is known
+  nutrients(*target, {calcium});
+  EXPECT_EQ(log(), std::string(kProteinLine) + std::string(kCalciumLine));
+}
+
 // ---- others change the table
 
 TEST_F(TextLogTest, RowsThatAnotherProgramPutsAmongTheOldOnesAreToldOnce) {
