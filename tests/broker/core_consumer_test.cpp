@@ -324,19 +324,24 @@ Batch sourced(std::uint64_t first, std::uint64_t last, Epoch epoch, const std::s
   return batch;
 }
 
+Hello with_source(Hello hello) {
+  hello.source = "one";
+  return hello;
+}
+
 TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
-  say("p", producer_hello("mine", 0, 0, true));
+  say("p", with_source(producer_hello("mine", 0, 0, true)));
   const auto first = one<Welcome>("p");
   EXPECT_EQ(first.last, Sequence{0});  // nobody ever had this name
   say("p", sourced(1, 3, first.epoch, "one+0@1:1"));
   EXPECT_EQ(one<Stored>("p").through, Sequence{3});
-  say("q", producer_hello("mine", 0, 0, true));
+  say("q", with_source(producer_hello("mine", 0, 0, true)));
   auto again = one<Welcome>("q");
   EXPECT_EQ(again.through, Sequence{3});
   EXPECT_EQ(again.source, "one+0@1:1");
   EXPECT_EQ(again.last, Sequence{3});
   start();  // from here on the target may know of more
-  say("q", producer_hello("mine", 0, 0, true));
+  say("q", with_source(producer_hello("mine", 0, 0, true)));
   again = one<Welcome>("q");
   EXPECT_EQ(again.through, Sequence{3});
   EXPECT_EQ(again.source, "one+0@1:1");
@@ -345,12 +350,12 @@ TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
 
 TEST_F(CoreConsumerTest, WelcomeTellsOfRowsThatAreOnTheirWay) {
   join_consumer("c");
-  say("p", producer_hello("mine", 0, 0, true));
+  say("p", with_source(producer_hello("mine", 0, 0, true)));
   say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "one+0@1:1", 0, {}}});
   const auto first = one<Welcome>("p");
   EXPECT_EQ(first.last, Sequence{2});
   say("p", sourced(3, 5, first.epoch, "one+0@2:2"));
-  say("q", producer_hello("mine", 0, 0, true));
+  say("q", with_source(producer_hello("mine", 0, 0, true)));
   say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "one+0@1:1", 0, {}}});
   const auto again = one<Welcome>("q");
   EXPECT_EQ(again.through, Sequence{2});

@@ -72,8 +72,14 @@ std::string random_id(std::mt19937_64& random) {
 
 // What the attacks share: the thread's side.
 struct Attacker::State {
+  // An honest producer of the same seed has another id.
+  static constexpr std::uint64_t kAttackers = 0xA77AC;
+
   State(Attacker& owner, std::string broker, std::uint64_t seed, std::uint64_t most_messages)
-      : attacker(owner), endpoint(std::move(broker)), random(seed), most(most_messages) {}
+      : attacker(owner),
+        endpoint(std::move(broker)),
+        random(seed ^ kAttackers),
+        most(most_messages) {}
 
   Attacker& attacker;
   std::string endpoint;

@@ -63,6 +63,7 @@ TEST_F(ConsumerTargetTest, AGroupEndsAtItsBytes) {
 }
 
 TEST_F(ConsumerTargetTest, ABatchThatHoldsTheDatabaseIsAloneInItsTransaction) {
+  options_.target.allow_task_duration = true;
   get_lease();
   ASSERT_TRUE(turn({batch(1, 1), batch(2, 2, 1, 5ms), batch(3, 3)}));
   ASSERT_TRUE(turn());

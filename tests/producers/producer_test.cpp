@@ -456,6 +456,7 @@ TEST_F(ProducerTest, WhoMustBeSureSaysHelloOnceWaitsAndStaysInTouch) {
 TEST_F(ProducerTest, WhoMustBeSureDoesNotBeginWithAnOlderBrokerThatIsNot) {
   auto with = options();
   with.named = with.sure = true;
+  broker_.welcome.through_is_sure = false;
   Producer producer(broker_, with);
   const auto started = producer.start();
   ASSERT_FALSE(started);

@@ -62,7 +62,7 @@ TEST(QueueState, TextsCannotSteerATerminal) {
   report["consumer"]["problem"] = "\x1b[2Jdisk\nfull";
   const auto state = read_queue_state(packed(report));
   ASSERT_TRUE(state);
-  EXPECT_EQ(state->problem, "?[2Jdisk?full");
+  EXPECT_EQ(state->problem, "\\x1b[2Jdisk\\nfull");
 }
 
 TEST(QueueState, TheReasonIsTheFirstThatKeepsTheRows) {

@@ -222,13 +222,13 @@ TEST(Messages, MoreTablesInTroubleThanMayBeListedAreRefused) {
 
 TEST(Messages, UnknownChoicesAreRefused) {
   EXPECT_EQ(error_of(encode(Refusal{static_cast<RefusalCode>(0), {}, ""})), "code is 0");
-  EXPECT_THAT(error_of(encode(Refusal{static_cast<RefusalCode>(9), {}, ""})),
-              HasSubstr("code is 9"));
+  EXPECT_THAT(error_of(encode(Refusal{static_cast<RefusalCode>(10), {}, ""})),
+              HasSubstr("code is 10"));
   EXPECT_THAT(error_of(encode(TableAnswer{1, static_cast<TableState>(5), ""})),
               HasSubstr("state is 5"));
   Results results;
-  results.results = {{{1}, static_cast<Outcome>(4), {}, 0, {}}};
-  EXPECT_THAT(error_of(encode(results)), HasSubstr("outcome is 4"));
+  results.results = {{{1}, static_cast<Outcome>(5), {}, 0, {}}};
+  EXPECT_THAT(error_of(encode(results)), HasSubstr("outcome is 5"));
   EXPECT_EQ(error_with(kKind, pack::number(0)), "kind is 0");
   EXPECT_EQ(error_with(kKind, pack::number(5)), "kind is 5, above the limit of 4");
 }

@@ -96,7 +96,7 @@ Results random_results(Random& random) {
   m.results.resize(random.below(20));
   for (BatchResult& r : m.results) {
     r = {{random.number(kAny)},
-         static_cast<Outcome>(random.below(4)),
+         static_cast<Outcome>(random.below(5)),
          {random.number(limits::kSequence)},
          static_cast<std::uint32_t>(random.number(kAny32)),
          random_dead(random)};
@@ -384,7 +384,7 @@ Message random_message(std::size_t index, Random& random) {
                      static_cast<std::uint32_t>(random.number(kAny32)),
                      random_dead(random)};
     case 13:
-      return Refusal{static_cast<RefusalCode>(1 + random.below(8)),
+      return Refusal{static_cast<RefusalCode>(1 + random.below(9)),
                      {random.number(limits::kSequence)},
                      random.text(limits::kReasonBytes)};
     case 14:
