@@ -31,7 +31,7 @@ enum class Fate {
   at_most_once,  // it may also vanish: the table's own clause says so
 };
 
-struct Kind {
+struct TableKind {
   const char* name;
   const char* sql;  // %t is the table's name
   std::vector<std::string> columns;
@@ -47,7 +47,7 @@ struct Kind {
 const std::vector<std::string> kOne{"v"};
 const std::vector<std::string> kTwo{"v", "k"};
 
-std::vector<Kind> kinds() {
+std::vector<TableKind> kinds() {
   const Fate in = Fate::in_table;
   const Fate dead = Fate::dead;
   const Fate both = Fate::one_of_both;
@@ -171,7 +171,7 @@ const char* const kNames[] = {
     "pragma_table_list", "pragma_table_xinfo", "pragma_index_list", "json_each", "temp", "main"};
 
 struct Table {
-  Kind kind;
+  TableKind kind;
   std::string name;
 };
 
@@ -266,7 +266,7 @@ class AnyTable : public StoreTest {
   }
   void add_table() {
     const auto all = kinds();
-    const Kind& kind = all[below(all.size())];
+    const TableKind& kind = all[below(all.size())];
     const std::string name = std::string(kind.name) + "_" + std::to_string(tables_.size());
     tables_.push_back({kind, name});
     make(db(), replaced(kind.sql, name));

@@ -47,6 +47,15 @@ class TempFolder {
   std::filesystem::path path_;
 };
 
+// Rows of one column: `first` and what follows it.
+inline std::vector<Row> numbers(std::int64_t first, std::int64_t count) {
+  std::vector<Row> rows;
+  for (std::int64_t i = 0; i < count; ++i) {
+    rows.push_back({first + i});
+  }
+  return rows;
+}
+
 inline Bytes frame_of(const std::vector<Row>& rows) {
   RowsEncoder encoder;
   for (const auto& row : rows) {

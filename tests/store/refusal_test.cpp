@@ -19,14 +19,6 @@ Row number_row(std::int64_t value) {
   return {value};
 }
 
-std::vector<Row> numbers(std::int64_t first, std::int64_t count) {
-  std::vector<Row> rows;
-  for (std::int64_t i = 0; i < count; ++i) {
-    rows.push_back(number_row(first + i));
-  }
-  return rows;
-}
-
 class RefusalTest : public StoreTest {
  protected:
   void SetUp() override { target_ = open(options()); }

@@ -30,14 +30,6 @@ using ::testing::SizeIs;
 
 const std::vector<std::string> id_column{"id"};
 
-std::vector<Row> numbers(std::int64_t first, std::int64_t count) {
-  std::vector<Row> rows;
-  for (std::int64_t i = 0; i < count; ++i) {
-    rows.push_back({first + i});
-  }
-  return rows;
-}
-
 constexpr const char* kSlowTrigger =
     "CREATE TRIGGER slow AFTER INSERT ON t WHEN new.id = 7 BEGIN SELECT count(*) FROM (WITH "
     "RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c) SELECT i FROM c); END";
@@ -342,10 +334,10 @@ TEST_F(TroubleTest, AProducerWithoutRoomForItsDeadLettersIsStoppedAndOthersAreNo
 }
 
 TEST_F(TroubleTest, ForeignKeysAreCheckedUnlessAnOlderVersionMadeTheTargetOrAFlagSaysSo) {
-  const char* const kTables =
+  const char* const kBrokenTables =
       "CREATE TABLE IF NOT EXISTS parent(id INTEGER PRIMARY KEY); "
       "CREATE TABLE IF NOT EXISTS child(id REFERENCES parent(id))";
-  run(kTables);
+  run(kBrokenTables);
   EXPECT_EQ(insert("child", numbers(5, 1)).dead_count, 1U);
   auto with = options();
   target_.reset();
@@ -357,7 +349,7 @@ TEST_F(TroubleTest, ForeignKeysAreCheckedUnlessAnOlderVersionMadeTheTargetOrAFla
   target_.reset();
   std::filesystem::remove(db());
   make_from_fixture(db(), "target-1.sql", db().parent_path());
-  run(kTables);
+  run(kBrokenTables);
   target_ = open(options());
   EXPECT_EQ(insert("child", numbers(5, 1)).dead_count, 0U);
   EXPECT_THAT(target_->take_notes(), ElementsAre(HasSubstr("--foreign-keys on")));
