@@ -45,9 +45,6 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
       journaled = std::max(*journaled, greeting.epoch);
     }
   }
-  if (*journaled == Epoch{} && hello.epoch.value == 0) {
-    window_.note_complete(hello.producer);  // neither its rows nor its name were ever here
-  }
   const Epoch newest = std::max(*journaled, progress ? progress->epoch : Epoch{});
   if (hello.epoch.value > 0 && hello.epoch < newest) {
     refuse(route, RefusalCode::fenced, {},

@@ -126,11 +126,11 @@ class Window {
   Sequence acknowledge(const ProducerId& id, Sequence through);
   // What is applied of the rows that acknowledge() would let a producer be told of.
   [[nodiscard]] Sequence applied_of_sent(const ProducerId& id) const;
-  // The target said how far it is (note_applied()), or no broker has met this producer before: with
-  // what is held, that is all there is of its rows.
+  // The target said how far it is (note_applied()): with what is held, that is all there is of its
+  // rows.
   void note_complete(const ProducerId& producer) { producers_[producer].is_complete = true; }
   // The last row that there is; nothing: not known.
-  [[nodiscard]] std::optional<Sequence> last_row(const ProducerId& producer) const;
+  [[nodiscard]] std::optional<Sequence> last_row(const ProducerId& id) const;
   // The source of the last batch that is held, if it ends after `through`; else empty.
   [[nodiscard]] std::string source_after(const ProducerId& id, Sequence through) const;
   // Connected, or with rows that wait.

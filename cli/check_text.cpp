@@ -431,7 +431,7 @@ Result<Comparison> compare(const Database& target, const CheckOptions& options,
     if (size_before > 0) {
       comparison.problems.push_back("the target knows of no text log " + options.text_log.string());
     } else {
-      comparison.notes.push_back("the text log has no line yet");
+      comparison.notes.emplace_back("the text log has no line yet");
     }
     return comparison;
   }

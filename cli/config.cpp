@@ -27,7 +27,7 @@ constexpr std::size_t kShownName = 80;
 constexpr std::string_view kPrefix = "TURNSTILE_";
 
 // The flags that have a variable.
-constexpr std::array<std::string_view, 23> kVariables{"begin",
+constexpr std::array<std::string_view, 24> kVariables{"begin",
                                                       "broker",
                                                       "busy-timeout",
                                                       "config",
@@ -40,6 +40,7 @@ constexpr std::array<std::string_view, 23> kVariables{"begin",
                                                       "keep-progress",
                                                       "lease",
                                                       "ledger",
+                                                      "log-file",
                                                       "log-level",
                                                       "memory",
                                                       "port",

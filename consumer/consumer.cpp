@@ -34,11 +34,13 @@ constexpr std::size_t kPrefetchEvery = std::size_t{16} * 1024;
 constexpr std::size_t kResultsPerMessage = 1000;
 constexpr std::size_t kDeadPerMessage = 1000;
 
-// The same for every way to write it.
+// The same for every way to write it, and whether or not the file is there: a link may be there
+// before the file that it names.
 std::string whole_path(const std::filesystem::path& path) {
   std::error_code code;
-  auto whole = std::filesystem::weakly_canonical(std::filesystem::absolute(path, code), code);
-  return code || whole.empty() ? path.string() : whole.string();
+  const auto absolute = std::filesystem::absolute(path, code);
+  const auto folder = std::filesystem::weakly_canonical(absolute.parent_path(), code);
+  return code || folder.empty() ? path.string() : (folder / absolute.filename()).string();
 }
 
 }  // namespace

@@ -94,7 +94,8 @@ std::vector<std::string> compare(const Recording& recording, const Timeline& tim
   std::size_t beyond_events = 0;
   for (const auto& [row, times] : found) {
     if (times > 1) {
-      problems.push_back(fmt::format("{} is in the database {}", row, counted(times, "time")));
+      problems.push_back(fmt::format("{} is in the database {}", row,
+                                     counted(static_cast<std::uint64_t>(times), "time")));
     }
     if (said.contains(row)) {
       continue;

@@ -1,5 +1,6 @@
 #include "lab/output.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -44,13 +45,13 @@ Result<void> save(const std::string& path, const std::string& content, bool appe
 Result<std::string> save_beside(const std::filesystem::path& path, const std::string& content) {
   std::filesystem::path free = path;
   for (int number = 2;; ++number) {
-    std::FILE* const out = std::fopen(free.c_str(), "wxe");
-    if (out != nullptr) {
-      const bool is_whole = std::fwrite(content.data(), 1, content.size(), out) == content.size();
-      if (std::fclose(out) == 0 && is_whole) {
-        return free.string();
-      }
-    } else if (errno == EEXIST) {
+    constexpr mode_t kMode = 0666;  // less the umask
+    const int fd = ::open(free.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
+    if (fd >= 0) {
+      ::close(fd);
+      return save(free.string(), content).map([&] { return free.string(); });
+    }
+    if (errno == EEXIST) {
       free = path.parent_path() /
              fmt::format("{}-{}{}", path.stem().string(), number, path.extension().string());
       continue;

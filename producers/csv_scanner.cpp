@@ -6,12 +6,12 @@
 
 #include <fmt/format.h>
 
+#include "proto/counted.h"
+
 #ifdef __SSE2__
 #include <emmintrin.h>
 
 #include <bit>
-
-#include "proto/counted.h"
 #endif
 
 namespace turnstile::csv {

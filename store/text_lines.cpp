@@ -12,14 +12,11 @@ namespace {
 template <typename Word>
 bool has_odd_byte(const char* from) {
   constexpr Word kOnes = static_cast<Word>(0x0101010101010101U);
-  constexpr Word kHighest = kOnes * 0x80U;
-  constexpr Word kDelete = kOnes * 0x7FU;
   Word word = 0;
   std::memcpy(&word, from, sizeof word);
-  // A byte that is less borrows into its highest bit, which it had not.
-  const Word control = static_cast<Word>((word - kOnes * ' ') & ~word);
-  const Word is_delete = static_cast<Word>((word ^ kDelete) - kOnes);
-  return ((control | is_delete | word) & kHighest) != 0;
+  // A byte below a space borrows into its highest bit, one from DEL on has it or carries into it.
+  const Word odd = static_cast<Word>((word - kOnes * ' ') | (word + kOnes) | word);
+  return (odd & (kOnes * 0x80U)) != 0;
 }
 
 bool is_odd(char c) {
@@ -44,9 +41,9 @@ bool may_need_escapes(std::string_view text) {
 }
 
 // Each writes to where there is room enough (most_bytes), and says where it ended.
-char* put_text(std::string_view text, char* at) {
-  return may_need_escapes(text) ? put_printable(text, at)
-                                : std::copy_n(text.data(), text.size(), at);
+char* put_text(std::string_view text, Texts texts, char* at) {
+  return texts == Texts::escaped ? put_printable(text, at)
+                                 : std::copy_n(text.data(), text.size(), at);
 }
 
 char* put_blob(std::string_view bytes, char* at) {
@@ -71,9 +68,9 @@ char* put_integer(std::int64_t value, char* at) {
 }
 
 // A number with a fraction is SQLite's to print, as text.
-char* put_value(const ValueRef& value, char* at) {
+char* put_value(const ValueRef& value, Texts texts, char* at) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
-    return put_text(*text, at);
+    return put_text(*text, texts, at);
   }
   if (const auto* integer = std::get_if<std::int64_t>(&value)) {
     return put_integer(*integer, at);
@@ -82,12 +79,9 @@ char* put_value(const ValueRef& value, char* at) {
   return blob == nullptr ? at : put_blob(blob->bytes, at);
 }
 
-std::size_t most_bytes(const ValueRef& value) {
+std::size_t most_bytes(const ValueRef& value, Texts texts) {
   if (const auto* text = std::get_if<std::string_view>(&value)) {
-    // Making room costs more than looking at a long text twice.
-    constexpr std::size_t kLong = 128;
-    return text->size() < kLong || may_need_escapes(*text) ? kPrintableBytes * text->size()
-                                                           : text->size();
+    return texts == Texts::escaped ? kPrintableBytes * text->size() : text->size();
   }
   const auto* blob = std::get_if<Blob>(&value);
   return blob == nullptr ? kMostDigits : 2 * blob->bytes.size() + 3;
@@ -124,7 +118,11 @@ void append_line(const sqlite::Statement& row, int first, std::string& out) {
     if (std::holds_alternative<double>(value)) {
       value = row.text(i);
     }
-    append_room(most_bytes(value), out, [&](char* at) { return put_value(value, at); });
+    const auto* text = std::get_if<std::string_view>(&value);
+    const Texts texts =
+        text != nullptr && may_need_escapes(*text) ? Texts::escaped : Texts::as_they_are;
+    append_room(most_bytes(value, texts), out,
+                [&](char* at) { return put_value(value, texts, at); });
   }
   out += "]\n";
 }
@@ -150,17 +148,12 @@ std::optional<BatchLines> BatchLines::make(const TableInfo& table,
   return lines;
 }
 
-bool BatchLines::append(std::span<const ValueRef> row, std::int64_t rowid, std::string& out) const {
+void BatchLines::append_fields(std::span<const ValueRef> row, std::int64_t rowid, Texts texts,
+                               std::string& out) const {
   std::size_t most = kLineBytes;
   for (const auto& field : fields_) {
     most += kSeparatorBytes + kMostDigits;
-    if (field.source != kRowid && field.source != kNull) {
-      const ValueRef& value = row[field.source];
-      if (!prints_as_sent(field.affinity, value)) {
-        return false;
-      }
-      most += most_bytes(value);
-    }
+    most += is_sent(field) ? most_bytes(row[field.source], texts) : 0;
   }
   append_room(most, out, [&](char* at) {
     *at++ = '[';
@@ -171,13 +164,28 @@ bool BatchLines::append(std::span<const ValueRef> row, std::int64_t rowid, std::
       if (field.source == kRowid) {
         at = put_integer(rowid, at);
       } else if (field.source != kNull) {
-        at = put_value(row[field.source], at);
+        at = put_value(row[field.source], texts, at);
       }
     }
     *at++ = ']';
-    *at++ = '\n';
     return at;
   });
+}
+
+bool BatchLines::append(std::span<const ValueRef> row, std::int64_t rowid, std::string& out) const {
+  for (const auto& field : fields_) {
+    if (is_sent(field) && !prints_as_sent(field.affinity, row[field.source])) {
+      return false;
+    }
+  }
+  // Few texts need escapes, and one look at a whole line is cheaper than one at each.
+  const std::size_t start = out.size();
+  append_fields(row, rowid, Texts::as_they_are, out);
+  if (may_need_escapes(std::string_view(out).substr(start))) {
+    out.resize(start);
+    append_fields(row, rowid, Texts::escaped, out);
+  }
+  out += '\n';
   return true;
 }
 

@@ -17,6 +17,9 @@
 
 namespace turnstile::store {
 
+// How a text stands in a line: what a terminal would obey is escaped.
+enum class Texts : std::uint8_t { as_they_are, escaped };
+
 // The columns of a query, from the `first` on.
 void append_line(const sqlite::Statement& row, int first, std::string& out);
 
@@ -39,6 +42,13 @@ class BatchLines {
     std::size_t source = kNull;  // the position in the batch's row, kRowid or kNull
     Affinity affinity = Affinity::blob;
   };
+  [[nodiscard]] static bool is_sent(const Field& field) {
+    return field.source != kRowid && field.source != kNull;
+  }
+  // The line without its line feed.
+  void append_fields(std::span<const ValueRef> row, std::int64_t rowid, Texts texts,
+                     std::string& out) const;
+
   std::vector<Field> fields_;  // in the table's order
 };
 

@@ -260,8 +260,8 @@ Process System::run(const std::string& name, std::vector<std::string> arguments,
 
 nlohmann::json System::status() {
   Process process = run("status", {"status", "--json"});
-  const auto code = process.wait();  // 1: nothing can be applied
-  return code == 0 || code == 1 ? process.json() : nlohmann::json();
+  // 1: nothing can be applied.
+  return process.wait().value_or(2) <= 1 ? process.json() : nlohmann::json();
 }
 
 Process System::check(const std::vector<std::string>& more) {

@@ -147,7 +147,7 @@ TEST_F(SmallLimit, UnderAnyLimitOfMemoryServeWorksOrEndsWithAMessage) {
   if (kSanitized) {
     GTEST_SKIP() << "a sanitizer reserves the address space";
   }
-  for (const rlim_t mib : {20, 24, 28, 40, 64}) {
+  for (const rlim_t mib : {20U, 24U, 28U, 40U, 64U}) {
     Process serve = [&] {
       const Limit limit(RLIMIT_AS, mib << 20U);
       return system_.serve();

@@ -19,10 +19,10 @@ namespace turnstile::e2e {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
-class Waits : public testing::Test {
+class Waits : public ::testing::Test {
  protected:
   Process status(const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{"status", "--broker", system_.endpoint};

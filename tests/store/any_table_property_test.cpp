@@ -289,7 +289,7 @@ class AnyTable : public StoreTest {
       const bool bad = chance(bad_each);
       const std::uint64_t number = first + i;
       texts[i] = producer.id + "-" + std::to_string(number);
-      const auto unique = static_cast<std::int64_t>(number * 10 + (producer.id.back() - '0'));
+      const auto unique = static_cast<std::int64_t>(number * 10) + (producer.id.back() - '0');
       Row row{std::string_view(texts[i])};
       if (table.kind.columns.size() == 2) {
         row.push_back(table.kind.second(bad, unique));
