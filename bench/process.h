@@ -69,6 +69,8 @@ class Process {
   Process& operator=(Process&& other) noexcept;
   ~Process();  // kills what still runs
 
+  // Until it ends; its exit code.
+  int wait();
   // Until it ends, which must be with exit code 0; its end of output otherwise.
   void finish();
   // SIGTERM, then finish().
@@ -89,7 +91,6 @@ class Process {
 
  private:
   Process(std::string name, pid_t pid) : name_(std::move(name)), pid_(pid) {}
-  int wait();
   void kill();
 
   std::string name_;

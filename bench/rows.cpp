@@ -204,7 +204,7 @@ void check_text(const std::filesystem::path& text, const std::filesystem::path& 
   PlainDatabase database(db, PlainDatabase::Mode::read);
   PlainStatement select = database.prepare(
       "SELECT '[' || id || ', ' || name || ', ' || unit_name || ', ' || nutrient_nbr || ', ' || "
-      "rank || ', ' || time || ']' FROM nutrients ORDER BY rowid");
+      "coalesce(rank, '') || ', ' || time || ']' FROM nutrients ORDER BY rowid");
   std::ifstream file(text);
   std::string line;
   std::uint64_t number = 0;

@@ -100,7 +100,7 @@ void System::wait_for_consumer() {
     auto status =
         Process::start({program_, "status", "--broker", endpoint_, "--timeout", "5s", "--json"},
                        folder_ / "status");
-    status.finish();
+    status.wait();  // 1, 3: not yet
     const auto report = nlohmann::json::parse(status.output(), nullptr, false);
     return report.is_object() && report.contains("consumer") &&
            report["consumer"].value("attached", false);
