@@ -19,8 +19,8 @@ std::int64_t ms(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
-// The id of a process that has no name is its secret: whoever knew it could send rows as that
-// process. Its beginning is enough for people.
+// The id of a process that has no name is its secret: a client that knows it could send rows as
+// that process. Its beginning is enough for people.
 std::string shown(const ProducerId& id, bool is_named) {
   constexpr std::size_t kShown = 8;
   std::string text = id.text;
