@@ -1,17 +1,20 @@
 #include "store/file_identity.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 namespace turnstile {
 namespace {
 
-template <typename Look>
-std::optional<FileIdentity> identity(Look look) {
-  struct stat about {};
-  if (look(about) != 0) {
+// Not stat(): who reads a file's times, as that does, makes Linux (from 6.13 on) keep the next ones
+// exactly, and then each sync of the file has to write its inode as well.
+std::optional<FileIdentity> identity(int directory_or_fd, const char* path, int flags) {
+  struct statx about {};
+  if (::statx(directory_or_fd, path, flags, STATX_INO, &about) != 0) {
     return std::nullopt;
   }
-  return FileIdentity{about.st_dev, about.st_ino};
+  return FileIdentity{makedev(about.stx_dev_major, about.stx_dev_minor), about.stx_ino};
 }
 
 }  // namespace
@@ -26,15 +29,15 @@ std::optional<FileContent> content_at(const std::filesystem::path& path) {
 }
 
 std::optional<FileIdentity> identity_at(const std::filesystem::path& path) {
-  return identity([&](struct stat& about) { return ::stat(path.c_str(), &about); });
+  return identity(AT_FDCWD, path.c_str(), 0);
 }
 
 std::optional<FileIdentity> identity_of_name(const std::filesystem::path& path) {
-  return identity([&](struct stat& about) { return ::lstat(path.c_str(), &about); });
+  return identity(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW);
 }
 
 std::optional<FileIdentity> identity_of(int fd) {
-  return identity([&](struct stat& about) { return ::fstat(fd, &about); });
+  return identity(fd, "", AT_EMPTY_PATH);
 }
 
 }  // namespace turnstile

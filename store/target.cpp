@@ -274,7 +274,9 @@ Result<void> Target::start() {
   known_tables_ = tables_->version();
   applier_->begin(letters_);
   if (text_log_ != nullptr) {
-    text_log_->begin();
+    if (auto ready = text_log_->begin(); !ready) {
+      return tl::make_unexpected(abandon(std::move(ready.error())));
+    }
   }
   return {};
 }
@@ -595,7 +597,7 @@ void Target::end_transaction() {
     static_cast<void>(connection_.execute("ROLLBACK"));
   }
   if (text_log_ != nullptr) {
-    text_log_->begin();
+    text_log_->reset();
   }
 }
 
@@ -712,7 +714,14 @@ void Target::hold(milliseconds duration) {
 }
 
 std::vector<TableTrouble> Target::table_troubles() const {
-  return tables_->troubles(kTroublesTold);
+  auto found = tables_->troubles(kTroublesTold);
+  const std::string* reason = text_log_ == nullptr ? nullptr : text_log_->unreadable();
+  if (reason != nullptr && std::none_of(found.begin(), found.end(), [&](const auto& known) {
+        return same_name(known.table, text_log_->table());
+      })) {
+    found.push_back({text_log_->table(), *reason});
+  }
+  return found;
 }
 
 const std::optional<Error>& Target::text_log_error() const {
@@ -737,11 +746,11 @@ Result<void> Target::catch_up_text_log() {
     return ready;
   }
   auto restored = text_log_->restore();
+  if (!text_log_is_behind()) {
+    return {};
+  }
   if (!restored) {
     return tl::make_unexpected(std::move(restored.error()));
-  }
-  if (*restored) {
-    return {};
   }
   if (auto begun = start(); !begun) {
     return begun;

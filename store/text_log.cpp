@@ -7,6 +7,9 @@
 #include "proto/counted.h"
 
 namespace turnstile::store {
+
+using std::chrono::steady_clock;
+
 namespace {
 
 constexpr std::size_t kBufferedBytes = std::size_t{16} * 1024 * 1024;
@@ -17,6 +20,7 @@ constexpr std::uint64_t kLookBackBytes = std::uint64_t{64} * 1024;
 constexpr std::int64_t kCountedIds = 1'000'000;
 constexpr std::chrono::milliseconds kShortLook{5};
 constexpr int kLookPauses = 100;
+constexpr std::chrono::seconds kReadAgain{5};
 
 // A line that was written before columns were added has the first fields only.
 bool is_same_row(std::string_view line, std::string_view now) {
@@ -48,16 +52,6 @@ Result<void> TextLog::open() {
   if (auto current = tables_.refresh(); !current) {
     return current;
   }
-  auto table = tables_.find(table_);
-  if (!table) {
-    return tl::make_unexpected(std::move(table.error()));
-  }
-  if (*table != nullptr && (*table)->rowid.empty()) {
-    return fail(Errc::unreachable,
-                "table " + table_ + " of " + connection_.path().string() +
-                    " has no rowids, so the text log cannot follow it",
-                "name an ordinary table for the text log");
-  }
   auto file = options_.open_file(path_);
   if (!file) {
     return tl::make_unexpected(std::move(file.error()));
@@ -66,6 +60,17 @@ Result<void> TextLog::open() {
   auto record = read_record();
   if (!record) {
     return tl::make_unexpected(std::move(record.error()));
+  }
+  auto table = tables_.find(table_);
+  if (!table) {
+    return tl::make_unexpected(std::move(table.error()));
+  }
+  // One that the log followed before is another matter: see read_problem().
+  if (!record->has_value() && *table != nullptr && (*table)->rowid.empty()) {
+    return fail(Errc::unreachable,
+                "table " + table_ + " of " + connection_.path().string() +
+                    " has no rowids, so the text log cannot follow it",
+                "name an ordinary table for the text log");
   }
   auto size = file_->size();
   if (!size) {
@@ -95,18 +100,62 @@ Result<void> TextLog::load() {
   synced_ = recorded_synced_;
   written_ = synced_;
   unseen_ = true;
-  begin();
+  reset();
   if (read->has_value() && !same_name(record.table, table_)) {
     rebuild_from({}, written_again("it held the rows of table " + record.table));
   }
   auto size = file_->size();
-  if (size && !read->has_value() && *size > 0) {
-    return want_base("is of a target that is gone").map([this] { request_rebuild(); });
+  if (!size) {
+    return tl::make_unexpected(std::move(size.error()));
   }
-  return size.map([](std::uint64_t) {});
+  if (!read->has_value() && *size > 0) {
+    if (auto wanted = want_base("is of a target that is gone"); !wanted) {
+      return wanted;
+    }
+    request_rebuild();
+  }
+  return read_new_rows();
 }
 
-void TextLog::begin() {
+Result<void> TextLog::begin() {
+  reset();
+  return read_new_rows();
+}
+
+// Promise 7: what the table holds before a transaction's first row is no fault of these rows.
+Result<void> TextLog::read_new_rows() {
+  if (unreadable_ && unreadable_->version == tables_.version() &&
+      steady_clock::now() < unreadable_->again) {
+    return {};
+  }
+  unreadable_.reset();
+  auto advanced = advance();
+  if (!advanced && advanced.error().code == Errc::refused) {
+    set_unreadable(advanced.error().what);
+    return {};
+  }
+  if (advanced) {
+    noted_unreadable_.clear();
+  }
+  return advanced;
+}
+
+void TextLog::set_unreadable(const std::string& reason) {
+  if (rebuild_) {
+    wanted_base_ = *rebuild_;
+    behind_ = Error{Errc::locked, path_.string() + " is to be written again", ""};
+  }
+  reset();
+  prepared_for_ = 0;
+  unreadable_ = Unreadable{
+      .reason = reason, .version = tables_.version(), .again = steady_clock::now() + kReadAgain};
+  if (std::exchange(noted_unreadable_, reason) != reason) {
+    notes_.push_back("table " + table_ + " cannot be read (" + reason + "): until it can, " +
+                     path_.string() + " gets no lines and rows of the table are refused");
+  }
+}
+
+void TextLog::reset() {
   next_ = recorded_;
   lines_.clear();
   buffered_ = true;
@@ -121,6 +170,7 @@ void TextLog::request_rebuild() {
 
 void TextLog::rebuild_from(const TextPosition& base, const std::string& note) {
   rebuild_ = base;
+  wanted_note_ = note;
   notes_.push_back(note);
 }
 
@@ -136,6 +186,9 @@ std::string TextLog::refusal(const TableInfo& table,
   if (table.rowid.empty()) {
     return "table " + table.name +
            " is the text log's and must have rowids: make it an ordinary table";
+  }
+  if (unreadable_) {
+    return "table " + table.name + " is the text log's and cannot be read: " + unreadable_->reason;
   }
   for (const auto& column : columns) {
     if (table.names_rowid(column)) {
@@ -173,8 +226,11 @@ Result<void> TextLog::prepare() {
   greatest_ = {};
   select_ = {};
   count_ = {};
-  // Without rowids its rows are refused, so there is nothing to log.
-  if (*table != nullptr && !(*table)->rowid.empty()) {
+  if (*table != nullptr) {
+    if ((*table)->rowid.empty()) {
+      return fail(Errc::refused,
+                  (*table)->problem.empty() ? "it has no rowids" : (*table)->problem);
+    }
     std::string columns;
     for (const auto& column : (*table)->columns) {
       columns += ", t." + sqlite::quoted(column.name);
@@ -362,6 +418,9 @@ Result<std::int64_t> TextLog::read_lines(std::int64_t after, std::int64_t throug
 }
 
 Result<void> TextLog::finish() {
+  if (unreadable_) {
+    return {};
+  }
   // Always: triggers of other tables, and other programs, may have put rows into this one.
   if (auto advanced = advance(); !advanced) {
     return advanced;
@@ -377,6 +436,10 @@ Result<void> TextLog::finish() {
     const auto count_only = [](std::string_view) -> Result<void> { return {}; };
     const std::int64_t last = std::max(*greatest, rebuild_->rowid);
     auto bytes = read_lines(rebuild_->rowid, last, count_only);
+    if (!bytes && bytes.error().code == Errc::refused) {
+      set_unreadable(bytes.error().what);
+      return {};
+    }
     if (!bytes) {
       return tl::make_unexpected(std::move(bytes.error()));
     }
@@ -423,8 +486,17 @@ void TextLog::follow_change() {
   }
 }
 
+const std::optional<Error>& TextLog::behind() const {
+  static const std::optional<Error> kNothing;
+  return unreadable_ ? kNothing : behind_;
+}
+
 void TextLog::look() {
-  if (behind_ || unseen_) {
+  if (unreadable_) {
+    static_cast<void>(tables_.refresh().and_then([this] { return read_new_rows(); }));
+    reset();
+  }
+  if (unreadable_ || behind_ || unseen_) {
     return;
   }
   auto change = find_change();
@@ -443,7 +515,7 @@ void TextLog::look() {
 // inserts there, that take the place of deleted ones, or that VACUUM moves. What fails here is
 // looked at another time.
 void TextLog::look_at_table() {
-  const auto begun = std::chrono::steady_clock::now();
+  const auto begun = steady_clock::now();
   if (begun < next_look_at_table_) {
     return;
   }
@@ -462,7 +534,7 @@ void TextLog::look_at_table() {
   note_left_out();
   seen_data_version_ = *version;
   // A large table that others write often takes a hundredth of the time at most.
-  const auto ended = std::chrono::steady_clock::now();
+  const auto ended = steady_clock::now();
   if (ended - begun > kShortLook) {
     next_look_at_table_ = ended + kLookPauses * (ended - begun);
   }
@@ -557,6 +629,10 @@ Result<std::int64_t> TextLog::end_of_lines(std::uint64_t size) {
 }
 
 void TextLog::committed() {
+  if (unreadable_) {
+    reset();
+    return;
+  }
   const TextPosition from = std::exchange(recorded_, next_);
   if (rebuild_) {
     counted_ = {};
@@ -568,7 +644,7 @@ void TextLog::committed() {
   }
   recorded_synced_ = synced_;
   if (!rebuild_ && !unseen_ && from == recorded_) {
-    begin();
+    reset();
     return;
   }
   if (!rebuild_ && !unseen_ && buffered_ && !behind_) {
@@ -576,7 +652,7 @@ void TextLog::committed() {
   } else {
     static_cast<void>(restore());  // behind() says what became of it
   }
-  begin();
+  reset();
 }
 
 void TextLog::write_lines(const TextPosition& from) {
@@ -629,6 +705,9 @@ Result<bool> TextLog::restore() {
   auto restored = restore_at_path();
   if (!restored) {
     behind_ = restored.error();
+    if (behind_->code == Errc::refused) {
+      set_unreadable(behind_->what);
+    }
   }
   return restored;
 }
@@ -643,7 +722,11 @@ Result<bool> TextLog::restore_at_path() {
   if (before && !before->is_at_path) {
     return takes_base("was moved, deleted or replaced");
   }
-  auto restored = connection_.execute("BEGIN").and_then([&] { return restore_within_read(); });
+  if (auto begun = connection_.execute("BEGIN"); !begun) {
+    begun.error().code = Errc::io;  // no fault of the table
+    return tl::make_unexpected(std::move(begun.error()));
+  }
+  auto restored = restore_within_read();
   if (connection_.in_transaction()) {
     // Nothing was written: this only ends the view of the table.
     if (auto ended = connection_.execute("COMMIT"); !ended && restored) {
@@ -673,6 +756,9 @@ Result<bool> TextLog::restore_within_read() {
   }
   if (*size < static_cast<std::uint64_t>(written_.length)) {
     return takes_base("was cut to " + std::to_string(*size) + " bytes");
+  }
+  if (wanted_base_) {
+    return false;
   }
   const TextPosition from = start_over_ ? base_ : synced_;
   // The length is checked before a byte is written, so that the file never gets other lines than

@@ -69,8 +69,9 @@ class TextLog {
   Result<void> load();
 
   // ---- within a transaction
-  // Forgets what an earlier one left.
-  void begin();
+  // At its start: forgets what an earlier one left, and reads what other programs put into the
+  // table meanwhile. A table that cannot be read is no error: see unreadable().
+  Result<void> begin();
   // Why rows of these columns cannot be logged; empty when they can.
   [[nodiscard]] std::string refusal(const TableInfo& table,
                                     const std::vector<std::string>& columns) const;
@@ -88,6 +89,8 @@ class TextLog {
   Result<void> finish();
 
   // ---- after it
+  // It was rolled back.
+  void reset();
   // Writes the lines of the transaction that was committed. A failure leaves the log behind.
   void committed();
 
@@ -100,8 +103,15 @@ class TextLog {
   void look();
   // The file is to be opened again; then it is behind().
   void reopen();
-  // Why the file lacks lines of committed rows; nothing when it does not.
-  [[nodiscard]] const std::optional<Error>& behind() const { return behind_; }
+  // Why the file lacks lines of committed rows; nothing when it does not, or while its table cannot
+  // be read.
+  [[nodiscard]] const std::optional<Error>& behind() const;
+  // Why SQLite cannot read the table, such as a generated column that calls an unknown function;
+  // nullptr when it can. Until then rows of this table are refused and the file stays as it is: no
+  // other table's rows wait (promise 7).
+  [[nodiscard]] const std::string* unreadable() const {
+    return unreadable_ ? &unreadable_->reason : nullptr;
+  }
   Result<void> sync();
   // Whether the record knows less than sync() has done.
   [[nodiscard]] bool record_is_late() const { return synced_ != recorded_synced_; }
@@ -118,6 +128,8 @@ class TextLog {
     std::string table;
   };
 
+  Result<void> read_new_rows();
+  void set_unreadable(const std::string& reason);
   Result<void> prepare();
   Result<std::optional<Record>> read_record();
   Result<void> write_record();
@@ -172,6 +184,14 @@ class TextLog {
   bool advanced_ = false;  // next_ is up to the table
   bool gap_ = false;       // rows went in whose lines are still to be read back
   std::optional<TextPosition> rebuild_;  // the lines are made again from here on
+
+  struct Unreadable {
+    std::string reason;
+    std::uint64_t version = 0;                    // of the schema
+    std::chrono::steady_clock::time_point again;  // when it is tried again, at the latest
+  };
+  std::optional<Unreadable> unreadable_;
+  std::string noted_unreadable_;
 
   // Of the schema that tables_ knew at version prepared_for_.
   std::uint64_t prepared_for_ = 0;
