@@ -17,8 +17,8 @@
 #include "bench/jetstream.h"
 #include "bench/lines.h"
 #include "bench/report.h"
-#include "cli/disk.h"
-#include "cli/system_info.h"
+#include "inspect/disk.h"
+#include "flags/system_info.h"
 
 namespace turnstile::bench {
 namespace {

@@ -11,7 +11,7 @@
 #include "bench/process.h"
 #include "bench/rows.h"
 #include "broker/journal.h"
-#include "producers/csv_scanner.h"
+#include "producers/csv/scanner.h"
 #include "proto/messages.h"
 #include "proto/rows.h"
 #include "store/sqlite.h"

@@ -14,7 +14,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "producers/csv_reader.h"
+#include "producers/csv/reader.h"
 #include "proto/rows.h"
 #include "store/target.h"
 

@@ -17,7 +17,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::bench {
 

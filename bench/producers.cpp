@@ -7,8 +7,8 @@
 #include <fmt/format.h>
 
 #include "link/endpoint.h"
-#include "producers/identity.h"
-#include "producers/producer.h"
+#include "client/identity.h"
+#include "client/producer.h"
 
 namespace turnstile::bench {
 namespace {

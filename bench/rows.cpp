@@ -12,7 +12,7 @@
 #include <fmt/format.h>
 
 #include "bench/process.h"
-#include "producers/csv_reader.h"
+#include "producers/csv/reader.h"
 
 namespace turnstile::bench {
 namespace {

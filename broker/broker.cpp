@@ -13,10 +13,10 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "broker/process_limits.h"
+#include "base/process_limits.h"
 #include "link/endpoint.h"
 #include "link/frames.h"
-#include "proto/counted.h"
+#include "base/counted.h"
 
 namespace turnstile::broker {
 namespace {
@@ -178,7 +178,7 @@ Result<void> Broker::listen() {
     socket_lock_.push_back(std::move(*lock));
   }
   static_cast<void>(resident_bytes());  // opens what it reads
-  auto connections = Connections::make(2 * options_.core.window.memory_bytes);
+  auto connections = Listener::make(2 * options_.core.window.memory_bytes);
   if (!connections) {
     return tl::make_unexpected(connections.error());
   }
@@ -195,7 +195,7 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
       return watched;
     }
   }
-  auto next_message = Connections::Expected::some_time;
+  auto next_message = Listener::Expected::some_time;
   while (true) {
     const auto before = std::chrono::steady_clock::now();
     const auto until = std::min(core_->deadline(before), next_guard_);
@@ -215,9 +215,9 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
     }
     core_->advance(now);
     send_outbox();  // before a sync: cut-through waits for no disk
-    next_message = Connections::Expected::some_time;
+    next_message = Listener::Expected::some_time;
     while (apply_inside_at_once(now)) {
-      next_message = Connections::Expected::soon;  // a producer may have waited for its answer
+      next_message = Listener::Expected::soon;  // a producer may have waited for its answer
       core_->advance(now);  // whose messages were read: nobody was silent since
       send_outbox();
     }
@@ -410,10 +410,10 @@ void Broker::guard_path(TimePoint now) {
   next_look_at_path_ = now + kLookAtPath;
   const auto path = connections_->path();
   std::string problem;
-  if (path == Connections::Path::taken) {
+  if (path == Listener::Path::taken) {
     problem = "another file is at the path of " + options_.endpoint +
               ": no new client finds this broker; remove that file, or start this broker elsewhere";
-  } else if (path == Connections::Path::gone) {
+  } else if (path == Listener::Path::gone) {
     auto listening = listen_again();
     if (listening) {
       spdlog::warn("the socket of {} was removed; this broker listens there again",

@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "broker/connections.h"
+#include "link/listener.h"
 #include "broker/core.h"
 #include "broker/journal.h"
 #include "link/inside_link.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::broker {
 
@@ -66,7 +66,7 @@ class Broker {
   std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Core> core_;
-  std::unique_ptr<Connections> connections_;
+  std::unique_ptr<Listener> connections_;
   std::optional<Inside> inside_;
   std::uint64_t inside_connection_ = 0;
   // Given to the inside since its consumer was last told.

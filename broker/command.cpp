@@ -7,10 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
-#include "cli/banner.h"
-#include "cli/options.h"
-#include "cli/signals.h"
-#include "proto/counted.h"
+#include "flags/banner.h"
+#include "flags/options.h"
+#include "base/signals.h"
+#include "base/counted.h"
 
 namespace turnstile {
 namespace {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "broker/broker.h"
-#include "cli/cli11.h"
-#include "cli/paths.h"
+#include "flags/cli11.h"
+#include "flags/paths.h"
 
 namespace turnstile {
 

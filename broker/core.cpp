@@ -7,9 +7,9 @@
 
 #include <spdlog/spdlog.h>
 
-#include "proto/counted.h"
+#include "base/counted.h"
 #include "proto/source.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::broker {
 namespace {

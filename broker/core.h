@@ -18,7 +18,7 @@
 
 #include "broker/durable_store.h"
 #include "broker/lease.h"
-#include "broker/user.h"
+#include "base/user.h"
 #include "broker/window.h"
 #include "proto/messages.h"
 

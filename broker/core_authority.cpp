@@ -6,7 +6,7 @@
 #include <spdlog/spdlog.h>
 
 #include "broker/core.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::broker {
 namespace {

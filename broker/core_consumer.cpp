@@ -5,8 +5,8 @@
 #include <spdlog/spdlog.h>
 
 #include "broker/core.h"
-#include "proto/counted.h"
-#include "proto/utf8.h"
+#include "base/counted.h"
+#include "base/utf8.h"
 
 namespace turnstile::broker {
 namespace {

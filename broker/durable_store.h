@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "broker/user.h"
+#include "base/user.h"
 #include "broker/window.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::broker {
 

@@ -13,8 +13,8 @@
 
 #include "broker/journal_migrations.h"
 #include "broker/journal_schema.h"
-#include "proto/counted.h"
-#include "store/file_identity.h"
+#include "base/counted.h"
+#include "base/file_identity.h"
 #include "store/idle_time.h"
 
 namespace turnstile::broker {

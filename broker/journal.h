@@ -15,7 +15,7 @@
 
 #include "broker/durable_store.h"
 #include "broker/window.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/sqlite.h"
 
 namespace turnstile::broker {

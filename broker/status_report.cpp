@@ -8,7 +8,7 @@
 
 #include "broker/core.h"
 #include "generated/version.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::broker {
 namespace {

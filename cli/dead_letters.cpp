@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/check_target.h"
-#include "proto/counted.h"
+#include "inspect/check_target.h"
+#include "base/counted.h"
 #include "store/schema.h"
 
 namespace turnstile::dead_letters {

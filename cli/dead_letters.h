@@ -16,10 +16,10 @@
 #include <variant>
 #include <vector>
 
-#include "cli/check_sqlite.h"
-#include "cli/cli11.h"
+#include "inspect/check_sqlite.h"
+#include "flags/cli11.h"
 #include "link/link.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/schema.h"
 

@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/dead_letters.h"
-#include "cli/options.h"
-#include "cli/signals.h"
+#include "flags/options.h"
+#include "base/signals.h"
 #include "link/endpoint.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

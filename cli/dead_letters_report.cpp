@@ -7,8 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/dead_letters.h"
-#include "proto/counted.h"
-#include "proto/utf8.h"
+#include "base/counted.h"
+#include "base/utf8.h"
 
 namespace turnstile::dead_letters {
 namespace {

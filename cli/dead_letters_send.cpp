@@ -5,9 +5,9 @@
 #include <fmt/format.h>
 
 #include "cli/dead_letters.h"
-#include "producers/identity.h"
-#include "producers/producer.h"
-#include "proto/counted.h"
+#include "client/identity.h"
+#include "client/producer.h"
+#include "base/counted.h"
 #include "proto/limits.h"
 #include "store/schema.h"
 

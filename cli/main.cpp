@@ -9,11 +9,11 @@
 #include <CLI/CLI.hpp>
 
 #include "broker/command.h"
-#include "cli/check.h"
-#include "cli/config.h"
+#include "inspect/check.h"
+#include "flags/config.h"
 #include "cli/dead_letters.h"
-#include "cli/doctor.h"
-#include "cli/options.h"
+#include "inspect/doctor.h"
+#include "flags/options.h"
 #include "cli/serve.h"
 #include "consumer/command.h"
 #include "generated/version.h"

@@ -19,12 +19,12 @@
 #include <spdlog/spdlog.h>
 
 #include "broker/command.h"
-#include "cli/banner.h"
-#include "cli/options.h"
-#include "cli/signals.h"
+#include "flags/banner.h"
+#include "flags/options.h"
+#include "base/signals.h"
 #include "consumer/command.h"
 #include "link/inside_link.h"
-#include "proto/counted.h"
+#include "base/counted.h"
 
 namespace turnstile {
 namespace {

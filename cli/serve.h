@@ -1,7 +1,7 @@
 // `turnstile serve`: broker and consumer in one process, the everyday way on one machine.
 #pragma once
 
-#include "cli/cli11.h"
+#include "flags/cli11.h"
 
 namespace turnstile {
 

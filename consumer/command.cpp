@@ -6,9 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
-#include "cli/banner.h"
-#include "cli/options.h"
-#include "cli/signals.h"
+#include "flags/banner.h"
+#include "flags/options.h"
+#include "base/signals.h"
 #include "link/endpoint.h"
 
 namespace turnstile {
@@ -78,7 +78,7 @@ consumer::ConsumerOptions consumer_options(const ConsumerFlags& flags) {
     options.target.foreign_keys =
         flags.foreign_keys == "on" ? store::ForeignKeys::on : store::ForeignKeys::off;
   }
-  options.events = lab::EventSink::from_environment();
+  options.events = EventSink::from_environment();
   return options;
 }
 

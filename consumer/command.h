@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/cli11.h"
-#include "cli/paths.h"
+#include "flags/cli11.h"
+#include "flags/paths.h"
 #include "consumer/consumer.h"
 
 namespace turnstile {

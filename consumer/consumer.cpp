@@ -7,7 +7,7 @@
 
 #include <spdlog/spdlog.h>
 
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::consumer {
 namespace {
@@ -131,7 +131,7 @@ Result<bool> Consumer::serve_at_once() {
   if (begun && !*begun) {
     return false;
   }
-  tell_of_group(lab::EventKind::trying, batches);
+  tell_of_group(EventKind::trying, batches);
   auto results = begun ? apply_begun(batches) : tl::make_unexpected(std::move(begun.error()));
   if (const auto took = options_.clock() - begun_at; took > kAtOnceMost) {
     at_once_from_ = begun_at + kAtOncePauses * took;
@@ -432,7 +432,7 @@ Result<void> Consumer::open_target() {
   spdlog::info("this consumer writes {} now (generation {})", options_.target.path.string(),
                generation->value);
   if (options_.events != nullptr) {
-    options_.events->about(lab::EventKind::ready);
+    options_.events->about(EventKind::ready);
   }
   works_again();
   send_figures(figures());
@@ -519,7 +519,7 @@ void Consumer::tell_notes() {
 }
 
 Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t batches) {
-  tell_of_group(lab::EventKind::trying, batches);
+  tell_of_group(EventKind::trying, batches);
   if (auto begun = target_->begin(); !begun) {
     return tl::make_unexpected(begun.error());
   }
@@ -527,7 +527,7 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
 }
 
 Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
-  tell_of_group(lab::EventKind::lock, batches);
+  tell_of_group(EventKind::lock, batches);
   std::vector<BatchResult> results;
   std::uint64_t rows = 0;
   std::size_t applied_bytes = 0;  // since the link was asked
@@ -541,7 +541,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
       continue;
     }
     if (options_.events != nullptr && pending.header->task_duration > 0ms) {
-      options_.events->about(lab::EventKind::holding, *pending.header);
+      options_.events->about(EventKind::holding, *pending.header);
     }
     auto applied = target_->apply(*pending.header, pending.rows_frame);
     if (!applied) {
@@ -572,7 +572,7 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
                       std::move(outcome.dead)};
     ++final_outcome;
   }
-  tell_of_each(lab::EventKind::committed, batches);
+  tell_of_each(EventKind::committed, batches);
   rows_applied_ += rows;
   return results;
 }
@@ -593,7 +593,7 @@ void Consumer::expect_behind(std::size_t batch) {
 }
 
 // One event, named by the first batch.
-void Consumer::tell_of_group(lab::EventKind kind, std::size_t batches) const {
+void Consumer::tell_of_group(EventKind kind, std::size_t batches) const {
   if (options_.events == nullptr || !pending_.front().header) {
     return;
   }
@@ -605,7 +605,7 @@ void Consumer::tell_of_group(lab::EventKind kind, std::size_t batches) const {
   options_.events->about(kind, group);
 }
 
-void Consumer::tell_of_each(lab::EventKind kind, std::size_t batches) const {
+void Consumer::tell_of_each(EventKind kind, std::size_t batches) const {
   for (std::size_t i = 0; options_.events != nullptr && i < batches; ++i) {
     if (pending_[i].header) {
       options_.events->about(kind, *pending_[i].header);

@@ -20,7 +20,7 @@
 #include <string>
 #include <vector>
 
-#include "lab/event_sink.h"
+#include "events/event_sink.h"
 #include "link/link.h"
 #include "proto/messages.h"
 #include "store/target.h"
@@ -46,7 +46,7 @@ struct ConsumerOptions {
   OpenTarget open_target = open_target_file;
   // How often somebody asked that the text log be opened again.
   std::function<int()> reopens_asked = [] { return 0; };
-  std::shared_ptr<lab::EventSink> events;  // null: nobody watches
+  std::shared_ptr<EventSink> events;  // null: nobody watches
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
 };
 
@@ -95,8 +95,8 @@ class Consumer {
   void expect_behind(std::size_t batch);
   void settle(std::size_t batches, std::vector<BatchResult>&& results);
   [[nodiscard]] std::size_t group_size() const;
-  void tell_of_group(lab::EventKind kind, std::size_t batches) const;
-  void tell_of_each(lab::EventKind kind, std::size_t batches) const;
+  void tell_of_group(EventKind kind, std::size_t batches) const;
+  void tell_of_each(EventKind kind, std::size_t batches) const;
   void report();
   Results figures();
   bool send_figures(const Results& figures);

@@ -6,7 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "lab/json.h"
 #include "lab/output.h"
 #include "lab/terminal.h"

@@ -1,7 +1,7 @@
 // `turnstile lab`: list, run, replay, serve, and the workers that runs start.
 #pragma once
 
-#include "cli/cli11.h"
+#include "flags/cli11.h"
 
 namespace turnstile {
 

@@ -8,7 +8,7 @@
 
 #include "lab/plan.h"
 #include "lab/run.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

@@ -10,7 +10,7 @@
 #include "lab/run.h"
 #include "lab/scenario.h"
 #include "lab/timeline.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

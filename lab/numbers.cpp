@@ -8,7 +8,7 @@
 
 #include <fmt/format.h>
 
-#include "proto/counted.h"
+#include "base/counted.h"
 
 namespace turnstile::lab {
 namespace {

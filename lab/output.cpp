@@ -11,7 +11,7 @@
 
 #include <fmt/format.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "lab/json.h"
 
 namespace turnstile::lab {

@@ -8,7 +8,7 @@
 
 #include "lab/numbers.h"
 #include "lab/terminal.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

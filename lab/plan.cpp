@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "producers/pets.h"
 
 namespace turnstile::lab {

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <system_error>
 
-#include "store/signals_held_back.h"
+#include "base/block_signals.h"
 
 namespace turnstile::lab {
 namespace {
@@ -84,7 +84,7 @@ Result<ChildProcess> ChildProcess::start(const std::string& folder, const std::s
   const pid_t parent = ::getpid();
   // No handler of ours may run in the child: it would take a signal that is meant for the program
   // that it becomes.
-  const SignalsHeldBack held_back;
+  const BlockSignals held_back;
   const pid_t pid = ::fork();
   if (pid < 0) {
     return fail_start(errno);

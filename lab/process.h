@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "lab/json.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::lab {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lab/run.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

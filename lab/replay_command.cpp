@@ -7,7 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "lab/command.h"
 #include "lab/output.h"
 #include "lab/recording.h"

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lab/event.h"
+#include "events/event.h"
 
 namespace turnstile::lab {
 

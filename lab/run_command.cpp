@@ -16,9 +16,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/banner.h"
-#include "cli/options.h"
-#include "cli/signals.h"
+#include "flags/banner.h"
+#include "flags/options.h"
+#include "base/signals.h"
 #include "lab/command.h"
 #include "lab/json.h"
 #include "lab/output.h"

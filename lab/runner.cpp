@@ -20,7 +20,7 @@
 
 #include <fmt/format.h>
 
-#include "lab/event_sink.h"
+#include "events/event_sink.h"
 #include "lab/process.h"
 #include "lab/recording.h"
 #include "store/sqlite.h"

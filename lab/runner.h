@@ -14,11 +14,11 @@
 #include <span>
 #include <string>
 
-#include "lab/event.h"
+#include "events/event.h"
 #include "lab/found.h"
 #include "lab/plan.h"
 #include "lab/run.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile::lab {
 

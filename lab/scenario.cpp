@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 
 namespace turnstile::lab {
 namespace {

@@ -8,8 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "cli/options.h"
-#include "cli/signals.h"
+#include "flags/options.h"
+#include "base/signals.h"
 #include "lab/api.h"
 #include "lab/command.h"
 #include "lab/http_server.h"

@@ -8,10 +8,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "lab/scenario.h"
 #include "lab/sentence.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::lab {
 namespace {

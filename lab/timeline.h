@@ -17,7 +17,7 @@
 #include <utility>
 #include <vector>
 
-#include "lab/event.h"
+#include "events/event.h"
 #include "lab/run.h"
 
 namespace turnstile::lab {

@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/logging.h"
-#include "cli/options.h"
+#include "base/logging.h"
+#include "flags/options.h"
 #include "lab/command.h"
 #include "lab/workers.h"
 

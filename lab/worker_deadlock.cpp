@@ -13,7 +13,7 @@
 
 #include "lab/rows.h"
 #include "lab/workers.h"
-#include "producers/csv_reader.h"
+#include "producers/csv/reader.h"
 
 namespace turnstile::lab {
 namespace {

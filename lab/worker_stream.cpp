@@ -12,10 +12,10 @@
 
 #include "lab/rows.h"
 #include "lab/workers.h"
-#include "producers/csv_reader.h"
+#include "producers/csv/reader.h"
 #include "producers/direct_link.h"
-#include "producers/identity.h"
-#include "producers/producer.h"
+#include "client/identity.h"
+#include "client/producer.h"
 
 namespace turnstile::lab {
 namespace {

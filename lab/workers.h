@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "lab/event_sink.h"
-#include "proto/result.h"
+#include "events/event_sink.h"
+#include "base/result.h"
 #include "store/sqlite.h"
 
 namespace turnstile::lab {

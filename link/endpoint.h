@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "link/link.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

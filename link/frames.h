@@ -11,7 +11,7 @@
 #include <zmq.hpp>
 
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

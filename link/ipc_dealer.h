@@ -22,7 +22,7 @@
 #include "link/busy_wait.h"
 #include "link/link.h"
 #include "link/zmtp.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

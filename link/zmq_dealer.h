@@ -16,7 +16,7 @@
 #include <zmq.hpp>
 
 #include "link/link.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

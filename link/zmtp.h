@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "proto/bytes.h"
+#include "base/bytes.h"
 #include "proto/messages.h"
 
 namespace turnstile {

@@ -1,7 +1,7 @@
 // `turnstile produce pets` and `turnstile produce csv FILE`.
 #pragma once
 
-#include "cli/cli11.h"
+#include "flags/cli11.h"
 
 namespace turnstile {
 

@@ -10,11 +10,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include "cli/paths.h"
+#include "flags/paths.h"
 #include "link/endpoint.h"
 #include "producers/direct_link.h"
-#include "producers/ledger.h"
-#include "proto/utf8.h"
+#include "client/ledger.h"
+#include "base/utf8.h"
 #include "store/text_file.h"
 
 namespace turnstile {
@@ -35,7 +35,7 @@ store::DirectOptions direct_options(const ConnectionFlags& flags, const Stopping
       flags.begin == "immediate" ? store::DirectBegin::immediate : store::DirectBegin::deferred;
   options.reopen_for_each = reopen_for_each;
   options.while_waiting = [&stopping] { return !stopping.now(); };
-  options.events = lab::EventSink::from_environment();
+  options.events = EventSink::from_environment();
   return options;
 }
 
@@ -109,7 +109,7 @@ ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& s
   options.peer = flags.direct ? flags.db : "the broker at " + flags.broker;
   options.interrupted = [&stopping] { return stopping.now(); };
   options.seed = random_seed();
-  options.events = lab::EventSink::from_environment();
+  options.events = EventSink::from_environment();
   options.on_notice = [](Notice what, const std::string& text) {
     const bool is_good =
         what == Notice::connected || what == Notice::busy_over || what == Notice::delayed;

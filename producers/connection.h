@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/cli11.h"
-#include "cli/options.h"
+#include "flags/cli11.h"
+#include "flags/options.h"
 #include "link/link.h"
-#include "producers/producer.h"
+#include "client/producer.h"
 #include "producers/report.h"
 #include "producers/stopping.h"
 #include "store/direct_writer.h"

@@ -17,7 +17,7 @@
 
 #include "link/link.h"
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/direct_writer.h"
 
 namespace turnstile {

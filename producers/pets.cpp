@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "producers/csv_reader.h"
-#include "proto/counted.h"
+#include "producers/csv/reader.h"
+#include "base/counted.h"
 
 namespace turnstile {
 namespace {

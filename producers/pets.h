@@ -6,10 +6,10 @@
 #include <string_view>
 #include <vector>
 
-#include "producers/producer.h"
+#include "client/producer.h"
 #include "producers/report.h"
 #include "producers/stopping.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

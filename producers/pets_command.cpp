@@ -11,10 +11,10 @@
 #include <nlohmann/json.hpp>
 #include <spdlog/spdlog.h>
 
-#include "cli/signals.h"
+#include "base/signals.h"
 #include "producers/command.h"
 #include "producers/connection.h"
-#include "producers/identity.h"
+#include "client/identity.h"
 #include "producers/pets.h"
 #include "producers/processes.h"
 #include "proto/limits.h"

@@ -1,3 +1,4 @@
+#include "base/descriptor.h"
 #include "producers/processes.h"
 
 #include <fcntl.h>
@@ -23,29 +24,6 @@ namespace {
 constexpr const char* kThisProgram = "/proc/self/exe";
 constexpr int kLookAgainMs = 100;  // for a second signal
 constexpr int kSignalledExit = 128;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { close(); }
-
-  void close() {
-    if (fd_ >= 0) {
-      ::close(std::exchange(fd_, -1));
-    }
-  }
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 struct Process {
   pid_t pid = -1;

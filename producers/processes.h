@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/signals.h"
-#include "proto/result.h"
+#include "base/signals.h"
+#include "base/result.h"
 
 namespace turnstile {
 

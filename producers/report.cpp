@@ -4,9 +4,9 @@
 
 #include <fmt/format.h>
 
-#include "cli/options.h"
-#include "proto/counted.h"
-#include "proto/utf8.h"
+#include "flags/options.h"
+#include "base/counted.h"
+#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

@@ -33,9 +33,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "producers/csv_scanner.h"
-#include "producers/producer.h"
-#include "proto/result.h"
+#include "producers/csv/scanner.h"
+#include "client/producer.h"
+#include "base/result.h"
 
 namespace turnstile {
 

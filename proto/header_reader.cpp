@@ -1,7 +1,7 @@
 #include "proto/header_reader.h"
 
 #include "proto/limits.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

@@ -7,9 +7,9 @@
 
 #include <msgpack.hpp>
 
-#include "proto/counted.h"
+#include "base/counted.h"
 #include "proto/header_reader.h"
-#include "proto/string_stream.h"
+#include "base/string_stream.h"
 
 namespace turnstile {
 namespace {

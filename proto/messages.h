@@ -10,10 +10,10 @@
 #include <variant>
 #include <vector>
 
-#include "proto/bytes.h"
+#include "base/bytes.h"
 #include "proto/ids.h"
 #include "proto/limits.h"
-#include "proto/result.h"
+#include "base/result.h"
 
 namespace turnstile {
 

@@ -8,10 +8,10 @@
 
 #include <msgpack.hpp>
 
-#include "proto/counted.h"
+#include "base/counted.h"
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

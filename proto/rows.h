@@ -9,8 +9,8 @@
 #include <variant>
 #include <vector>
 
-#include "proto/bytes.h"
-#include "proto/result.h"
+#include "base/bytes.h"
+#include "base/result.h"
 
 namespace turnstile {
 

@@ -6,7 +6,7 @@
 
 #include "proto/limits.h"
 #include "proto/source.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 #include "store/definition.h"
 
 namespace turnstile::store {

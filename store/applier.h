@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/batch.h"
 #include "store/books.h"

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "proto/bytes.h"
+#include "base/bytes.h"
 #include "proto/ids.h"
 #include "proto/messages.h"
 #include "proto/rows.h"

@@ -11,7 +11,7 @@
 
 #include "proto/ids.h"
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/batch.h"
 #include "store/format.h"
 #include "store/schema.h"

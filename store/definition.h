@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 
 namespace turnstile::store {

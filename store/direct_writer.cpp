@@ -195,7 +195,7 @@ Result<DirectOutcome> DirectWriter::insert(const BatchHeader& header) {
   if (!committed) {
     return tl::make_unexpected(std::move(committed.error()));
   }
-  tell(lab::EventKind::committed);
+  tell(EventKind::committed);
   if (!lines.empty()) {
     if (auto appended = append_to(options_.text_path, lines); !appended) {
       outcome.text_error = std::move(appended.error());
@@ -238,7 +238,7 @@ Result<void> DirectWriter::insert_rows(const BatchHeader& header, Inserter& inse
       continue;
     }
     if (++outcome.batch.rows_applied == 1) {
-      tell(lab::EventKind::lock);
+      tell(EventKind::lock);
     }
     if (logged && !(format && format->append(row, connection_.last_insert_rowid(), lines))) {
       if (auto appended = append_stored_line(table, lines); !appended) {
@@ -277,7 +277,7 @@ Result<void> DirectWriter::append_stored_line(const TableInfo& table, std::strin
 void DirectWriter::hold(milliseconds duration) {
   constexpr milliseconds kAskEvery{100};
   if (duration > milliseconds(0)) {
-    tell(lab::EventKind::holding);
+    tell(EventKind::holding);
   }
   const auto until = steady_clock::now() + std::min(duration, limits::kTaskDuration);
   for (auto now = steady_clock::now(); now < until; now = steady_clock::now()) {
@@ -296,7 +296,7 @@ int DirectWriter::wait_for_lock(int calls) {
                                milliseconds{50}, milliseconds{50}, milliseconds{100}};
   if (calls == 0) {
     lock_waited_ = milliseconds(0);
-    tell(lab::EventKind::waiting);
+    tell(EventKind::waiting);
   }
   const auto delay =
       std::min(kDelays.at(std::min(static_cast<std::size_t>(calls), kDelays.size() - 1)),
@@ -309,7 +309,7 @@ int DirectWriter::wait_for_lock(int calls) {
   return 1;
 }
 
-void DirectWriter::tell(lab::EventKind kind) const {
+void DirectWriter::tell(EventKind kind) const {
   if (options_.events == nullptr) {
     return;
   }

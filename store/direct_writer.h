@@ -13,9 +13,9 @@
 #include <string_view>
 #include <vector>
 
-#include "lab/event_sink.h"
+#include "events/event_sink.h"
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/batch.h"
 #include "store/sqlite.h"
@@ -36,7 +36,7 @@ struct DirectOptions {
   bool reopen_for_each = true;  // a connection of its own for each write, as the lab does
   // Asked about every 100 ms while a task holds the database. Returning false ends the holding.
   std::function<bool()> while_waiting;
-  std::shared_ptr<lab::EventSink> events;  // null: nobody watches
+  std::shared_ptr<EventSink> events;  // null: nobody watches
 };
 
 struct DirectOutcome {
@@ -73,7 +73,7 @@ class DirectWriter {
   Result<void> append_stored_line(const TableInfo& table, std::string& lines);
   void hold(std::chrono::milliseconds duration);
   int wait_for_lock(int calls);
-  void tell(lab::EventKind kind) const;
+  void tell(EventKind kind) const;
 
   const DirectOptions options_;
   sqlite::Connection connection_;

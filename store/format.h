@@ -8,7 +8,7 @@
 #include <span>
 #include <string_view>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/sqlite.h"
 
 namespace turnstile::sqlite {

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <system_error>
 
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::sqlite {
 namespace {

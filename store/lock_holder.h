@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "store/file_identity.h"
+#include "base/file_identity.h"
 
 namespace turnstile::sqlite {
 

@@ -14,7 +14,7 @@
 #include <thread>
 #include <utility>
 
-#include "store/signals_held_back.h"
+#include "base/block_signals.h"
 
 namespace turnstile::sqlite {
 namespace {
@@ -40,7 +40,7 @@ class PieceWriter {
   // Errors: std::system_error when there can be no thread, std::bad_alloc.
   explicit PieceWriter(std::function<void(const Piece&)> write) : write_(std::move(write)) {
     piece_.bytes.reserve(kPieceBytes);
-    const SignalsHeldBack held_back;
+    const BlockSignals held_back;
     thread_ = std::thread([this] { run(); });
   }
   PieceWriter(const PieceWriter&) = delete;

@@ -9,7 +9,7 @@
 #include <new>
 #include <string>
 
-#include "store/signals_held_back.h"
+#include "base/block_signals.h"
 
 namespace turnstile::store {
 namespace {
@@ -56,7 +56,7 @@ void RowsAhead::start() {
     if (when_ == When::processor_to_spare && !(may_use_two() && has_quota_for_two())) {
       return;
     }
-    const SignalsHeldBack held_back;
+    const BlockSignals held_back;
     thread_ = std::thread([this] { decode_what_is_put(); });
   } catch (const std::exception&) {
     // No thread, no memory: rows are decoded when they are applied.

@@ -19,7 +19,7 @@
 #include <thread>
 #include <vector>
 
-#include "proto/bytes.h"
+#include "base/bytes.h"
 #include "proto/rows.h"
 #include "store/affinity.h"
 

@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/affinity.h"
 #include "store/sqlite.h"

@@ -16,9 +16,9 @@
 #include <string>
 #include <string_view>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
-#include "store/file_identity.h"
+#include "base/file_identity.h"
 
 namespace turnstile::sqlite {
 

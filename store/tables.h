@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/affinity.h"
 #include "store/rows_table.h"

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "proto/limits.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 #include "store/idle_time.h"
 
 namespace turnstile::store {

@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/applier.h"
 #include "store/batch.h"
 #include "store/books.h"

@@ -10,7 +10,7 @@
 #include <system_error>
 #include <utility>
 
-#include "store/file_identity.h"
+#include "base/file_identity.h"
 
 namespace turnstile::store {
 namespace {

@@ -4,7 +4,7 @@
 #include <charconv>
 #include <cstring>
 
-#include "proto/utf8.h"
+#include "base/utf8.h"
 
 namespace turnstile::store {
 namespace {

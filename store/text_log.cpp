@@ -4,7 +4,7 @@
 #include <system_error>
 #include <utility>
 
-#include "proto/counted.h"
+#include "base/counted.h"
 
 namespace turnstile::store {
 

@@ -24,7 +24,7 @@
 #include <string_view>
 #include <vector>
 
-#include "proto/result.h"
+#include "base/result.h"
 #include "proto/rows.h"
 #include "store/schema.h"
 #include "store/sqlite.h"

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "proto/bytes.h"
+#include "base/bytes.h"
 #include "proto/messages.h"
-#include "proto/result.h"
+#include "base/result.h"
 #include "store/batch.h"
 
 namespace turnstile::store {

@@ -57,7 +57,7 @@ class Proxy {
   [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
   // Until it has accepted so many; false: too late.
   bool wait_for_accepted(std::uint64_t count, std::chrono::milliseconds patience);
-  // Connections that ended this way, by fate or strike.
+  // Listener that ended this way, by fate or strike.
   [[nodiscard]] std::uint64_t ended(End end) const { return ended_.at(index(end)); }
 
  private:

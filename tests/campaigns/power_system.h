@@ -20,7 +20,7 @@
 #include "broker/journal.h"
 #include "consumer/consumer.h"
 #include "link/link.h"
-#include "producers/session.h"
+#include "client/session.h"
 #include "store/target.h"
 #include "tests/campaigns/power_check.h"
 #include "tests/support/memory_folder.h"

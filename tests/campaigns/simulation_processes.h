@@ -8,7 +8,7 @@
 
 #include "broker/core.h"
 #include "consumer/consumer.h"
-#include "producers/session.h"
+#include "client/session.h"
 #include "tests/campaigns/simulation_world.h"
 
 namespace turnstile::simulation {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "link/link.h"
-#include "tests/cli/check_fixture.h"
+#include "tests/inspect/check_fixture.h"
 
 namespace turnstile {
 namespace {

@@ -17,7 +17,7 @@
 #include <gtest/gtest.h>
 
 #include "consumer/consumer.h"
-#include "tests/producers/fake_broker.h"
+#include "tests/client/fake_broker.h"
 
 namespace turnstile::consumer {
 

@@ -1,6 +1,6 @@
 // Rows that were handed over to a producer with a spool, which is then killed, with and without a
 // broker: each arrives once, in order.
-#include "producers/spool.h"
+#include "client/spool.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -20,7 +20,7 @@
 #include <gtest/gtest.h>
 
 #include "link/zmq_dealer.h"
-#include "producers/producer.h"
+#include "client/producer.h"
 #include "tests/e2e/harness.h"
 
 namespace turnstile::e2e {

@@ -1,5 +1,5 @@
-// Config files and the values in them (cli/config.h, cli/options.h).
-#include "cli/config.h"
+// Config files and the values in them (flags/config.h, flags/options.h).
+#include "flags/config.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "cli/options.h"
+#include "flags/options.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace turnstile::fuzz {

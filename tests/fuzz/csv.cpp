@@ -1,4 +1,4 @@
-// CSV, whatever its bytes (producers/csv_reader.h): both orders give the same rows and faults, the
+// CSV, whatever its bytes (producers/csv/reader.h): both orders give the same rows and faults, the
 // sizes of buffers and blocks change nothing, skipping is reading, and good rows written again are
 // the same rows.
 #include <fcntl.h>
@@ -7,7 +7,8 @@
 
 #include <optional>
 
-#include "producers/csv_reader.h"
+#include "base/descriptor.h"
+#include "producers/csv/reader.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace turnstile::fuzz {
@@ -22,13 +23,13 @@ constexpr std::size_t kLongestRecord = 200;
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view text) : file_(::memfd_create("fuzz", MFD_CLOEXEC)) {
-    expect(::pwrite(file_.fd(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
+    expect(::pwrite(file_.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()),
            "the file can be written");
   }
-  [[nodiscard]] std::string path() const { return "/proc/self/fd/" + std::to_string(file_.fd()); }
+  [[nodiscard]] std::string path() const { return "/proc/self/fd/" + std::to_string(file_.get()); }
 
  private:
-  csv::FileHandle file_;
+  Descriptor file_;
 };
 
 struct Seen {

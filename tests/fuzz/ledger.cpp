@@ -1,10 +1,10 @@
-// Ledgers (cli/check_ledger.h): whatever stands in a line, the lines before and behind it count.
+// Ledgers (inspect/check_ledger.h): whatever stands in a line, the lines before and behind it count.
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <map>
 
-#include "cli/check_ledger.h"
+#include "inspect/check_ledger.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace turnstile::fuzz {

@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "proto/limits.h"
-#include "proto/utf8.h"
+#include "base/utf8.h"
 #include "store/row_bytes.h"
 #include "tests/fuzz/fuzz.h"
 

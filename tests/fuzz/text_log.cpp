@@ -8,7 +8,7 @@
 #include <filesystem>
 #include <memory>
 
-#include "proto/utf8.h"
+#include "base/utf8.h"
 #include "store/target.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -70,7 +70,7 @@ constexpr std::array kTables{
     "CREATE TABLE t(a TEXT COLLATE NOCASE, b TEXT AS (a || '!') STORED, c INTEGER)",
 };
 
-// SQL's shown(TEXT): what a terminal would obey is escaped (proto/utf8.h, tested by itself).
+// SQL's shown(TEXT): what a terminal would obey is escaped (base/utf8.h, tested by itself).
 void show(sqlite3_context* context, int /*arguments*/, sqlite3_value** values) {
   const auto* text = reinterpret_cast<const char*>(sqlite3_value_text(values[0]));
   const auto bytes = static_cast<std::size_t>(sqlite3_value_bytes(values[0]));

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "lab/event.h"
+#include "events/event.h"
 #include "lab/run.h"
 #include "lab/timeline.h"
 

@@ -9,7 +9,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include "lab/event_sink.h"
+#include "events/event_sink.h"
 #include "lab/found.h"
 #include "lab/plan.h"
 #include "tests/lab/events.h"

@@ -9,7 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "producers/producer.h"
+#include "client/producer.h"
 #include "store/sqlite.h"
 #include "tests/support/folder.h"
 

@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/producers/fake_broker.h"
+#include "tests/client/fake_broker.h"
 #include "tests/support/folder.h"
 
 namespace turnstile {
