@@ -13,10 +13,10 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/counted.h"
 #include "base/process_limits.h"
 #include "link/endpoint.h"
 #include "link/frames.h"
-#include "base/counted.h"
 
 namespace turnstile::broker {
 namespace {
@@ -28,9 +28,6 @@ constexpr std::size_t kTurnMessages = 1000;
 constexpr std::size_t kTurnBytes = std::size_t{8} * 1024 * 1024;
 // ... of messages that bring no row further: whoever sends many waits, and others' rows do not.
 constexpr std::uint64_t kTurnTalk = 16;
-// What the consumer inside is asked to apply at once.
-constexpr std::size_t kFewBatches = 4;
-constexpr std::size_t kFewBytes = std::size_t{4} * 1024;
 constexpr auto kRejectedLogInterval = 10s;
 constexpr auto kLingerAtEnd = 200ms;
 
@@ -195,16 +192,13 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
       return watched;
     }
   }
-  auto next_message = Listener::Expected::some_time;
   while (true) {
     const auto before = std::chrono::steady_clock::now();
     const auto until = std::min(core_->deadline(before), next_guard_);
     // Rounded up, so that a deadline has passed when the wait ends.
-    const auto stops =
-        connections_->wait(stop_fd,
-                           std::chrono::ceil<std::chrono::milliseconds>(std::max(
-                               until - before, std::chrono::steady_clock::duration::zero())),
-                           next_message);
+    const auto stops = connections_->wait(
+        stop_fd, std::chrono::ceil<std::chrono::milliseconds>(
+                     std::max(until - before, std::chrono::steady_clock::duration::zero())));
     if (!stops) {
       return tl::make_unexpected(stops.error());
     }
@@ -215,12 +209,7 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
     }
     core_->advance(now);
     send_outbox();  // before a sync: cut-through waits for no disk
-    next_message = Listener::Expected::some_time;
-    while (apply_inside_at_once(now)) {
-      next_message = Listener::Expected::soon;  // a producer may have waited for its answer
-      core_->advance(now);  // whose messages were read: nobody was silent since
-      send_outbox();
-    }
+    wake_inside();
     core_->store(std::chrono::steady_clock::now());
     send_outbox();
     wake_inside();
@@ -287,30 +276,12 @@ void Broker::receive_from_inside(TimePoint now) {
 }
 
 bool Broker::give_inside(Outgoing&& outgoing) {
-  const auto* delivery = std::get_if<Delivery>(&outgoing.message);
-  given_.bytes += delivery == nullptr ? 0 : delivery->rows_frame.size();
-  ++(delivery == nullptr ? given_.others : given_.deliveries);
+  has_given_inside_ = true;
   return inside_->link->give(inside_connection_, std::move(outgoing.message));
 }
 
-// Of the wait of a lone row two wake-ups, of the consumer and for its answer, are some 50 us
-// (bench, line 8). Many rows are better applied beside this loop. True: the consumer's answers are
-// received.
-bool Broker::apply_inside_at_once(TimePoint now) {
-  const bool is_few = given_.others == 0 && given_.deliveries > 0 &&
-                      given_.deliveries <= kFewBatches && given_.bytes <= kFewBytes;
-  if (!is_few || !inside_->apply_at_once()) {
-    wake_inside();
-    return false;
-  }
-  given_ = {};
-  receive_from_inside(now);
-  return true;
-}
-
 void Broker::wake_inside() {
-  if (given_.deliveries + given_.others > 0) {
-    given_ = {};
+  if (std::exchange(has_given_inside_, false)) {
     inside_->link->wake();
   }
 }

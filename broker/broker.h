@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "link/listener.h"
+#include "base/result.h"
 #include "broker/core.h"
 #include "broker/journal.h"
 #include "link/inside_link.h"
-#include "base/result.h"
+#include "link/listener.h"
 
 namespace turnstile::broker {
 
@@ -32,9 +32,6 @@ class Broker {
   // A consumer in this process, which has a thread of its own.
   struct Inside {
     InsideLink* link;
-    // Called in the broker's thread when a few rows were given and nothing else: true when the
-    // consumer has applied them already and its answer is there.
-    std::function<bool()> apply_at_once;
     std::function<bool()> must_end;  // it is to be woken for it
   };
 
@@ -52,7 +49,6 @@ class Broker {
   [[nodiscard]] Route inside_route() const;
   void send_outbox();
   bool give_inside(Outgoing&& outgoing);
-  bool apply_inside_at_once(TimePoint now);
   void wake_inside();
   void take_in(const Route& route, Result<Message>&& message, TimePoint now);
   void refuse_too_large(const Route& route, TimePoint now);
@@ -69,12 +65,7 @@ class Broker {
   std::unique_ptr<Listener> connections_;
   std::optional<Inside> inside_;
   std::uint64_t inside_connection_ = 0;
-  // Given to the inside since its consumer was last told.
-  struct {
-    std::size_t deliveries = 0;
-    std::size_t others = 0;
-    std::size_t bytes = 0;
-  } given_;
+  bool has_given_inside_ = false;  // since its consumer was last woken
   TimePoint next_guard_{};
   int looks_above_limit_ = 0;  // one after the other
   TimePoint next_guard_log_{};

@@ -4,9 +4,9 @@
 
 #include <spdlog/spdlog.h>
 
-#include "broker/core.h"
 #include "base/counted.h"
 #include "base/utf8.h"
+#include "broker/core.h"
 
 namespace turnstile::broker {
 namespace {
@@ -341,8 +341,7 @@ void Core::load(TimePoint now) {
 
 void Core::deliver(TimePoint now) {
   while (const Held* held = window_.deliver_next(now)) {
-    send(*lease_.holder(), Delivery{held->ticket, held->header_frame, held->rows_frame,
-                                    held->offset.has_value() || window_.is_behind()});
+    send(*lease_.holder(), Delivery{held->ticket, held->header_frame, held->rows_frame});
   }
 }
 

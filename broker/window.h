@@ -44,9 +44,6 @@ struct WindowOptions {
   std::size_t consumer_credit_bytes = std::size_t{8} * 1024 * 1024;
   // The consumer answered nothing for so long although it has something: store what waits.
   std::chrono::milliseconds stalled_after{100};
-  // The consumer is behind when more is held: a little more than one producer sends before it is
-  // answered.
-  std::size_t behind_bytes = std::size_t{9} * 1024 * 1024 / 2;
 };
 
 // Who is doubted: of whose last batches about so many brought the target no row, and who has sent
@@ -196,7 +193,6 @@ class Window {
 
   // ---- figures
   [[nodiscard]] std::size_t memory_bytes() const { return memory_bytes_; }
-  [[nodiscard]] bool is_behind() const { return memory_bytes_ > options_.behind_bytes; }
   [[nodiscard]] std::size_t batches_in_memory() const {
     return front_.size() + behind_.size() + aside_.size();
   }

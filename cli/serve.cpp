@@ -8,9 +8,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <new>
-#include <optional>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -18,13 +16,14 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include "base/counted.h"
+#include "base/descriptor.h"
+#include "base/signals.h"
 #include "broker/command.h"
+#include "consumer/command.h"
 #include "flags/banner.h"
 #include "flags/options.h"
-#include "base/signals.h"
-#include "consumer/command.h"
 #include "link/inside_link.h"
-#include "base/counted.h"
 
 namespace turnstile {
 namespace {
@@ -41,29 +40,24 @@ struct ServeCommand {
 class Bell {
  public:
   Bell() : fd_(::eventfd(0, EFD_CLOEXEC)) {
-    if (fd_ < 0) {
+    if (!fd_) {
       throw std::system_error(errno, std::generic_category(), "eventfd");
     }
   }
-  Bell(const Bell&) = delete;
-  Bell& operator=(const Bell&) = delete;
-  ~Bell() { ::close(fd_); }
 
   void ring() const {
     const std::uint64_t one = 1;
     // Rung once or twice in its life, far from the counter's end.
-    [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof(one));
+    [[maybe_unused]] const ssize_t written = ::write(fd_.get(), &one, sizeof(one));
   }
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
-  int fd_;
+  Descriptor fd_;
 };
 
-// The consumer on a thread of its own, with its own connection to the target. A few rows are
-// applied in the broker's thread instead, which then need not wake this one: whoever has the turn
-// has the consumer and its target. It ends first, so that what it applied last is still settled by
-// the broker.
+// The consumer on a thread of its own, with its own connection to the target. It ends before the
+// broker, which still settles what the consumer applied last.
 class ConsumerThread {
  public:
   ConsumerThread(InsideLink& link, const ConsumerFlags& flags, const StopSignal& stop)
@@ -84,24 +78,6 @@ class ConsumerThread {
     return outcome_;
   }
 
-  // For another thread: see Consumer::serve_at_once. False as well when the thread is at it.
-  bool apply_at_once() {
-    const std::unique_lock turn(turn_, std::try_to_lock);
-    if (!turn || consumer_ == nullptr || failed_at_once_) {
-      return false;
-    }
-    try {
-      auto served = consumer_->serve_at_once();
-      if (served) {
-        return *served;
-      }
-      failed_at_once_ = std::move(served.error());
-    } catch (const std::exception& problem) {
-      failed_at_once_ = failure(problem);
-    }
-    return false;
-  }
-
   [[nodiscard]] bool must_end() const { return unwanted_ || stop_.requested(); }
 
  private:
@@ -110,10 +86,6 @@ class ConsumerThread {
       outcome_ = consume(flags);
     } catch (const std::exception& problem) {
       outcome_ = tl::make_unexpected(failure(problem));
-    }
-    {
-      const std::lock_guard turn(turn_);
-      consumer_.reset();
     }
     ended_.ring();  // its last results are on their way
   }
@@ -127,41 +99,34 @@ class ConsumerThread {
   }
 
   Result<void> consume(const ConsumerFlags& flags) {
+    std::unique_ptr<consumer::Consumer> consumer;
     std::chrono::milliseconds patience{0};
     while (!must_end()) {
       link_.wait(patience);
-      const std::lock_guard turn(turn_);
-      if (consumer_ == nullptr) {
-        consumer_ = std::make_unique<consumer::Consumer>(link_, consumer_options(flags),
-                                                         [this] { return must_end(); });
+      if (consumer == nullptr) {
+        consumer = std::make_unique<consumer::Consumer>(link_, consumer_options(flags),
+                                                        [this] { return must_end(); });
       }
-      auto served = failed_at_once_
-                        ? Result<void>(tl::make_unexpected(*std::exchange(failed_at_once_, {})))
-                        : consumer_->serve(0ms);
-      patience = consumer_->patience();
+      auto served = consumer->serve(0ms);
+      patience = consumer->patience();
       if (served) {
         continue;
       }
       if (served.error().code != Errc::fenced) {
         return served;
       }
-      // This process was stopped for longer than its lease; now it stands by.
+      // This process was stopped for longer than its lease; now it is a standby.
       spdlog::warn("{}", served.error().what);
-      consumer_.reset();
+      consumer.reset();
       link_.reconnect();
       patience = 0ms;
     }
-    const std::lock_guard turn(turn_);
-    const auto last = std::exchange(consumer_, nullptr);  // applies nothing behind its goodbye
-    return last == nullptr ? Result<void>() : last->finish();
+    return consumer == nullptr ? Result<void>() : consumer->finish();
   }
 
   InsideLink& link_;
   const StopSignal& stop_;
   std::atomic<bool> unwanted_ = false;
-  std::mutex turn_;  // of the two below
-  std::unique_ptr<consumer::Consumer> consumer_;
-  std::optional<Error> failed_at_once_;
   Bell ended_;
   Result<void> outcome_;  // the thread's until it has ended
   std::thread thread_;    // last: it uses the members above
@@ -196,8 +161,7 @@ int serve_both(const ServeCommand& command) {
   ConsumerThread consumer(link, consumer_flags, stop);
   const auto served =
       (*broker)->run(consumer.ended_fd(),
-                     broker::Broker::Inside{&link, [&consumer] { return consumer.apply_at_once(); },
-                                            [&consumer] { return consumer.must_end(); }});
+                     broker::Broker::Inside{&link, [&consumer] { return consumer.must_end(); }});
   const auto consumed = consumer.end();
   for (const Result<void>* ended : {&served, &consumed}) {
     if (!*ended) {

@@ -21,13 +21,8 @@ constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
 // What is applied at once; and who kept its caller for longer does so for a hundredth of the time
 // at most: the rest is left to serve().
-constexpr std::size_t kAtOnceBytes = std::size_t{16} * 1024;
-constexpr std::size_t kAtOnceBatches = 16;
-constexpr auto kAtOnceMost = 5ms;
-constexpr int kAtOncePauses = 100;
 constexpr auto kFullLinkPause = 10ms;
 // Batches behind the one at hand of which the target knows at most.
-constexpr std::size_t kExpected = store::RowsAhead::kPutMost;
 // Of rows, between two looks at the link: a part of what a socket holds.
 constexpr std::size_t kPrefetchEvery = std::size_t{16} * 1024;
 // Of one message of results: the rest goes into the next.
@@ -108,42 +103,6 @@ Result<void> Consumer::serve(std::chrono::milliseconds wait) {
 
 std::chrono::milliseconds Consumer::patience() const {
   return lost_touch_ ? 0ms : wait_at_most(kHeartbeat);
-}
-
-Result<bool> Consumer::serve_at_once() {
-  const auto begun_at = options_.clock();
-  const bool is_idle = target_ && !lost_touch_ && !paused_until_ && pending_.empty() &&
-                       unreported_.empty() && questions_.empty();
-  if (!is_idle || begun_at < at_once_from_) {
-    return false;
-  }
-  if (auto taken = take_in(0ms); !taken) {
-    return tl::make_unexpected(taken.error());
-  }
-  const std::size_t batches = pending_.size();
-  const bool is_few = batches > 0 && batches <= kAtOnceBatches && pending_bytes_ <= kAtOnceBytes &&
-                      group_size() == batches && pending_.front().header &&
-                      pending_.front().header->task_duration == 0ms;
-  if (!is_few || !questions_.empty() || !has_lease_ || !target_) {
-    return false;
-  }
-  auto begun = target_->begin_at_once();
-  if (begun && !*begun) {
-    return false;
-  }
-  tell_of_group(EventKind::trying, batches);
-  auto results = begun ? apply_begun(batches) : tl::make_unexpected(std::move(begun.error()));
-  if (const auto took = options_.clock() - begun_at; took > kAtOnceMost) {
-    at_once_from_ = begun_at + kAtOncePauses * took;
-  }
-  if (!results && target_->left_for_later()) {
-    return false;
-  }
-  if (!results) {
-    return back_off(results.error()).map([] { return false; });
-  }
-  settle(batches, std::move(*results));
-  return true;
 }
 
 std::chrono::milliseconds Consumer::wait_at_most(std::chrono::milliseconds wait) const {
@@ -231,7 +190,7 @@ Result<void> Consumer::handle(Message&& message) {
   if (delivery != nullptr) {
     pending_bytes_ += delivery->rows_frame.size();
     pending_.push_back({delivery->ticket, decode_batch_header(delivery->header_frame.view()),
-                        std::move(delivery->rows_frame), delivery->behind});
+                        std::move(delivery->rows_frame)});
   } else if (const auto* lease = std::get_if<LeaseState>(&message)) {
     return on_lease(*lease);
   } else if (const auto* refusal = std::get_if<Refusal>(&message)) {
@@ -300,7 +259,6 @@ void Consumer::forget_lease() {
   has_lease_ = false;
   target_.reset();
   pending_.clear();
-  expected_ = 0;
   pending_bytes_ = 0;
   unreported_.clear();
   questions_.clear();
@@ -427,7 +385,6 @@ Result<void> Consumer::open_target() {
   }
   target_ = std::move(*opened);
   options_.target.text_is_ours = true;
-  expected_ = 0;
   tell_notes();
   spdlog::info("this consumer writes {} now (generation {})", options_.target.path.string(),
                generation->value);
@@ -447,8 +404,7 @@ std::size_t Consumer::group_size() const {
   for (const Pending& pending : pending_) {
     const bool holds = options_.target.allow_task_duration && pending.header &&
                        pending.header->task_duration > 0ms;
-    const auto most_rows = pending.behind ? options_.group_rows_behind : options_.group_rows;
-    if (batches > 0 && (holds || rows >= most_rows)) {
+    if (batches > 0 && (holds || rows >= options_.group_rows)) {
       break;
     }
     ++batches;
@@ -504,7 +460,6 @@ void Consumer::settle(std::size_t batches, std::vector<BatchResult>&& results) {
     pending_bytes_ -= pending_.front().rows_frame.size();
     pending_.pop_front();
   }
-  expected_ -= std::min(expected_, batches);
   works_again();
   // Promise 1: the commit came back synced; only now does anybody hear of it.
   unreported_ = std::move(results);
@@ -523,10 +478,6 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
   if (auto begun = target_->begin(); !begun) {
     return tl::make_unexpected(begun.error());
   }
-  return apply_begun(batches);
-}
-
-Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   tell_of_group(EventKind::lock, batches);
   std::vector<BatchResult> results;
   std::uint64_t rows = 0;
@@ -550,7 +501,6 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
     }
     rows += applied->rows_applied;
     keep_in_touch();  // rows of a table with many triggers may take longer than the lease
-    expect_behind(i);
     applied_bytes += pending.rows_frame.size();
     if (applied_bytes >= kPrefetchEvery && i + 1 < batches) {
       link_.prefetch();  // the broker goes on handing over
@@ -575,21 +525,6 @@ Result<std::vector<BatchResult>> Consumer::apply_begun(std::size_t batches) {
   tell_of_each(EventKind::committed, batches);
   rows_applied_ += rows;
   return results;
-}
-
-// To get batches ready takes more processor time than it saves, and while this consumer keeps up
-// its producer needs that time.
-void Consumer::expect_behind(std::size_t batch) {
-  if (expected_ > batch + kExpected / 2) {
-    return;  // enough, and a few at a time wake less
-  }
-  const std::size_t end = std::min(pending_.size(), batch + 1 + kExpected);
-  for (expected_ = std::max(expected_, batch + 1); expected_ < end; ++expected_) {
-    const Pending& next = pending_[expected_];
-    if (next.behind && next.header) {
-      target_->expect(*next.header, next.rows_frame);
-    }
-  }
 }
 
 // One event, named by the first batch.

@@ -38,10 +38,8 @@ struct ConsumerOptions {
   store::TargetOptions target;
   // The broker's rows go to this target from now on, whichever they were for.
   bool new_target = false;
-  // Bounds of one transaction; the larger one while this consumer is behind, when rows wait for
-  // longer than for one of that.
-  std::uint32_t group_rows = 50'000;
-  std::uint32_t group_rows_behind = 100'000;
+  // Bounds of one transaction.
+  std::uint32_t group_rows = 100'000;
   std::size_t group_bytes = std::size_t{4} * 1024 * 1024;
   OpenTarget open_target = open_target_file;
   // How often somebody asked that the text log be opened again.
@@ -65,10 +63,6 @@ class Consumer {
   // How long the next turn may wait for a message.
   [[nodiscard]] std::chrono::milliseconds patience() const;
 
-  // A turn that waits for nobody: applies what few rows have come, if nothing else is to be done
-  // and no other program holds the target. False: nothing is answered, and the next serve() goes on
-  // with what came. Errors as those of run().
-  Result<bool> serve_at_once();
   // After the last turn: gives the lease back.
   Result<void> finish();
 
@@ -91,8 +85,6 @@ class Consumer {
   void tell_notes();
   Result<void> apply_group();
   Result<std::vector<BatchResult>> apply_in_one_transaction(std::size_t batches);
-  Result<std::vector<BatchResult>> apply_begun(std::size_t batches);
-  void expect_behind(std::size_t batch);
   void settle(std::size_t batches, std::vector<BatchResult>&& results);
   [[nodiscard]] std::size_t group_size() const;
   void tell_of_group(EventKind kind, std::size_t batches) const;
@@ -117,10 +109,8 @@ class Consumer {
     Ticket ticket;
     Result<BatchHeader> header;
     Bytes rows_frame;
-    bool behind = false;
   };
   std::deque<Pending> pending_;
-  std::size_t expected_ = 0;  // of these, from the first: the target was told of them
   std::size_t pending_bytes_ = 0;
   std::vector<BatchResult> unreported_;  // committed
   std::deque<Message> questions_;        // answered between transactions
@@ -141,7 +131,6 @@ class Consumer {
   std::vector<TableTrouble> told_tables_;
   std::chrono::milliseconds pause_{0};
   std::optional<TimePoint> paused_until_;
-  TimePoint at_once_from_{};  // not before: it took long
 };
 
 }  // namespace turnstile::consumer

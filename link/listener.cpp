@@ -37,8 +37,6 @@ constexpr std::size_t kWaitingBytes = 8 * kUnreadBytes;
 constexpr std::size_t kMessageOverhead = 128;
 constexpr std::size_t kEventsAtOnce = 256;
 constexpr int kAcceptedAtOnce = 64;
-// A producer that waited awake for its answer needs some 20 us for its next row.
-constexpr auto kSoon = 60us;
 // Looks at a connection that bring no message and yet have more, such as a piece of a large one.
 constexpr int kFruitlessAtOnce = 1;
 // Messages of which more than this is missing are read at 300 MiB/s together, at most, and the
@@ -145,8 +143,7 @@ Result<std::unique_ptr<Listener>> Listener::make(std::size_t begun_bytes) {
   return std::unique_ptr<Listener>(new Listener(epoll, begun_bytes));
 }
 
-Listener::Listener(int epoll, std::size_t begun_bytes)
-    : epoll_(epoll), most_begun_(begun_bytes), busy_wait_(kSoon) {}
+Listener::Listener(int epoll, std::size_t begun_bytes) : epoll_(epoll), most_begun_(begun_bytes) {}
 
 Listener::~Listener() {
   peers_.clear();
@@ -343,23 +340,7 @@ Result<void> Listener::watch_also(int fd) {
   return {};
 }
 
-// Of a message that is expected soon a wait asleep is several times as long.
-int Listener::wait_for_what_is_soon(std::span<epoll_event> events,
-                                       std::chrono::nanoseconds most) {
-  const auto begun = std::chrono::steady_clock::now();
-  int count = 0;
-  const bool came = busy_wait_.wait([&] {
-    count = wait_for_events(epoll_, events, 0ns);
-    return count != 0;
-  });
-  if (!came) {
-    count = wait_for_events(epoll_, events, most);
-  }
-  busy_wait_.ended(std::chrono::steady_clock::now() - begun);
-  return count;
-}
-
-Result<bool> Listener::wait(int stop_fd, std::chrono::milliseconds most, Expected expected) {
+Result<bool> Listener::wait(int stop_fd, std::chrono::milliseconds most) {
   if (stop_fd_ != stop_fd) {
     if (!watch(stop_fd, kStop, EPOLLIN, EPOLL_CTL_ADD)) {
       return fail(Errc::io, std::string("cannot wait for the stop: ") + std::strerror(errno));
@@ -376,9 +357,7 @@ Result<bool> Listener::wait(int stop_fd, std::chrono::milliseconds most, Expecte
     }
   }
   std::array<epoll_event, kEventsAtOnce> events;
-  const int count = expected == Expected::soon && left > 0ns
-                        ? wait_for_what_is_soon(events, left)
-                        : wait_for_events(epoll_, events, left);
+  const int count = wait_for_events(epoll_, events, left);
   if (count < 0 && errno != EINTR) {
     return fail(Errc::io, std::string("waiting for messages failed: ") + std::strerror(errno));
   }

@@ -23,13 +23,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "link/allowance.h"
+#include "base/file_identity.h"
+#include "base/result.h"
 #include "base/user.h"
-#include "link/busy_wait.h"
+#include "link/allowance.h"
 #include "link/zmtp.h"
 #include "proto/messages.h"
-#include "base/result.h"
-#include "base/file_identity.h"
 
 namespace turnstile {
 
@@ -65,11 +64,8 @@ class Listener {
   Result<void> watch_also(int fd);
 
   // Waits until a message may be there, `stop_fd` is readable (true), or the time is over. The
-  // descriptor is the same each time. What is expected soon is waited for awake, while it does come
-  // soon. Errors: io.
-  enum class Expected { some_time, soon };
-  Result<bool> wait(int stop_fd, std::chrono::milliseconds most,
-                    Expected expected = Expected::some_time);
+  // descriptor is the same each time. Errors: io.
+  Result<bool> wait(int stop_fd, std::chrono::milliseconds most);
 
   struct Received {
     Route route;
@@ -150,7 +146,6 @@ class Listener {
   [[nodiscard]] bool has_descriptor() const;
   void close_door();
   void accept_all(TimePoint now);
-  int wait_for_what_is_soon(std::span<epoll_event> events, std::chrono::nanoseconds most);
   void on_event(Id id, std::uint32_t events, TimePoint now);
   void enqueue(Id id, Peer& peer);
   // Errors: std::bad_alloc.
@@ -177,7 +172,6 @@ class Listener {
   std::uint64_t next_begun_ = 1;
   std::unordered_map<Id, Peer> peers_;
   Id next_id_ = kFirstPeer;
-  BusyWait busy_wait_;
   std::deque<Id> ready_;  // may have a message
   std::vector<Id> to_flush_;
   std::vector<Id> resting_;  // with much of a message missing, until waking_

@@ -8,8 +8,8 @@
 #include <msgpack.hpp>
 
 #include "base/counted.h"
-#include "proto/header_reader.h"
 #include "base/string_stream.h"
+#include "proto/header_reader.h"
 
 namespace turnstile {
 namespace {
@@ -214,7 +214,7 @@ Bytes encode_header(const LeaseState& m) {
       .take();
 }
 Bytes encode_header(const Delivery& m) {
-  return Writer(Type::delivery, 2).number(m.ticket.value).boolean(m.behind).take();
+  return Writer(Type::delivery, 1).number(m.ticket.value).take();
 }
 Bytes encode_header(const AskProgress& m) {
   return Writer(Type::ask_progress, 4)
@@ -446,7 +446,6 @@ Dead read_dead(HeaderReader& in) {
 
 Delivery read_delivery(HeaderReader& in, const Frames& frames) {
   Delivery m{Ticket{in.number("ticket")}, frames[1], frames[2]};
-  m.behind = in.has_more() && in.boolean("behind");
   return m;
 }
 

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/result.h"
 #include "proto/ids.h"
 #include "proto/limits.h"
-#include "base/result.h"
 
 namespace turnstile {
 
@@ -232,7 +232,6 @@ struct Delivery {
   Ticket ticket;
   Bytes header_frame;
   Bytes rows_frame;
-  bool behind = false;  // the consumer is
 };
 
 struct AskProgress {

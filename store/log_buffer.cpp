@@ -1,20 +1,14 @@
 #include "store/log_buffer.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <cerrno>
-#include <exception>
-#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 
-#include "base/block_signals.h"
+#include "base/descriptor.h"
 
 namespace turnstile::sqlite {
 namespace {
@@ -33,56 +27,6 @@ struct Piece {
   [[nodiscard]] sqlite3_int64 end() const { return at + static_cast<sqlite3_int64>(bytes.size()); }
 };
 
-// A thread that writes one piece while the next is made. Between write() and wait() the file is
-// its own.
-class PieceWriter {
- public:
-  // Errors: std::system_error when there can be no thread, std::bad_alloc.
-  explicit PieceWriter(std::function<void(const Piece&)> write) : write_(std::move(write)) {
-    piece_.bytes.reserve(kPieceBytes);
-    const BlockSignals held_back;
-    thread_ = std::thread([this] { run(); });
-  }
-  PieceWriter(const PieceWriter&) = delete;
-  PieceWriter& operator=(const PieceWriter&) = delete;
-  ~PieceWriter() {
-    wait();
-    must_end_ = true;
-    hand_over();
-    thread_.join();
-  }
-
-  void wait() const { is_writing_.wait(true); }
-  // Leaves `piece` empty.
-  void write(Piece& piece) {
-    wait();
-    std::swap(piece, piece_);
-    piece.bytes.clear();
-    hand_over();
-  }
-
- private:
-  void hand_over() {
-    is_writing_ = true;
-    is_writing_.notify_all();
-  }
-
-  void run() {
-    static_cast<void>(::pthread_setname_np(::pthread_self(), "log writer"));
-    for (is_writing_.wait(false); !must_end_; is_writing_.wait(false)) {
-      write_(piece_);
-      is_writing_ = false;
-      is_writing_.notify_all();
-    }
-  }
-
-  const std::function<void(const Piece&)> write_;
-  Piece piece_;
-  bool must_end_ = false;
-  std::atomic<bool> is_writing_ = false;
-  std::thread thread_;
-};
-
 class LogBuffer;
 
 // What SQLite calls for a file, and how a call finds the buffer.
@@ -92,15 +36,14 @@ struct Methods : sqlite3_io_methods {
 
 class LogBuffer {
  public:
-  LogBuffer(sqlite3_file* database, sqlite3_file* log, const char* log_path, const bool* beside)
+  LogBuffer(sqlite3_file* database, sqlite3_file* log, const char* log_path)
       : database_(database),
         real_of_database_(database->pMethods),
         methods_of_database_{*real_of_database_, this},
         log_(log),
         real_(log->pMethods),
         methods_{*real_, this},
-        hint_fd_(open_for_hints(log_path)),
-        beside_(beside) {
+        hint_fd_(open_for_hints(log_path)) {
     kept_.bytes.reserve(kPieceBytes);  // SQLite expects no exception later
     methods_of_database_.xShmLock = [](sqlite3_file* file, int lock, int count, int flags) {
       return of(file).lock(lock, count, flags);
@@ -115,21 +58,12 @@ class LogBuffer {
     methods_.xTruncate = behind_a_flush<&sqlite3_io_methods::xTruncate, sqlite3_int64>;
     methods_.xSync = behind_a_flush<&sqlite3_io_methods::xSync, int>;
     methods_.xFileSize = behind_a_flush<&sqlite3_io_methods::xFileSize, sqlite3_int64*>;
-    methods_.xFileControl = [](sqlite3_file* file, int what, void* value) {
-      of(file).wait_for_writer();  // it may set what is asked: the last errno
-      return of(file).real_->xFileControl(file, what, value);
-    };
     database_->pMethods = &methods_of_database_;
     log_->pMethods = &methods_;
   }
   LogBuffer(const LogBuffer&) = delete;
   LogBuffer& operator=(const LogBuffer&) = delete;
-  ~LogBuffer() {
-    database_->pMethods = real_of_database_;
-    if (hint_fd_ >= 0) {
-      ::close(hint_fd_);
-    }
-  }
+  ~LogBuffer() { database_->pMethods = real_of_database_; }
 
  private:
   static LogBuffer& of(sqlite3_file* file) {
@@ -137,7 +71,9 @@ class LogBuffer {
   }
 
   // SQLite does not tell its descriptor. None, of a file that only a test has: no hints then.
-  static int open_for_hints(const char* path) { return ::open(path, O_RDONLY | O_CLOEXEC); }
+  static Descriptor open_for_hints(const char* path) {
+    return Descriptor(::open(path, O_RDONLY | O_CLOEXEC));
+  }
 
   template <auto Method, typename... Arguments>
   static int behind_a_flush(sqlite3_file* file, Arguments... arguments) {
@@ -149,7 +85,6 @@ class LogBuffer {
   // SQLite closes the log before the database.
   static int close(sqlite3_file* file) {
     const std::unique_ptr<LogBuffer> self(&of(file));
-    self->wait_for_writer();
     return self->real_->xClose(file);
   }
 
@@ -158,7 +93,6 @@ class LogBuffer {
   int lock(int lock, int count, int flags) {
     if (lock == kWriteLock && (flags & SQLITE_SHM_UNLOCK) != 0 &&
         (flags & SQLITE_SHM_EXCLUSIVE) != 0) {
-      wait_for_writer();
       kept_.bytes.clear();
       failure_ = SQLITE_OK;
     }
@@ -182,7 +116,7 @@ class LogBuffer {
     const bool goes_on = at == kept_.end();
     const bool is_full = kept_.bytes.size() + bytes.size() > kPieceBytes;
     if (goes_on && is_full) {
-      end_piece();
+      write_piece();
     } else if (!goes_on) {
       flush();
     }
@@ -196,49 +130,19 @@ class LogBuffer {
     return SQLITE_OK;
   }
 
-  void end_piece() {
-    if (beside_ != nullptr && *beside_ && has_writer()) {
-      writer_->write(kept_);
-    } else {
-      wait_for_writer();
-      write_piece(kept_);
-      kept_.bytes.clear();
-    }
-  }
-
   // Of what could not be written SQLite knows nothing but this failure, so until its transaction
   // has ended nothing more is written, nor synced.
   int flush() {
-    wait_for_writer();
-    write_frames(kept_);
-    kept_.bytes.clear();
+    write_frames();
     if (failure_ != SQLITE_OK) {
       errno = system_error_;  // SQLite asks this thread for it
     }
     return failure_;
   }
 
-  void wait_for_writer() const {
-    if (writer_ != nullptr) {
-      writer_->wait();
-    }
-  }
-
-  bool has_writer() {
-    if (writer_ == nullptr && may_have_writer_) {
-      try {
-        writer_ = std::make_unique<PieceWriter>([this](const Piece& piece) { write_piece(piece); });
-      } catch (const std::exception&) {
-        may_have_writer_ = false;
-      }
-    }
-    return writer_ != nullptr;
-  }
-
-  // These two run in either thread.
-  void write_frames(const Piece& piece) {
-    sqlite3_int64 at = piece.at;
-    for (std::string_view rest = piece.bytes; failure_ == SQLITE_OK && !rest.empty();) {
+  void write_frames() {
+    sqlite3_int64 at = kept_.at;
+    for (std::string_view rest = kept_.bytes; failure_ == SQLITE_OK && !rest.empty();) {
       const auto part = rest.substr(0, kWriteBytes);
       const int code = real_->xWrite(log_, part.data(), static_cast<int>(part.size()), at);
       if (code == SQLITE_OK) {
@@ -250,17 +154,18 @@ class LogBuffer {
         failure_ = code;
       }
     }
+    kept_.bytes.clear();
   }
 
-  // Only a hint is behind it, so that may fail: the sync that counts is SQLite's own, and its
-  // descriptor hears of every error. A disk page that the next piece goes on with is left to that
-  // one.
-  void write_piece(const Piece& piece) {
-    write_frames(piece);
-    const sqlite3_int64 from = piece.at / kDiskPageBytes * kDiskPageBytes;
-    const sqlite3_int64 to = piece.end() / kDiskPageBytes * kDiskPageBytes;
-    if (failure_ == SQLITE_OK && hint_fd_ >= 0) {
-      static_cast<void>(::sync_file_range(hint_fd_, from, to - from, SYNC_FILE_RANGE_WRITE));
+  // The disk begins with a full piece now. That is only a hint and may fail: the sync that counts
+  // is SQLite's own, whose descriptor gets every error. A disk page that the next piece continues
+  // is left to that piece.
+  void write_piece() {
+    const sqlite3_int64 from = kept_.at / kDiskPageBytes * kDiskPageBytes;
+    const sqlite3_int64 to = kept_.end() / kDiskPageBytes * kDiskPageBytes;
+    write_frames();
+    if (failure_ == SQLITE_OK && hint_fd_) {
+      static_cast<void>(::sync_file_range(hint_fd_.get(), from, to - from, SYNC_FILE_RANGE_WRITE));
     }
   }
 
@@ -270,26 +175,22 @@ class LogBuffer {
   sqlite3_file* log_;
   const sqlite3_io_methods* real_;
   Methods methods_;
-  int hint_fd_;
-  const bool* beside_;
-  Piece kept_;                            // not in the file yet, nor with the writer
-  std::atomic<int> failure_ = SQLITE_OK;  // of a write in this transaction
-  sqlite3_int64 lost_from_ = 0;           // counts when there is one
-  int system_error_ = 0;                  // the same
-  bool may_have_writer_ = true;
-  std::unique_ptr<PieceWriter> writer_;
+  Descriptor hint_fd_;
+  Piece kept_;                   // not in the file yet
+  int failure_ = SQLITE_OK;      // of a write in this transaction
+  sqlite3_int64 lost_from_ = 0;  // counts when there is one
+  int system_error_ = 0;         // the same
 };
 
 }  // namespace
 
-void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path,
-                const bool* beside) {
+void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path) {
   // Where an overwritten sector may take its neighbour along, SQLite syncs in the midst of a frame.
   const bool is_safe = (database->pMethods->xDeviceCharacteristics(database) &
                         SQLITE_IOCAP_POWERSAFE_OVERWRITE) != 0;
   if (is_safe && log->pMethods != nullptr) {
     // It ends itself when SQLite closes the log.
-    static_cast<void>(std::make_unique<LogBuffer>(database, log, log_path, beside).release());
+    static_cast<void>(std::make_unique<LogBuffer>(database, log, log_path).release());
   }
 }
 

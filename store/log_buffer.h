@@ -1,9 +1,7 @@
 // Between SQLite and the file of a write-ahead log. SQLite writes a commit as one frame after the
 // other (24 bytes, then a page) and then waits for the disk, which has had nothing to do so far.
 // Here frames are gathered into pieces of 256 KiB, and the disk begins with each while SQLite makes
-// the next: the sync of two MiB took 2.8 ms of a transaction of 20, and takes 0.8. While `*beside`
-// full pieces are written by a thread of their own, each while SQLite fills the next; that thread
-// takes a processor from others, and what it costs is not less.
+// the next: the sync of two MiB took 2.8 ms of a transaction of 20, and takes 0.8.
 #pragma once
 
 #include <sqlite3.h>
@@ -21,9 +19,7 @@ inline constexpr std::size_t kStraightBytes = std::size_t{64} * 1024;
 // if that cannot be; what a transaction that ends without a commit leaves is dropped. For
 // connections that sync each commit (synchronous=FULL): SQLite shows a commit to others only behind
 // that sync, so nobody is told of frames that are not in the file yet. Not for
-// locking_mode=EXCLUSIVE, where no lock tells of a transaction's end. `beside` outlives the
-// connection and belongs to its thread; null: never.
-void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path,
-                const bool* beside);
+// locking_mode=EXCLUSIVE, where no lock tells of a transaction's end.
+void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path);
 
 }  // namespace turnstile::sqlite

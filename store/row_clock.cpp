@@ -14,13 +14,12 @@ void RowClock::watch(sqlite3* connection) {
       [](void* clock) { return static_cast<RowClock*>(clock)->goes_on() ? 0 : 1; }, this);
 }
 
-void RowClock::begin(std::optional<Clock::duration> most) {
+void RowClock::begin() {
   const auto now = Clock::now();
   is_open_ = true;
   is_in_rows_ = false;
   reason_ = Reason::none;
   last_asked_ = now;
-  until_ = most ? std::optional(now + *most) : std::nullopt;
 }
 
 bool RowClock::goes_on() {
@@ -28,9 +27,6 @@ bool RowClock::goes_on() {
     return true;
   }
   const auto now = Clock::now();
-  if (until_ && now > *until_) {
-    return stop(Reason::not_now);
-  }
   if (now - last_asked_ >= kAskWithinRows) {
     last_asked_ = now;
     if (!is_wanted_()) {

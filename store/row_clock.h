@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <optional>
 
 namespace turnstile::store {
 
@@ -21,7 +20,6 @@ class RowClock {
     none,
     row_too_long,  // the row becomes a dead letter
     unwanted,      // the caller gives the transaction up
-    not_now,       // a transaction that must be short was not
   };
 
   // `limit` 0: none. `is_wanted` is asked every few milliseconds while a transaction is open.
@@ -33,8 +31,8 @@ class RowClock {
 
   void watch(sqlite3* connection);
 
-  // A transaction; all of it takes `most` at most.
-  void begin(std::optional<Clock::duration> most);
+  // A transaction begins.
+  void begin();
   void end() { is_open_ = false; }
 
   // Around each row or group of rows; costs no look at the time.
@@ -64,7 +62,6 @@ class RowClock {
   std::uint64_t seen_number_ = 0;  // by goes_on(), ...
   Clock::time_point seen_since_;   // ... since then
   Clock::time_point last_asked_;
-  std::optional<Clock::time_point> until_;
 };
 
 }  // namespace turnstile::store

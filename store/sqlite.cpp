@@ -293,7 +293,7 @@ Result<void> Connection::run(Statement& statement, std::string_view doing) {
   return {};
 }
 
-Result<void> Connection::buffer_log(const bool* beside) {
+Result<void> Connection::buffer_log() {
   // SQLite opens the log when it first reads.
   if (auto read = query_integer("SELECT count(*) FROM sqlite_schema"); !read) {
     return tl::make_unexpected(std::move(read.error()));
@@ -308,7 +308,7 @@ Result<void> Connection::buffer_log(const bool* beside) {
     }
   }
   sqlite::buffer_log(database, log,
-                     sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")), beside);
+                     sqlite3_filename_wal(sqlite3_db_filename(handle_.get(), "main")));
   return {};
 }
 

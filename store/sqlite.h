@@ -16,9 +16,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/file_identity.h"
 #include "base/result.h"
 #include "proto/rows.h"
-#include "base/file_identity.h"
 
 namespace turnstile::sqlite {
 
@@ -90,7 +90,7 @@ class Connection {
   Result<std::string> query_text(const std::string& sql, std::string_view doing = {});
 
   // Of a database in WAL mode with synchronous=FULL, once: see store/log_buffer.h.
-  Result<void> buffer_log(const bool* beside = nullptr);
+  Result<void> buffer_log();
 
   // Of a database in WAL mode, after its log was opened: remembers which files these are. Errors:
   // io, when they are not at their paths even now.

@@ -7,8 +7,8 @@
 #include <thread>
 #include <utility>
 
-#include "proto/limits.h"
 #include "base/utf8.h"
+#include "proto/limits.h"
 #include "store/idle_time.h"
 
 namespace turnstile::store {
@@ -19,7 +19,6 @@ using std::chrono::steady_clock;
 
 constexpr milliseconds kAskEvery{100};
 constexpr milliseconds kLockedToldEvery{1000};
-constexpr milliseconds kAtOnce{20};
 // Dead letters of rows that had transactions rolled back, in one transaction. A row that is applied
 // between them is committed with them, so that it is not tried again: it may end differently.
 constexpr std::uint32_t kLettersTogether = 64;
@@ -55,7 +54,6 @@ Target::Target(TargetOptions options)
     : options_(std::move(options)),
       clock_(options_.row_time_limit,
              [this] { return !options_.while_waiting || options_.while_waiting(); }),
-      rows_ahead_(options_.rows_ahead),
       told_log_pages_(options_.checkpoint_pages) {}
 
 Target::~Target() {
@@ -83,7 +81,7 @@ Result<void> Target::prepare() {
   connection_ = std::move(*opened);
   connection_.on_busy([this](milliseconds waited) {
     tell_locked(waited);
-    return !is_at_once_ && waited < options_.busy_timeout && still_wanted();
+    return !must_not_wait_ && waited < options_.busy_timeout && still_wanted();
   });
   // What a virtual table keeps its own things in takes no rows: they would damage it.
   sqlite3_db_config(connection_.handle(), SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
@@ -106,9 +104,8 @@ Result<void> Target::prepare() {
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
     return set;
   }
-  if (auto buffered = connection_.buffer_log(&writes_log_beside_).and_then([&] {
-        return connection_.remember_files();
-      });
+  if (auto buffered =
+          connection_.buffer_log().and_then([&] { return connection_.remember_files(); });
       !buffered) {
     return buffered;
   }
@@ -205,8 +202,6 @@ Result<void> Target::usable() const {
 }
 
 Error Target::abandon(Error error) {
-  left_for_later_ =
-      left_for_later_ || (is_at_once_ && clock_.reason() == RowClock::Reason::not_now);
   rollback();
   if (error.code == Errc::io) {
     // Promise 8: what is on disk is unknown until it is read back. Closing must not copy from the
@@ -286,31 +281,10 @@ Result<void> Target::begin() {
     return ready;
   }
   rollback();
-  left_for_later_ = false;
   if (auto written = catch_up_text_log(); !written) {
     return written;
   }
-  return start().map([this] { clock_.begin(std::nullopt); });
-}
-
-Result<bool> Target::begin_at_once() {
-  if (auto ready = usable(); !ready) {
-    return tl::make_unexpected(std::move(ready.error()));
-  }
-  rollback();
-  left_for_later_ = false;
-  if (text_log_is_behind() || wal_pages_ >= options_.checkpoint_pages) {
-    return false;
-  }
-  is_at_once_ = true;
-  auto begun = start();
-  if (!begun && begun.error().code == Errc::locked) {
-    return false;
-  }
-  return begun.map([this] {
-    clock_.begin(kAtOnce);
-    return true;
-  });
+  return start().map([this] { clock_.begin(); });
 }
 
 Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_frame) {
@@ -324,8 +298,7 @@ Result<BatchOutcome> Target::apply(const BatchHeader& header, const Bytes& rows_
   batch.header = header;
   batch.rows_frame = rows_frame;
   batch.in_savepoints = batches_.front().in_savepoints;
-  const DecodedRows* rows = rows_ahead_.take(rows_frame, tables_->version());
-  auto attempt = applier_->apply(batch, rows, header.rows);
+  auto attempt = applier_->apply(batch, nullptr, header.rows);
   if (!attempt) {
     return tl::make_unexpected(abandon(std::move(attempt.error())));
   }
@@ -487,10 +460,6 @@ Result<Target::Trial> Target::try_rows(OpenBatch& batch, std::uint32_t end) {
 }
 
 Result<void> Target::start_trial() {
-  if (is_at_once_) {
-    left_for_later_ = true;
-    return fail(Errc::locked, "the transaction takes too long to be done in between");
-  }
   if (!still_wanted()) {
     return fail(Errc::locked, "the transaction was given up");
   }
@@ -508,20 +477,6 @@ Result<Target::Trial> Target::finish_trial() {
   std::string reason = connection_.message();
   end_transaction();
   return Trial{Attempt::in_rows, settled_, std::move(reason)};
-}
-
-void Target::expect(const BatchHeader& header, const Bytes& rows_frame) {
-  const Inserter* inserter = header.kind == BatchKind::insert
-                                 ? tables_->find_inserter(header.table, header.columns)
-                                 : nullptr;
-  if (inserter != nullptr && inserter->refusal().empty()) {
-    rows_ahead_.put(rows_frame, header.rows, inserter->affinities(), tables_->version());
-    // More comes than this thread keeps up with, and there is a processor to spare. With the large
-    // cache all is written at the commit, and nothing goes on beside that. A file system that a
-    // test brings is for one thread.
-    was_told_to_expect_ = true;
-    writes_log_beside_ = rows_ahead_.has_thread() && !has_large_cache_ && options_.vfs.empty();
-  }
 }
 
 // Everything that belongs to COMMIT, and COMMIT.
@@ -544,11 +499,10 @@ Result<void> Target::finish() {
     return there;
   }
   known_tables_ = tables_->version();
-  writes_log_beside_ = std::exchange(was_told_to_expect_, false) && writes_log_beside_;
   if (text_log_ != nullptr) {
     text_log_->committed();
   }
-  if (!std::exchange(is_at_once_, false)) {
+  if (!std::exchange(must_not_wait_, false)) {
     checkpoint();
   }
   return {};
@@ -586,7 +540,7 @@ void Target::rollback() {
   batches_.clear();
   settled_ = 0;
   outcomes_.clear();
-  is_at_once_ = false;
+  must_not_wait_ = false;
   clock_.end();
   end_transaction();
 }
@@ -776,7 +730,7 @@ Result<void> Target::end() {
   auto done = housekeeping();
   if (done && text_log_ != nullptr && text_log_->record_is_late()) {
     // Without it the next start writes some lines again, no more.
-    is_at_once_ = true;
+    must_not_wait_ = true;
     if (start()) {
       static_cast<void>(commit());
     }

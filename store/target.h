@@ -26,13 +26,12 @@
 #include <string_view>
 #include <vector>
 
-#include "proto/messages.h"
 #include "base/result.h"
+#include "proto/messages.h"
 #include "store/applier.h"
 #include "store/batch.h"
 #include "store/books.h"
 #include "store/row_clock.h"
-#include "store/rows_ahead.h"
 #include "store/sqlite.h"
 #include "store/tables.h"
 #include "store/text_file.h"
@@ -63,7 +62,6 @@ struct TargetOptions {
   // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
   // reused at about 64 MB.
   int checkpoint_pages = 4'000;
-  RowsAhead::When rows_ahead = RowsAhead::When::processor_to_spare;
   // Called about every 100 ms while a transaction waits for a lock, a task holds the database or
   // much is read back, so that the caller can say that it is alive. Must not touch the target.
   // Returning false gives up.
@@ -86,12 +84,9 @@ class Target final : public WritableTarget {
 
   Result<Generation> take_over() override;
   Result<void> begin() override;
-  Result<bool> begin_at_once() override;
   Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
-  void expect(const BatchHeader& header, const Bytes& rows_frame) override;
   Result<void> commit() override;
   std::vector<BatchOutcome> take_outcomes() override;
-  [[nodiscard]] bool left_for_later() const override { return left_for_later_; }
   void rollback() override;
 
   Result<void> catch_up_text_log() override;
@@ -107,8 +102,6 @@ class Target final : public WritableTarget {
   Result<void> housekeeping() override;
   void reopen_text_log() override;
   Result<void> end() override;
-
-  [[nodiscard]] const RowsAhead& rows_ahead() const { return rows_ahead_; }
 
  private:
   Result<Progress> read_progress(const ProducerId& producer, Sequence since, Books::Letters which);
@@ -145,8 +138,6 @@ class Target final : public WritableTarget {
   void tell_locked(std::chrono::milliseconds waited);
 
   const TargetOptions options_;
-  bool writes_log_beside_ = false;   // the connection reads it
-  bool was_told_to_expect_ = false;  // ... since the last commit
   sqlite::Connection connection_;
   sqlite::Statement begin_;
   sqlite::Statement commit_;
@@ -156,7 +147,6 @@ class Target final : public WritableTarget {
   std::unique_ptr<TextLog> text_log_;  // null: none was asked for
   std::unique_ptr<Applier> applier_;
   RowClock clock_;
-  RowsAhead rows_ahead_;
   const std::optional<Error> no_error_;  // of a text log that is not kept
 
   std::optional<Generation> generation_;  // from take_over() on
@@ -177,8 +167,7 @@ class Target final : public WritableTarget {
   std::optional<std::int64_t> forgot_ms_;        // looked for idle producers, last
 
   // Of the open transaction.
-  bool is_at_once_ = false;  // waits for no lock, and leaves a checkpoint to another
-  bool left_for_later_ = false;
+  bool must_not_wait_ = false;  // waits for no lock, and leaves a checkpoint to another
   std::vector<OpenBatch> batches_;
   std::size_t settled_ = 0;  // of these: committed before the end, see settle_in_parts()
 };

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "proto/messages.h"
 #include "base/result.h"
+#include "proto/messages.h"
 #include "store/batch.h"
 
 namespace turnstile::store {
@@ -31,22 +31,13 @@ class WritableTarget {
   // 8). Errc::fenced: another writer has taken over. begin() first catches up with the text log,
   // and fails when that fails.
   virtual Result<void> begin() = 0;
-  // begin() for a caller who must not wait. False: another program holds the target, or there is
-  // more to be done than this transaction.
-  virtual Result<bool> begin_at_once() = 0;
   // Keeps the frame until the transaction ends. Rows of a header with a task duration keep the
   // transaction open so long.
   virtual Result<BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) = 0;
-  // This batch is applied soon, and behind those that were expected before it. What can be done for
-  // it beside the transaction at hand may be begun.
-  virtual void expect(const BatchHeader& header, const Bytes& rows_frame) = 0;
   virtual Result<void> commit() = 0;
   // What became of each batch of the transaction that was just committed, where it may differ from
   // what apply() said: a row's reason to be refused may show at the commit. Empty: as apply() said.
   virtual std::vector<BatchOutcome> take_outcomes() { return {}; }
-  // Whether a transaction that was begun with begin_at_once() failed only for the time that its
-  // rows take: begin() has that time.
-  [[nodiscard]] virtual bool left_for_later() const { return false; }
   virtual void rollback() = 0;
 
   // Writes what is committed but not yet in the text log. commit() does it; when that part fails

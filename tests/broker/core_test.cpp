@@ -195,29 +195,6 @@ TEST_F(CoreTest, ADeliveryCarriesTheFramesAsTheyCame) {
   const auto delivery = one<Delivery>("c");
   EXPECT_EQ(delivery.header_frame.view(), batch.header_frame.view());
   EXPECT_EQ(delivery.rows_frame.view(), batch.rows_frame.view());
-  EXPECT_FALSE(delivery.behind);
-}
-
-TEST_F(CoreTest, WhileMuchWaitsTheConsumerIsToldThatItIsBehind) {
-  WindowOptions window;
-  constexpr std::size_t kBatchBytes = 10'000;
-  window.behind_bytes = 3 * kBatchBytes;
-  start(window);
-  const Lease lease = join_consumer("c");
-  join_producer("p", "a");
-  const auto is_behind_at = [&](std::uint64_t sequence) {
-    say("p", batch_of("a", sequence, sequence, kBatchBytes));
-    const auto delivery = one<Delivery>("c");
-    if (sequence == 4) {
-      answer("c", lease, {applied_result(delivery.ticket, sequence)});
-    }
-    return delivery.behind;
-  };
-  EXPECT_FALSE(is_behind_at(1));
-  EXPECT_FALSE(is_behind_at(2));
-  EXPECT_TRUE(is_behind_at(3));
-  EXPECT_TRUE(is_behind_at(4));
-  EXPECT_EQ(journal_->batches(), 0U);
 }
 
 TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
@@ -228,7 +205,6 @@ TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
   say("p", Bye{});
   const Lease lease = join_consumer("c");
   const auto delivery = one<Delivery>("c");
-  EXPECT_TRUE(delivery.behind);
   answer("c", lease, {applied_result(delivery.ticket, 10)});
   EXPECT_EQ(journal_->batches(), 0U);
 }

@@ -360,12 +360,9 @@ std::optional<Message> SimulatedSystem::to_consumer() {
   return message;
 }
 
-// As in a process of its own, and now and then as in that of its broker.
 Result<void> SimulatedSystem::run(consumer::Consumer& consumer) {
   while (!disk_.is_off() && !consumer_ended_) {
-    auto at_once = once_in(4) ? consumer.serve_at_once() : Result<bool>(false);
-    auto served = at_once && !*at_once ? consumer.serve(0ms) : at_once.map([](bool) {});
-    if (!served) {
+    if (auto served = consumer.serve(0ms); !served) {
       return served;
     }
   }

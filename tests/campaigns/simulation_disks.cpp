@@ -224,11 +224,6 @@ bool SimulatedTarget::is_held() const {
   return (disk_.writer != nullptr && disk_.writer != this) || host_.now() < disk_.locked_until;
 }
 
-Result<bool> SimulatedTarget::begin_at_once() {
-  check_usable();
-  return is_held() ? Result<bool>(false) : begin().map([] { return true; });
-}
-
 Result<void> SimulatedTarget::lock() {
   Duration waited{0};
   while (is_held()) {

@@ -173,9 +173,7 @@ class SimulatedTarget : public store::WritableTarget {
 
   Result<Generation> take_over() override;
   Result<void> begin() override;
-  Result<bool> begin_at_once() override;
   Result<store::BatchOutcome> apply(const BatchHeader& header, const Bytes& rows_frame) override;
-  void expect(const BatchHeader& /*header*/, const Bytes& /*rows_frame*/) override {}
   Result<void> commit() override;
   void rollback() override;
   Result<void> catch_up_text_log() override;

@@ -310,7 +310,6 @@ void ConsumerProcess::begin() {
   options.target.path = "target.db";
   options.target.busy_timeout = world_.setting.busy_timeout;
   options.group_rows = static_cast<std::uint32_t>(world_.dice.between(1, 20));
-  options.group_rows_behind = static_cast<std::uint32_t>(world_.dice.between(1, 40));
   options.group_bytes = world_.dice.between(50, 2000);
   options.clock = [this] { return world_.now(); };
   options.open_target =
@@ -344,12 +343,7 @@ void ConsumerProcess::forget() {
 
 void ConsumerProcess::turn() {
   const TimePoint before = world_.now();
-  Result<bool> at_once = false;
-  if (world_.dice.percent(25)) {  // the turn of a broker in the same process
-    at_once = consumer_->serve_at_once();
-  }
-  const auto served = at_once && !*at_once ? consumer_->serve(500ms) : at_once.map([](bool) {});
-  if (!served) {
+  if (const auto served = consumer_->serve(500ms); !served) {
     world_.trace(*this, [&] { return "ends: " + served.error().what; });
     if (served.error().code != Errc::fenced) {
       world_.violated("a consumer gives up: " + served.error().what);

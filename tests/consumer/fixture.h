@@ -28,14 +28,11 @@ struct FakeFile {
   std::vector<std::string> done;  // in order
   // What the next calls of that name fail with.
   std::map<std::string, std::deque<Errc>> fails;
-  int open = 0;                         // targets that are open now
-  std::vector<std::uint64_t> expected;  // batches, by their first row
+  int open = 0;  // targets that are open now
   std::map<std::string, std::uint64_t> through;
   std::vector<store::BatchOutcome> final_outcomes;
-  bool left_for_later = false;
   std::uint32_t dead_per_batch = 0;
   std::optional<Error> text_error;
-  bool is_held = false;  // by another program
   std::function<void()> on_apply;
   std::function<void()> on_commit;
   // Within begin(): what a wait for a lock asks. False gives up.
@@ -83,9 +80,6 @@ class FakeTarget final : public store::WritableTarget {
     }
     return done("begin");
   }
-  Result<bool> begin_at_once() override {
-    return done("begin_at_once").map([&] { return !file_.is_held; });
-  }
   Result<store::BatchOutcome> apply(const BatchHeader& header, const Bytes& rows) override {
     if (file_.on_apply) {
       file_.on_apply();
@@ -106,13 +100,9 @@ class FakeTarget final : public store::WritableTarget {
     }
     return outcome;
   }
-  void expect(const BatchHeader& header, const Bytes& /*rows*/) override {
-    file_.expected.push_back(header.first.value);
-  }
   std::vector<store::BatchOutcome> take_outcomes() override {
     return std::exchange(file_.final_outcomes, {});
   }
-  [[nodiscard]] bool left_for_later() const override { return file_.left_for_later; }
   Result<void> commit() override {
     if (file_.on_commit) {
       file_.on_commit();
@@ -225,11 +215,6 @@ class ConsumerTest : public testing::Test {
     header.columns = {"name"};
     header.task_duration = task;
     return {{ticket}, encode_batch_header(header), Bytes("rows" + std::to_string(first))};
-  }
-
-  static Delivery behind(Delivery delivery) {
-    delivery.behind = true;
-    return delivery;
   }
 
   // The messages of one kind that it sent since the last look.

@@ -100,26 +100,6 @@ TEST_F(ConnectionsTest, ByteByByteItIsTheSameMessage) {
   EXPECT_EQ(received_[1].message.body, "hi");
 }
 
-TEST_F(ConnectionsTest, WhatIsExpectedSoonIsReceivedSoonOrLate) {
-  listen();
-  const Client client(path_);
-  shake_hands(client);
-  for (int i = 0; i < 100; ++i) {  // half of them come while nobody waits yet
-    if (i % 2 == 0) {
-      client.send("\0\2hi"sv);
-    }
-    ASSERT_TRUE(connections_->wait(stop_, 1ms, Listener::Expected::soon));
-    if (i % 2 == 1) {
-      client.send("\0\2hi"sv);
-      ASSERT_TRUE(connections_->wait(stop_, 1000ms, Listener::Expected::soon));
-    }
-    const auto received = connections_->receive();
-    ASSERT_TRUE(received);
-    EXPECT_EQ(received->message.body, "hi");
-    EXPECT_FALSE(connections_->receive());
-  }
-}
-
 TEST_F(ConnectionsTest, AnotherProtocolVersionOrMechanismIsLeft) {
   listen();
   for (const std::string& begin :

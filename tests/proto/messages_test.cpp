@@ -89,11 +89,10 @@ TEST(Messages, AHeaderAtEveryLimitIsTaken) {
   EXPECT_EQ(read->last().value, limits::kSequence - 1);
 }
 
-TEST(Messages, ADeliveryThatDoesNotSayWhetherTheConsumerIsBehindMeansThatItIsNot) {
-  const auto received = decode({Bytes(testing::from_hex("92 45 07")), Bytes("header"), {}});
+TEST(Messages, ADeliveryOfAnOlderBrokerWithASecondFieldIsTheSame) {
+  const auto received = decode({Bytes(testing::from_hex("93 45 07 c3")), Bytes("header"), {}});
   ASSERT_TRUE(received) << received.error().what;
-  EXPECT_EQ(testing::describe(*received),
-            testing::describe(Delivery{{7}, Bytes("header"), {}, false}));
+  EXPECT_EQ(testing::describe(*received), testing::describe(Delivery{{7}, Bytes("header"), {}}));
 }
 
 TEST(Messages, SurplusFieldsOfALaterVersionAreIgnored) {

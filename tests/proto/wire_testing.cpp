@@ -256,8 +256,7 @@ class Describer {
   void operator()(const Delivery& m) {
     field("DELIVERY ticket", m.ticket.value)
         .field("header_frame", m.header_frame.view())
-        .field("rows_frame", m.rows_frame.view())
-        .field("behind", m.behind);
+        .field("rows_frame", m.rows_frame.view());
   }
   void operator()(const AskProgress& m) {
     field("ASK_PROGRESS request", m.request)
@@ -393,8 +392,7 @@ Message random_message(std::size_t index, Random& random) {
     case 15:
       return Delivery{{random.number(kAny)},
                       encode_batch_header(random_header(random)),
-                      random_bytes(random),
-                      random.chance()};
+                      random_bytes(random)};
     case 16:
       return AskProgress{random.number(kAny),
                          random_producer(random),

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <random>
-#include <thread>
 #include <vector>
 
 #include "tests/store/fixture.h"
@@ -55,8 +54,7 @@ class LogFile {
   std::vector<char> memory_;
 };
 
-// The parameter: pieces are written beside.
-class LogBuffer : public StoreTest, public ::testing::WithParamInterface<bool> {
+class LogBuffer : public StoreTest {
  protected:
   Connection open(const std::string& vfs = {}) {
     auto opened = Connection::open(db(), Access::create, vfs);
@@ -65,7 +63,7 @@ class LogBuffer : public StoreTest, public ::testing::WithParamInterface<bool> {
         opened->execute("PRAGMA page_size=16384; PRAGMA journal_mode=WAL;"
                         "PRAGMA synchronous=FULL; PRAGMA cache_size=20;"
                         "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, bytes)"));
-    EXPECT_TRUE(opened->buffer_log(&beside_));
+    EXPECT_TRUE(opened->buffer_log());
     return std::move(*opened);
   }
   // Some two megabytes: several pieces, and more than the cache has room for.
@@ -74,25 +72,9 @@ class LogBuffer : public StoreTest, public ::testing::WithParamInterface<bool> {
         "WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) "
         "INSERT INTO t(bytes) SELECT zeroblob(1000) FROM n");
   }
-
-  // Until it has written what it was given; what is kept stays.
-  static void wait_for_thread_beside(Connection& connection) {
-    sqlite3_file* log = nullptr;
-    int unused = 0;
-    ASSERT_EQ(sqlite3_file_control(connection.handle(), "main", SQLITE_FCNTL_JOURNAL_POINTER, &log),
-              SQLITE_OK);
-    ASSERT_EQ(log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &unused), SQLITE_OK);
-  }
-
-  bool beside_ = GetParam();
-  std::int64_t written_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(WrittenBy, LogBuffer, ::testing::Bool(), [](const auto& beside) {
-  return beside.param ? "AThreadBeside" : "TheOneThatCommits";
-});
-
-TEST_P(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
+TEST_F(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
   std::mt19937_64 random(test_seed());
   const auto below = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(random); };
   const auto plain_path = folder_ / "plain-wal";
@@ -104,7 +86,7 @@ TEST_P(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
     LogFile database(folder_ / "buffered", SQLITE_OPEN_MAIN_DB);
     LogFile plain(plain_path);
     LogFile buffered(path);
-    sqlite::buffer_log(database.file(), buffered.file(), buffered.name(), &beside_);
+    sqlite::buffer_log(database.file(), buffered.file(), buffered.name());
     std::int64_t next = 0;
     std::string bytes(65'536, '\0');
     for (int i = 0; i < 1000; ++i) {
@@ -140,52 +122,7 @@ TEST_P(LogBuffer, WhatIsReadAndHowLongItIsAreAsWithoutItWhateverTheOrder) {
   EXPECT_TRUE(read_text(path) == read_text(plain_path)) << "differ after the end";
 }
 
-// A system's file that notes who writes it.
-struct Watched {
-  const sqlite3_io_methods* real = nullptr;
-  sqlite3_io_methods methods{};
-  std::vector<std::thread::id> writers;
-};
-Watched* watched_log =
-    nullptr;  // a method is told its file, whose methods are the buffer's by then
-
-TEST_P(LogBuffer, AnotherThreadWritesFullPiecesWhileItIsToldToAndNothingElse) {
-  std::ofstream(folder_ / "buffered").put('\n');
-  Watched mine;  // until the log is closed
-  LogFile database(folder_ / "buffered", SQLITE_OPEN_MAIN_DB);
-  LogFile log(folder_ / "buffered-wal");
-  mine.real = log.file()->pMethods;
-  mine.methods = *mine.real;
-  watched_log = &mine;
-  mine.methods.xWrite = [](sqlite3_file* file, const void* from, int size, sqlite3_int64 at) {
-    watched_log->writers.push_back(std::this_thread::get_id());
-    return watched_log->real->xWrite(file, from, size, at);
-  };
-  log.file()->pMethods = &mine.methods;
-  sqlite::buffer_log(database.file(), log.file(), log.name(), &beside_);
-  const std::string frame(16'384, 'x');
-  const auto write_frames = [&](int count) {
-    for (int i = 0; i < count; ++i) {
-      ASSERT_EQ(log->xWrite(log.file(), frame.data(), 16'384, written_), SQLITE_OK);
-      written_ += 16'384;
-    }
-    ASSERT_EQ(log->xSync(log.file(), SQLITE_SYNC_NORMAL), SQLITE_OK);
-  };
-  const auto by_others = [&] {
-    return std::count_if(mine.writers.begin(), mine.writers.end(),
-                         [](auto writer) { return writer != std::this_thread::get_id(); });
-  };
-  write_frames(3);
-  EXPECT_EQ(by_others(), 0) << "less than a piece is waited for at once";
-  write_frames(40);  // two pieces, each in parts of at most 124 KiB, and a rest
-  EXPECT_EQ(by_others(), beside_ ? 6 : 0);
-  beside_ = false;
-  write_frames(40);
-  EXPECT_EQ(by_others(), GetParam() ? 6 : 0) << "what goes on is written as before";
-  EXPECT_EQ(log.size(), 83 * 16'384);
-}
-
-TEST_P(LogBuffer, AnotherConnectionSeesEachCommitAsSoonAsItReturned) {
+TEST_F(LogBuffer, AnotherConnectionSeesEachCommitAsSoonAsItReturned) {
   Connection connection = open();
   for (int commits = 1; commits <= 3; ++commits) {
     ASSERT_TRUE(add_rows(connection));
@@ -197,7 +134,7 @@ TEST_P(LogBuffer, AnotherConnectionSeesEachCommitAsSoonAsItReturned) {
   EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
 }
 
-TEST_P(LogBuffer, PagesThatLeftTheCacheAreReadBackWithinTheTransactionAndGoneAfterItsRollback) {
+TEST_F(LogBuffer, PagesThatLeftTheCacheAreReadBackWithinTheTransactionAndGoneAfterItsRollback) {
   Connection connection = open();
   ASSERT_TRUE(connection.execute("BEGIN"));
   ASSERT_TRUE(add_rows(connection));
@@ -211,7 +148,7 @@ TEST_P(LogBuffer, PagesThatLeftTheCacheAreReadBackWithinTheTransactionAndGoneAft
 }
 
 // What ended without a commit is in nobody's way: others write where it would have been.
-TEST_P(LogBuffer, WhatARolledBackOrEmptyTransactionLeftIsNeverWrittenOverCommitsOfOthers) {
+TEST_F(LogBuffer, WhatARolledBackOrEmptyTransactionLeftIsNeverWrittenOverCommitsOfOthers) {
   for (const bool ends_by_reading : {true, false}) {
     for (const bool grows : {true, false}) {
       SCOPED_TRACE(std::to_string(ends_by_reading) + std::to_string(grows));
@@ -242,12 +179,11 @@ TEST_P(LogBuffer, WhatARolledBackOrEmptyTransactionLeftIsNeverWrittenOverCommits
   }
 }
 
-TEST_P(LogBuffer, AfterALostPageTheTransactionCannotBeCommittedEvenIfThereIsRoomAgain) {
+TEST_F(LogBuffer, AfterALostPageTheTransactionCannotBeCommittedEvenIfThereIsRoomAgain) {
   FaultVfs vfs;
   Connection connection = open(vfs.name());
   ASSERT_TRUE(connection.execute("BEGIN IMMEDIATE"));
   ASSERT_TRUE(add_rows(connection));
-  wait_for_thread_beside(connection);
   vfs.fail(FaultVfs::Operation::write, FaultVfs::File::wal, 1, SQLITE_FULL);
   // A page that left the cache is asked for, and what is kept has to go to the file first. SQLite
   // takes back this statement, and leaves the transaction open.
@@ -264,7 +200,7 @@ TEST_P(LogBuffer, AfterALostPageTheTransactionCannotBeCommittedEvenIfThereIsRoom
   EXPECT_EQ(word("PRAGMA integrity_check"), "ok");
 }
 
-TEST_P(LogBuffer, AWriteOrSyncThatFailsAnywhereInACommitLeavesNothingOfItAndTheNextGoesThrough) {
+TEST_F(LogBuffer, AWriteOrSyncThatFailsAnywhereInACommitLeavesNothingOfItAndTheNextGoesThrough) {
   using Vfs = FaultVfs;
   for (const auto& [operation, code] : {std::pair(Vfs::Operation::write, SQLITE_FULL),
                                         std::pair(Vfs::Operation::write, SQLITE_IOERR_WRITE),

@@ -42,53 +42,6 @@ TEST_F(TargetTest, RowsAndProgressAreInTheFileAfterTheCommit) {
   EXPECT_EQ(number("SELECT updated_at_ms FROM turnstile_producers"), now_ms_);
 }
 
-TEST_F(TargetTest, AtOnceItBeginsUnlessAnotherProgramHoldsTheFile) {
-  auto begun = target_->begin_at_once();
-  ASSERT_TRUE(begun);
-  ASSERT_TRUE(*begun);
-  ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1))));
-  ASSERT_TRUE(target_->commit());
-  EXPECT_EQ(count_pets(), 1);
-
-  auto other = options();
-  other.busy_timeout = std::chrono::hours(1);  // which it would have to wait for
-  target_ = open(other);
-  auto program = sqlite::Connection::open(db(), sqlite::Access::read_write);
-  ASSERT_TRUE(program);
-  ASSERT_TRUE(program->execute("BEGIN IMMEDIATE"));
-  begun = target_->begin_at_once();
-  ASSERT_TRUE(begun);
-  EXPECT_FALSE(*begun);
-  ASSERT_TRUE(program->execute("ROLLBACK"));
-  EXPECT_EQ(write_pets(2, 1).rows_applied, 1U);
-}
-
-TEST_F(TargetTest, AtOnceItDoesNotBeginShortOfACheckpoint) {
-  auto small = options();
-  small.checkpoint_pages = 80;
-  target_ = open(small);
-  std::uint64_t next = 1;
-  Result<bool> begun = true;
-  while (begun && *begun && next < 100) {
-    begun = target_->begin_at_once();
-    ASSERT_TRUE(begun);
-    if (*begun) {
-      ASSERT_TRUE(target_->apply(header_of("p", next, 1, "pets", pet_columns), frame_of(pets(1))));
-      ASSERT_TRUE(target_->commit());
-      ++next;
-    }
-  }
-  EXPECT_FALSE(*begun);
-  EXPECT_GT(next, 1U);
-  for (; next < 100; ++next) {
-    write_pets(next, 1);  // among them the one that copies the log
-  }
-  EXPECT_EQ(count_pets(), 99);
-  begun = target_->begin_at_once();
-  ASSERT_TRUE(begun);
-  EXPECT_TRUE(*begun) << "the log was copied";
-}
-
 TEST_F(TargetTest, NothingIsInTheFileBeforeTheCommit) {
   ASSERT_TRUE(target_->begin());
   ASSERT_TRUE(target_->apply(header_of("p", 1, 1, "pets", pet_columns), frame_of(pets(1))));

@@ -212,26 +212,6 @@ TEST_F(TroubleTest, AStopEndsASlowRowAndLosesNothing) {
   EXPECT_EQ(insert("t", {{std::int64_t{7}}}).rows_applied, 1U);
 }
 
-TEST_F(TroubleTest, InBetweenASlowRowIsLeftForLater) {
-  run(std::string("CREATE TABLE t(id); CREATE TABLE other(id); ") + kSlowTrigger);
-  auto begun = target_->begin_at_once();
-  ASSERT_TRUE(begun && *begun);
-  const auto began_at = std::chrono::steady_clock::now();
-  const auto applied =
-      target_->apply(header_of("p", 1, 1, "t", {"id"}), frame_of({{std::int64_t{7}}}));
-  const auto took = std::chrono::steady_clock::now() - began_at;
-  ASSERT_FALSE(applied);
-  EXPECT_TRUE(target_->left_for_later());
-  EXPECT_LT(took, 2s);  // without a limit it takes the 5 s of a row
-  EXPECT_EQ(target_->dead_letters(), 0U);
-  begun = target_->begin_at_once();
-  ASSERT_TRUE(begun && *begun);
-  EXPECT_FALSE(target_->left_for_later());
-  ASSERT_TRUE(target_->apply(header_of("q", 1, 1, "other", {"id"}), frame_of(numbers(1, 1))));
-  ASSERT_TRUE(target_->commit());
-  EXPECT_EQ(number("SELECT count(*) FROM other"), 1);
-}
-
 TEST_F(TroubleTest, RowsThatRollEverythingBackAreCommittedManyAtATime) {
   FaultVfs vfs;
   auto with = options();
