@@ -29,13 +29,13 @@ class Broker {
   // unreachable (cannot listen there), and those of Journal::open.
   static Result<std::unique_ptr<Broker>> start(BrokerOptions options);
 
-  // A consumer in this process, which has a thread of its own.
+  // A consumer in this process, with its own thread.
   struct Inside {
     InsideLink* link;
-    std::function<bool()> must_end;  // it is to be woken for it
+    std::function<bool()> must_end;  // wakes the consumer so that it ends
   };
 
-  // Serves until `stop_fd` is readable; then stores what is in hand. Errors: those of the socket.
+  // Serves until `stop_fd` is readable, then stores what is in memory. Errors: those of the socket.
   Result<void> run(int stop_fd, std::optional<Inside> inside = std::nullopt);
 
   [[nodiscard]] const std::string& endpoint() const { return options_.endpoint; }
@@ -44,14 +44,14 @@ class Broker {
  private:
   explicit Broker(BrokerOptions options) : options_(std::move(options)) {}
   Result<void> listen();
-  void receive_what_is_there(TimePoint now);
+  void receive_messages(TimePoint now);
   void receive_from_inside(TimePoint now);
-  [[nodiscard]] Route inside_route() const;
+  [[nodiscard]] ConnectionId inside_connection() const;
   void send_outbox();
   bool give_inside(Outgoing&& outgoing);
   void wake_inside();
-  void take_in(const Route& route, Result<Message>&& message, TimePoint now);
-  void refuse_too_large(const Route& route, TimePoint now);
+  void take_in(ConnectionId connection, Result<Message>&& message, TimePoint now);
+  void refuse_too_large(ConnectionId connection, TimePoint now);
   void log_rejected(const Error& why, TimePoint now);
   void guard(TimePoint now);
   void guard_memory(TimePoint now);
@@ -59,19 +59,19 @@ class Broker {
   Result<void> listen_again();
 
   BrokerOptions options_;
-  std::vector<FileLock> socket_lock_;  // of an ipc endpoint: none or one
+  std::vector<FileLock> socket_lock_;  // one for an ipc endpoint, else none
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<Core> core_;
-  std::unique_ptr<Listener> connections_;
+  std::unique_ptr<Listener> listener_;
   std::optional<Inside> inside_;
-  std::uint64_t inside_connection_ = 0;
-  bool has_given_inside_ = false;  // since its consumer was last woken
+  std::uint64_t inside_reconnects_ = 0;
+  bool has_given_inside_ = false;  // since its consumer last woke
   TimePoint next_guard_{};
-  int looks_above_limit_ = 0;  // one after the other
+  int checks_above_limit_ = 0;  // in a row
   TimePoint next_guard_log_{};
   TimePoint next_descriptor_log_{};
   TimePoint next_look_at_path_{};
-  std::string path_problem_;  // as the log has it
+  std::string path_problem_;  // the last one in the log
   std::uint64_t rejected_since_log_ = 0;
   TimePoint next_rejected_log_{};
 };

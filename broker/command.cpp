@@ -7,10 +7,10 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include "base/counted.h"
+#include "base/signals.h"
 #include "flags/banner.h"
 #include "flags/options.h"
-#include "base/signals.h"
-#include "base/counted.h"
 
 namespace turnstile {
 namespace {
@@ -70,25 +70,24 @@ std::vector<FileRole> broker_files(const BrokerFlags& flags) {
 
 void log_broker_notes(const broker::Broker& broker) {
   if (const auto format = broker.journal().migrated_from()) {
-    spdlog::info("the journal had format {}; it was migrated to the present one", *format);
+    spdlog::info("the journal was migrated from format {}", *format);
   }
   const std::string_view endpoint = broker.endpoint();
   if (endpoint.starts_with("tcp://") && !endpoint.starts_with("tcp://127.") &&
       !endpoint.starts_with("tcp://[::1]")) {
-    spdlog::warn("whoever can reach {} can write to the target; nothing asks for a password",
+    spdlog::warn("any client that can reach {} can write to the target: there is no password",
                  endpoint);
   }
 }
 
 void add_broker_flags(CLI::App& app, BrokerFlags& flags) {
   add_listen_option(app, flags.endpoint);
-  app.add_option("--journal-file", flags.journal_file,
-                 "The broker's durable store of batches that wait")
+  app.add_option("--journal-file", flags.journal_file, "Store waiting batches in this file")
       ->capture_default_str();
   add_bytes_option(app, "--journal-limit", flags.journal_limit,
-                   "Batches that may wait in the journal; at the limit producers wait");
+                   "Keep at most this much in the journal; at the limit producers wait");
   add_bytes_option(app, "--memory", flags.memory,
-                   "Batches that may be held in memory; beyond it they go to the journal")
+                   "Keep at most this much in memory; the rest goes to the journal")
       ->check([](const std::string& text) {
         const auto bytes = parse_bytes(text);
         return bytes && *bytes < 2 * limits::kRowsBytes
@@ -96,7 +95,7 @@ void add_broker_flags(CLI::App& app, BrokerFlags& flags) {
                    : std::string();
       });
   add_duration_option(app, "--lease", flags.lease,
-                      "A consumer silent for longer loses its place to one that stands by");
+                      "A standby takes over from a consumer silent for longer");
 }
 
 void add_broker_command(CLI::App& app, int& exit_code) {

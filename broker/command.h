@@ -11,7 +11,7 @@
 
 namespace turnstile {
 
-// What whoever runs a broker is asked.
+// Flags of `turnstile broker`.
 struct BrokerFlags {
   std::string endpoint;
   std::string journal_file = "turnstile-journal.db";
@@ -24,7 +24,7 @@ struct BrokerFlags {
 void add_broker_flags(CLI::App& app, BrokerFlags& flags);
 broker::BrokerOptions broker_options(const BrokerFlags& flags);
 std::vector<FileRole> broker_files(const BrokerFlags& flags);
-// What is worth knowing of a broker that has just begun.
+// Logs a migrated journal, and an endpoint that others can reach.
 void log_broker_notes(const broker::Broker& broker);
 
 // `turnstile broker`. The command's exit code goes to `exit_code`, which must outlive the parse.

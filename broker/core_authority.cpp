@@ -1,12 +1,11 @@
-// Who may do what: users, names that belong to them, the target that the journal's rows are for,
-// and what a HELLO claims.
+// Who may do what: users and their names, the target of the journal's rows, the claims of a HELLO.
 #include <algorithm>
 #include <string>
 
 #include <spdlog/spdlog.h>
 
-#include "broker/core.h"
 #include "base/utf8.h"
+#include "broker/core.h"
 
 namespace turnstile::broker {
 namespace {
@@ -29,34 +28,34 @@ bool Core::is_trusted(User user) const {
   return !user || !options_.own_user || *user == kRoot || user == options_.own_user;
 }
 
-void Core::admit_consumer(const Route& route, Hello&& m, User user, TimePoint now) {
+void Core::admit_consumer(ConnectionId connection, Hello&& m, User user, TimePoint now) {
   if (!is_trusted(user)) {
     ++messages_rejected_;
-    refuse(route, not_yours("only " + text_of(options_.own_user) +
-                            ", whose broker this is, and root may be its consumer; this is " +
-                            text_of(user)));
+    refuse(connection, not_yours("only " + text_of(options_.own_user) +
+                                 ", whose broker this is, and root may be its consumer; this is " +
+                                 text_of(user)));
     return;
   }
   if (const auto refused = claim_target(m, now)) {
-    refuse(route, *refused);
+    refuse(connection, *refused);
     return;
   }
-  sessions_[route] = Session{m.role, std::move(m), user, {}, true, now};
-  lease_.join(route, now);
-  hand_over_free_lease(now);
-  if (lease_.holder() != route) {
-    send(route, LeaseState{false, {}, lease_.duration()});
+  sessions_[connection] = Session{m.role, std::move(m), user, {}, true, now};
+  lease_.join(connection, now);
+  grant_free_lease(now);
+  if (lease_.holder() != connection) {
+    send(connection, LeaseState{false, {}, lease_.duration()});
   }
 }
 
-// Rows that wait were sent for the target that the journal began with, and so were the answers.
+// Waiting rows, and answers about them, belong to the target that the journal began with.
 std::optional<Refusal> Core::claim_target(const Hello& m, TimePoint now) {
   const std::string& path = m.producer.text;
   const auto known = journal_.target();
   if (!known) {
     return busy("the journal cannot be read: " + known.error().what);
   }
-  // An older consumer names its target as its flags do, which may not be the whole path.
+  // An older consumer sends the path from its flags, which may be relative.
   const bool is_whole = path.starts_with('/');
   const bool is_same = *known == path || (!is_whole && known->ends_with("/" + path));
   if (is_same || (known->empty() && !is_whole)) {
@@ -79,11 +78,11 @@ std::optional<Refusal> Core::claim_target(const Hello& m, TimePoint now) {
   return std::nullopt;
 }
 
-// A name belongs to the user who used it first, or another user's process could fence that one's. A
-// random id is a secret of the process that chose it.
-std::optional<Refusal> Core::claims_of_others(const Route& route, const Hello& m, User user) {
-  const Route* holder = route_of(m.producer);
-  const bool is_of_another = holder != nullptr && *holder != route;
+// A name belongs to the first user who used it; otherwise another user's process could fence that
+// user's process. A random id is a secret of the process that chose it.
+std::optional<Refusal> Core::claims_of_others(ConnectionId connection, const Hello& m, User user) {
+  const auto holder = connection_of(m.producer);
+  const bool is_of_another = holder && holder != connection;
   if (!m.named && m.epoch.value == 0 && is_of_another && window_.has_rows_of(m.producer)) {
     return not_yours("another process has this id and sends rows");
   }
@@ -111,7 +110,7 @@ std::optional<Refusal> Core::claims_of_others(const Route& route, const Hello& m
   return std::nullopt;
 }
 
-// Nothing: it is true, or nobody here can tell.
+// Nothing: the claim is true, or the broker cannot tell.
 std::optional<Refusal> Core::false_claim(const Hello& hello,
                                          const std::optional<Progress>& progress) const {
   if (!progress) {

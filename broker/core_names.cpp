@@ -1,9 +1,9 @@
-// Names that outlive their processes: which epoch a process gets, and how long it is remembered.
+// Names that outlive their processes: which epoch a process gets, and how long a name is kept.
 //
-// The target is the truth about epochs (it refuses rows of an older one), the journal's table a
-// help while no consumer is there to be asked. So a name may be forgotten when nothing of it waits
-// and nobody has it: a new process gets a greater epoch from the clock, and an old one that comes
-// back meets the target.
+// The target is the truth about epochs: it refuses rows of an older one. The journal's table only
+// helps while no consumer can be asked. So the broker may forget a name that nobody uses and that
+// has no waiting rows: a new process gets a greater epoch from the clock, and the target refuses an
+// old process that comes back.
 #include <algorithm>
 
 #include "broker/core.h"
@@ -16,15 +16,15 @@ using namespace std::chrono_literals;
 
 constexpr std::chrono::milliseconds kForgetNamesEvery = 60s;
 constexpr std::chrono::milliseconds kForgetWhenCrowded = 100ms;
-// How many more than the bound there may be before they are fewer again.
+// Names above the bound are removed when there are this many of them.
 constexpr std::size_t kNamesAtOnce = 1000;
-// What a client may claim of an epoch that this broker does not know, beyond its own clock.
+// How far a claimed epoch that this broker does not know may be ahead of its clock.
 constexpr std::uint64_t kClockSlackMs = std::uint64_t{24} * 60 * 60 * 1000;
 
 }  // namespace
 
-// Nothing when it was refused.
-std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& hello,
+// Nothing: it was refused.
+std::optional<Core::Grant> Core::grant_epoch(ConnectionId connection, const Hello& hello,
                                              const std::optional<Progress>& progress,
                                              TimePoint now) {
   if (!hello.named) {
@@ -32,9 +32,10 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
   }
   auto journaled = journal_.epoch(hello.producer);
   if (!journaled) {
-    // Without the newest epoch this could be an older one, which the target refuses: also rows that
-    // are stored by then.
-    refuse(route, RefusalCode::busy, {}, "the journal cannot be read: " + journaled.error().what);
+    // Without the newest epoch this could be an older one, and the target would refuse its rows,
+    // even stored ones.
+    refuse(connection, RefusalCode::busy, {},
+           "the journal cannot be read: " + journaled.error().what);
     if (!journal_retry_ || *journal_retry_ <= now) {
       journal_failed(journaled.error(), now);
     }
@@ -47,39 +48,40 @@ std::optional<Core::Grant> Core::grant_epoch(const Route& route, const Hello& he
   }
   const Epoch newest = std::max(*journaled, progress ? progress->epoch : Epoch{});
   if (hello.epoch.value > 0 && hello.epoch < newest) {
-    refuse(route, RefusalCode::fenced, {},
+    refuse(connection, RefusalCode::fenced, {},
            "a newer process with the name " + hello.producer.text + " has started");
     return std::nullopt;
   }
   const std::uint64_t clock = options_.wall_clock_ms();
   if (hello.epoch > newest && hello.epoch.value > clock + kClockSlackMs) {
-    // It would leave no epoch for the name's next process.
+    // Such an epoch would leave none for the name's next process.
     ++messages_rejected_;
-    refuse(route, RefusalCode::malformed, {}, "an epoch that no broker gave");
+    refuse(connection, RefusalCode::malformed, {}, "an epoch that no broker gave");
     return std::nullopt;
   }
-  // The clock's part keeps epochs growing even where both journal and target were lost.
+  // The clock keeps epochs growing even if both journal and target were lost.
   const Epoch granted =
       hello.epoch.value > 0 ? hello.epoch : Epoch{std::max(newest.value + 1, clock)};
   return Grant{granted, granted != *journaled};
 }
 
-void Core::welcome(const Route& route, const std::optional<Progress>& progress, TimePoint now) {
-  const Session& session = sessions_.at(route);
+void Core::welcome(ConnectionId connection, const std::optional<Progress>& progress,
+                   TimePoint now) {
+  const Session& session = sessions_.at(connection);
   const Hello& hello = session.hello;
   if (const auto refused = false_claim(hello, progress)) {
     ++messages_rejected_;
-    refuse(route, *refused);
-    drop_session(route, "it claims what nobody gave");
+    refuse(connection, *refused);
+    drop_session(connection, "because of a false claim");
     return;
   }
-  const auto grant = grant_epoch(route, hello, progress, now);
+  const auto grant = grant_epoch(connection, hello, progress, now);
   if (!grant) {
-    drop_session(route, "it was refused");
+    drop_session(connection, "because it was refused");
   } else if (grant->is_new) {
-    greetings_.push_back({route, hello.producer, progress, grant->epoch, session.user});
+    greetings_.push_back({connection, hello.producer, progress, grant->epoch, session.user});
   } else {
-    greet(route, grant->epoch, progress, now);
+    greet(connection, grant->epoch, progress, now);
   }
 }
 
@@ -87,7 +89,7 @@ bool Core::may_store_epochs(TimePoint now) const {
   return epoch_syncs_ < kEpochSyncs || now - epochs_since_ >= kEpochsWhile;
 }
 
-// One transaction for all whose welcome waits for it.
+// One transaction for all waiting welcomes.
 void Core::store_epochs(TimePoint now) {
   if (greetings_.empty() || !may_store_epochs(now)) {
     return;
@@ -105,18 +107,18 @@ void Core::store_epochs(TimePoint now) {
   }
   const auto stored = journal_.set_epochs(names);
   for (const Greeting& greeting : greetings) {
-    // The connection may have started over since, as somebody else.
-    const auto session = sessions_.find(greeting.route);
+    // The connection may have started over as another producer.
+    const auto session = sessions_.find(greeting.connection);
     if (session == sessions_.end() || session->second.role != Role::producer ||
         session->second.hello.producer != greeting.producer) {
       continue;
     }
     if (stored) {
-      greet(greeting.route, greeting.epoch, greeting.progress, now);
+      greet(greeting.connection, greeting.epoch, greeting.progress, now);
     } else {
-      refuse(greeting.route, RefusalCode::busy, {},
+      refuse(greeting.connection, RefusalCode::busy, {},
              "the journal cannot be written: " + stored.error().what);
-      drop_session(greeting.route, "it was refused");
+      drop_session(greeting.connection, "because it was refused");
     }
   }
   for (const Greeting& greeting : greetings) {
@@ -125,26 +127,26 @@ void Core::store_epochs(TimePoint now) {
   if (!stored) {
     journal_failed(stored.error(), now);
   }
-  ask_those_who_wait(now);
+  ask_unasked(now);
 }
 
-void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>& progress,
+void Core::greet(ConnectionId connection, Epoch epoch, const std::optional<Progress>& progress,
                  TimePoint now) {
   look_at_journal(now);  // the welcome says what is stored
-  const Hello hello = sessions_.at(route).hello;
-  if (const Route* older = route_of(hello.producer); older != nullptr && *older != route) {
-    const Route old_route = std::exchange(routes_[hello.producer], route);
-    if (sessions_.at(old_route).epoch < epoch) {
-      refuse(old_route, RefusalCode::fenced, {},
+  const Hello hello = sessions_.at(connection).hello;
+  if (const auto older = connection_of(hello.producer); older && older != connection) {
+    connections_[hello.producer] = connection;
+    if (sessions_.at(*older).epoch < epoch) {
+      refuse(*older, RefusalCode::fenced, {},
              "a newer process with the name " + hello.producer.text + " has started");
     }
-    drop_session(old_route, "it was replaced");  // last: what the window knows stays
+    drop_session(*older, "because it was replaced");  // last: the window keeps its state
   }
-  Session& session = sessions_.at(route);
+  Session& session = sessions_.at(connection);
   session.epoch = epoch;
   session.welcomed = true;
   session.heard = now;
-  routes_[hello.producer] = route;
+  connections_[hello.producer] = connection;
   if (progress) {
     window_.note_applied(hello.producer, progress->through);
     window_.note_complete(hello.producer);
@@ -153,8 +155,8 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   Welcome welcome;
   welcome.broker = options_.broker_id;
   welcome.epoch = epoch;
-  // What the producer heard from an earlier broker it does not send again. That is its own word:
-  // it counts for nobody else.
+  // The producer does not send again what an earlier broker acknowledged. That claim counts for
+  // this session only.
   welcome.through = std::max(window_.applied_through(hello.producer), hello.known);
   if (!must_reopen_journal_) {
     welcome.through = std::max(welcome.through, window_.stored_through(hello.producer));
@@ -162,12 +164,12 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   window_.session_begins(hello.producer, hello.known);
   if (hello.stored) {
     const Sequence through = std::max(*hello.stored, welcome.through);
-    // A process that was not welcomed before begins here.
+    // A process without an earlier welcome begins here.
     const bool has_begun = hello.epoch.value > 0 && hello.sent;
-    window_.begins_behind(hello.producer, through, has_begun ? *hello.sent : through);
+    window_.begins_after(hello.producer, through, has_begun ? *hello.sent : through);
   }
   welcome.through_is_sure = progress.has_value();
-  // Of the newest row: one that is held, or the last that is applied.
+  // The source of the newest row: the last held one, or the last applied one.
   welcome.source = window_.source_after(hello.producer, progress ? progress->through : Sequence{});
   if (welcome.source.empty() && progress) {
     welcome.source = progress->source;
@@ -175,15 +177,16 @@ void Core::greet(const Route& route, Epoch epoch, const std::optional<Progress>&
   welcome.last = window_.last_row(hello.producer);
   welcome.credit_bytes = fair_credit();
   welcome.consumer_attached = window_.has_consumer();
-  send(route, std::move(welcome));
-  applied_.erase(hello.producer);  // gathered for its session before this
+  send(connection, std::move(welcome));
+  applied_.erase(hello.producer);  // gathered for its earlier session
   if (progress && progress->through > hello.known) {
-    tell_applied(route, session, Applied{progress->through, progress->dead_count, progress->dead});
+    send_applied(connection, session,
+                 Applied{progress->through, progress->dead_count, progress->dead});
   }
-  ask_for_outcomes_owed(route);  // what was applied since the target's word
+  ask_for_outcomes_owed(connection);  // for rows applied since the target's answer
 }
 
-// Promise 6. Those in use stay: connected, or with rows that wait.
+// Promise 6. Keeps the names that are connected or have waiting rows.
 void Core::forget_names(TimePoint now) {
   const std::uint64_t names = journal_.names();
   const bool too_many = names > options_.max_names + kNamesAtOnce;
@@ -209,7 +212,7 @@ void Core::forget_names(TimePoint now) {
   }
   std::vector<ProducerId> forgotten;
   for (const auto& [name, touched_ms] : *oldest) {
-    if (routes_.contains(name) || window_.knows(name)) {
+    if (connections_.contains(name) || window_.knows(name)) {
       continue;
     }
     if (touched_ms >= before && above == 0) {

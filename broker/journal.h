@@ -1,6 +1,9 @@
 // The journal: the broker's durable store of batches that are not applied yet. SQLite, WAL,
-// synchronous=FULL; one transaction for all batches that wait (group commit). JOURNAL.md has the
-// format. Belongs to one thread, and to one broker: a lock on FILE.lock keeps a second one out.
+// synchronous=FULL, one transaction for all waiting batches (group commit). JOURNAL.md describes
+// the format. Belongs to one thread, and to one broker: a lock on FILE.lock keeps a second one out.
+//
+// journal.cpp opens it and stores, reads and removes batches; journal_names.cpp has the names and
+// the target; journal_reopen.cpp opens it again after a failure.
 #pragma once
 
 #include <chrono>
@@ -13,43 +16,25 @@
 #include <utility>
 #include <vector>
 
+#include "base/file_lock.h"
+#include "base/result.h"
 #include "broker/durable_store.h"
 #include "broker/window.h"
-#include "base/result.h"
 #include "store/sqlite.h"
 
 namespace turnstile::broker {
 
-// An advisory lock (flock) on a file of its own, released with the process however it ends.
-class FileLock {
- public:
-  // Errc::locked when another process has it.
-  static Result<FileLock> take(const std::filesystem::path& path, const std::string& what);
-  // Takes it again if its file is not at the path any more: otherwise another process could.
-  Result<void> keep();
-  FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&& other) noexcept;
-  ~FileLock();
-
- private:
-  FileLock(int fd, std::filesystem::path path, std::string what)
-      : fd_(fd), path_(std::move(path)), what_(std::move(what)) {}
-  int fd_;
-  std::filesystem::path path_;
-  std::string what_;
-};
-
 struct JournalOptions {
   std::filesystem::path path;
-  std::size_t limit_bytes = std::size_t{4} * 1024 * 1024 * 1024;  // of batches that wait
-  std::string vfs;                                                // of SQLite; empty: the system's
-  int checkpoint_pages = 1000;  // the write-ahead log is copied into the file when it has so many
-  std::uint64_t shrink_above_pages = 1024;  // a larger file gives its space back when drained
+  std::size_t limit_bytes = std::size_t{4} * 1024 * 1024 * 1024;  // of waiting batches
+  std::string vfs;                                                // SQLite's; empty: the default
+  int checkpoint_pages = 1000;              // copy the write-ahead log into the file at this size
+  std::uint64_t shrink_above_pages = 1024;  // shrink a larger file when it is drained
 };
 
 class Journal final : public DurableStore {
  public:
-  // A file of an older format is migrated. Errors: locked (another broker), unreachable (folder,
+  // Migrates a file of an older format. Errors: locked (another broker), unreachable (directory,
   // permission, not a journal, a newer format), corrupt, io.
   static Result<Journal> open(JournalOptions options);
 
@@ -82,7 +67,7 @@ class Journal final : public DurableStore {
   [[nodiscard]] std::size_t room() const override;
   [[nodiscard]] std::optional<std::chrono::milliseconds> age(Offset offset) override;
   [[nodiscard]] const std::filesystem::path& path() const override { return options_.path; }
-  // The format that the file had, if it was migrated when it was opened.
+  // The file's format before open() migrated it.
   [[nodiscard]] std::optional<std::int64_t> migrated_from() const { return migrated_from_; }
 
  private:
@@ -90,7 +75,7 @@ class Journal final : public DurableStore {
       : options_(std::move(options)), lock_(std::move(lock)) {}
   Result<void> connect();
   Result<bool> has_tables();
-  Result<void> write_anew();
+  Result<void> rewrite_log();
   Result<void> prepare_statements();
   Result<void> count();
   Result<void> count_names();
@@ -102,7 +87,7 @@ class Journal final : public DurableStore {
   Result<void> checkpoint_if_due();
   Error rolled_back(Error error);
   void shrink_if_drained();
-  Result<void> leave_vanished();
+  Result<void> save_vanished();
   Result<std::vector<RowRange>> waiting_rows();
   Result<void> copy_to_path();
 
@@ -111,17 +96,17 @@ class Journal final : public DurableStore {
   std::uint64_t batches_ = 0;
   std::uint64_t rows_ = 0;
   std::uint64_t bytes_ = 0;
-  std::uint64_t names_ = 0;  // counted when opened and when some are forgotten; else an upper bound
+  std::uint64_t names_ = 0;  // exact after open() and forget_names(), else an upper bound
 
   // In memory only
   JournalOptions options_;
   FileLock lock_;
   std::optional<std::int64_t> migrated_from_;
-  bool broken_ = false;  // a sync failed: nothing is acknowledged from this file until reopen()
+  bool broken_ = false;  // a sync failed: acknowledge nothing from this file until reopen()
   std::vector<Offset> removed_;
   std::uint64_t removed_bytes_ = 0;
   std::optional<Vanished> vanished_;
-  std::unique_ptr<int> wal_pages_;  // SQLite writes it after each commit, so its address is fixed
+  std::unique_ptr<int> wal_pages_;  // SQLite keeps its address and writes it after each commit
   sqlite::Connection db_;
   sqlite::Statement insert_;
   sqlite::Statement select_;

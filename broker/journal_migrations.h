@@ -1,4 +1,4 @@
-// How a journal of an older format becomes one of the present format (JOURNAL.md).
+// How a journal of an older format becomes one of the current format (JOURNAL.md).
 #pragma once
 
 #include <array>
@@ -9,8 +9,8 @@
 namespace turnstile::broker {
 
 inline constexpr std::array kJournalMigrations{
-    // A name's epoch gets the time it was given at, so that names long out of use can be found.
-    // Of those that are there nothing is known: they count as used now.
+    // A name's epoch gets a time, so that unused names can be found. Existing names count as used
+    // now.
     sqlite::Migration{1, R"sql(
 ALTER TABLE producers RENAME TO producers_of_format_1;
 CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms INTEGER NOT NULL)
@@ -18,9 +18,8 @@ CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms
 INSERT INTO producers SELECT name, epoch, unixepoch() * 1000 FROM producers_of_format_1;
 DROP TABLE producers_of_format_1;
 )sql"},
-    // A name belongs to a user, and the journal to a target. Whose the names are that are there,
-    // and
-    // which target the rows are for, is known when the next process of each comes.
+    // A name belongs to a user, and the journal to a target. Existing names get their owner from
+    // the next process of that name, and the journal gets its target from the next consumer.
     sqlite::Migration{2, R"sql(
 ALTER TABLE producers RENAME TO producers_of_format_2;
 CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms INTEGER NOT NULL,

@@ -11,7 +11,7 @@
 namespace turnstile::broker {
 
 inline constexpr std::int64_t kJournalFormat = 3;
-// The oldest format whose `batches` are as they are now, so that a reader can read them.
+// The oldest format with the current `batches`, which a reader can read.
 inline constexpr std::int64_t kJournalBatchesSince = 1;
 inline constexpr int kJournalPageBytes = 16 * 1024;
 
@@ -31,8 +31,8 @@ CREATE TABLE producers(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL, touched_ms
 CREATE TABLE target(path TEXT NOT NULL);
 )sql";
 
-// XXH3, 64 bits, chained: each column's hash is the seed of the next one's, and the offset that of
-// the first. A byte that changed in any column shows, and so does a batch in another one's place.
+// XXH3, 64 bits, chained: each column's hash seeds the next one, and the offset seeds the first.
+// The checksum shows a changed byte in any column, and a batch at another offset.
 struct JournalColumns {
   std::string_view producer;
   std::uint64_t first;

@@ -4,39 +4,39 @@
 
 namespace turnstile::broker {
 
-void LeaseDesk::join(const Key& key, TimePoint now) {
-  if (holder_ == key) {
-    // It starts over: whatever it held before is void, so it gets a lease of its own again.
+void LeaseDesk::join(ConnectionId connection, TimePoint now) {
+  if (holder_ == connection) {
+    // The holder starts over: its lease is void, and it needs a new one.
     holder_.reset();
   }
-  if (std::find(waiting_.begin(), waiting_.end(), key) == waiting_.end()) {
-    waiting_.push_back(key);
+  if (std::find(waiting_.begin(), waiting_.end(), connection) == waiting_.end()) {
+    waiting_.push_back(connection);
   }
-  heard(key, now);
+  heard(connection, now);
 }
 
-void LeaseDesk::leave(const Key& key) {
-  if (holder_ == key) {
+void LeaseDesk::leave(ConnectionId connection) {
+  if (holder_ == connection) {
     holder_.reset();
   }
-  waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), key), waiting_.end());
+  waiting_.erase(std::remove(waiting_.begin(), waiting_.end(), connection), waiting_.end());
 }
 
-void LeaseDesk::heard(const Key& key, TimePoint now) {
-  if (holder_ == key) {
+void LeaseDesk::heard(ConnectionId connection, TimePoint now) {
+  if (holder_ == connection) {
     holder_heard_ = now;
   }
 }
 
-void LeaseDesk::listened(TimePoint now) {
-  const auto deaf = now - listened_.value_or(now) - kSilenceOfTurn;
-  if (deaf > TimePoint::duration::zero()) {
-    holder_heard_ = std::min(holder_heard_ + deaf, now);
+void LeaseDesk::note_turn(TimePoint now) {
+  const auto uncounted = now - last_turn_.value_or(now) - kSilenceOfTurn;
+  if (uncounted > TimePoint::duration::zero()) {
+    holder_heard_ = std::min(holder_heard_ + uncounted, now);
   }
-  listened_ = now;
+  last_turn_ = now;
 }
 
-std::optional<LeaseDesk::Key> LeaseDesk::grant(TimePoint now) {
+std::optional<ConnectionId> LeaseDesk::grant(TimePoint now) {
   const bool free = !holder_ || now - holder_heard_ > duration_;
   if (!free || waiting_.empty()) {
     return std::nullopt;
@@ -58,8 +58,9 @@ std::optional<TimePoint> LeaseDesk::deadline() const {
   return holder_heard_ + duration_ + std::chrono::milliseconds(1);
 }
 
-bool LeaseDesk::knows(const Key& key) const {
-  return holder_ == key || std::find(waiting_.begin(), waiting_.end(), key) != waiting_.end();
+bool LeaseDesk::knows(ConnectionId connection) const {
+  return holder_ == connection ||
+         std::find(waiting_.begin(), waiting_.end(), connection) != waiting_.end();
 }
 
 }  // namespace turnstile::broker

@@ -6,9 +6,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/utf8.h"
 #include "broker/core.h"
 #include "generated/version.h"
-#include "base/utf8.h"
 
 namespace turnstile::broker {
 namespace {
@@ -19,8 +19,8 @@ std::int64_t ms(std::chrono::nanoseconds duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
 }
 
-// The id of a process that has no name is its secret: a client that knows it could send rows as
-// that process. Its beginning is enough for people.
+// The id of an unnamed process is its secret: a client that knows it could send rows as that
+// process. A prefix is enough for people.
 std::string shown(const ProducerId& id, bool is_named) {
   constexpr std::size_t kShown = 8;
   std::string text = id.text;
@@ -30,13 +30,13 @@ std::string shown(const ProducerId& id, bool is_named) {
   return text;
 }
 
-// A reason may name paths, and programs of others.
+// A reason may name paths and other users' programs.
 std::string without_reason(const std::string& problem) {
   return problem.empty() ? std::string()
                          : "the broker's user sees the reason in `turnstile status`";
 }
 
-// What other users see: figures, no names and no paths.
+// What other users see: numbers, no names, no paths.
 nlohmann::json without_details(const nlohmann::json& report) {
   const auto copy = [](const nlohmann::json& from, std::initializer_list<const char*> keys) {
     nlohmann::json out = nlohmann::json::object();
@@ -75,11 +75,11 @@ double Core::rows_per_second(TimePoint now) const {
 
 Bytes Core::status_report(TimePoint now, Reader reader) {
   nlohmann::json producers = nlohmann::json::array();
-  for (const auto& [id, route] : routes_) {
+  for (const auto& [id, connection] : connections_) {
     if (reader != Reader::owner || producers.size() == kProducersListed) {
       break;
     }
-    const Session& session = sessions_.at(route);
+    const Session& session = sessions_.at(connection);
     producers.push_back({{"producer", shown(id, session.hello.named)},
                          {"named", session.hello.named},
                          {"epoch", session.epoch.value},
@@ -114,7 +114,7 @@ Bytes Core::status_report(TimePoint now, Reader reader) {
       {"broker", options_.broker_id},
       {"endpoint", options_.endpoint},
       {"uptime_ms", ms(now - started_)},
-      {"producers_connected", routes_.size()},
+      {"producers_connected", connections_.size()},
       {"producers", std::move(producers)},
       {"producers_stopped", std::move(stopped)},
       {"window",

@@ -7,7 +7,7 @@
 namespace turnstile::broker {
 namespace {
 
-// What is not stored of this producer's, in its order.
+// Moves out this producer's unstored batches, in their order.
 template <typename Put>
 void move_all(std::deque<Held>& from, const ProducerId& id, const Put& put) {
   const auto stays = [&](const Held& held) { return held.producer != id || held.offset; };
@@ -23,22 +23,23 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
   Producer& producer = producers_[header.producer];
 
   producer.sent = std::max(producer.sent, header.last());
-  // A place to go back to that is covered need not come again; what is behind that must: a batch of
-  // which only the beginning was applied may have been refused.
+  // Covered rows need not come again, later ones must: a batch may have been refused after only its
+  // first rows were applied.
   if (producer.go_back && *producer.go_back <= covered(producer)) {
     producer.go_back = next(covered(producer));
   }
   const bool is_hole = producer.in_order && header.first > next_new(producer);
   if (!is_hole && producer.held_batches > 0 && header.last() <= producer.held_last) {
-    took(producer, header.last());
+    note_taken(producer, header.last());
     return header.last() <= producer.stored_through ? Verdict::stored : Verdict::held;
   }
   if (producer.go_back && header.first > *producer.go_back) {
     return Verdict::skipped;
   }
-  // Promise 1: STORED speaks for all rows before it. Where nothing shows a hole here the target,
-  // which knows, judges.
-  const bool is_skip = !producer.go_back && producer.came && header.first > next(*producer.came);
+  // Promise 1: STORED covers all rows before it. A hole that does not show here is found by the
+  // target.
+  const bool is_skip =
+      !producer.go_back && producer.received && header.first > next(*producer.received);
   if (is_skip || is_hole || (producer.held_batches > 0 && header.first > next_new(producer))) {
     return judge_hole(producer, header.first);
   }
@@ -55,26 +56,26 @@ Window::Verdict Window::offer(Batch&& batch, TimePoint now) {
     return Verdict::go_back;
   }
 
-  took(producer, held.last);
+  note_taken(producer, held.last);
   producer.held_last = held.last;
   producer.source = header.source;
   ++producer.held_batches;
   memory_bytes_ += held.memory();
   ++unstored_;
-  if (producer.aside > 0 || is_doubted(producer)) {
-    put_aside(producer, std::move(held));
+  if (producer.waiting_suspect > 0 || is_suspect(producer)) {
+    put_to_suspects(producer, std::move(held));
   } else {
     put_behind(producer, std::move(held));
   }
-  producer.untried += producer.is_proven ? 0 : 1;
+  producer.record.add_batch();
   return Verdict::taken;
 }
 
-// A connection loses nothing between two messages, so a number that is missing between two batches
-// of one session was left out. A session's first batch may be the wrong one, such as after a second
-// WELCOME: it gets the right number, and has a second try.
+// A connection loses nothing between two messages, so the producer skipped a number that is missing
+// between two batches of one session. A session's first batch may be the wrong one, such as after a
+// second WELCOME: the producer gets the right number and a second try.
 Window::Verdict Window::judge_hole(Producer& producer, Sequence first) {
-  const bool is_final = !producer.go_back && (producer.came || producer.misfit >= first);
+  const bool is_final = !producer.go_back && (producer.received || producer.misfit >= first);
   producer.go_back.reset();
   if (!is_final) {
     producer.misfit = std::max(producer.misfit.value_or(Sequence{}), first);
@@ -83,47 +84,43 @@ Window::Verdict Window::judge_hole(Producer& producer, Sequence first) {
 }
 
 bool Window::has_room(const Producer& producer, const Held& held) const {
-  if (is_doubted(producer) && aside_bytes_ > 0 &&
-      (aside_bytes_ + held.memory() > options_.memory_bytes / 2 ||
-       (producer.vain >= kDoubtedAfter && producer.held_batches >= kDoubtedBatches))) {
+  if (is_suspect(producer) && suspects_.bytes() > 0 &&
+      (suspects_.bytes() + held.memory() > options_.memory_bytes / 2 ||
+       (producer.record.is_refused() && producer.held_batches >= kSuspectBatches))) {
     return false;
   }
   return memory_bytes_ + held.memory() <= options_.memory_bytes || memory_bytes_ == 0;
 }
 
-// Alone it harms nobody, and without a consumer nobody can judge.
-bool Window::is_doubted(const Producer& producer) const {
-  return attached_ && producers_.size() > 1 &&
-         (producer.vain >= kDoubtedAfter ||
-          (!producer.is_proven && producer.untried >= kDoubtedAfter));
+// A single producer harms nobody, and without a consumer there are no results.
+bool Window::is_suspect(const Producer& producer) const {
+  return attached_ && producers_.size() > 1 && producer.record.is_suspect();
 }
 
-bool Window::is_doubted(const ProducerId& id) const {
+bool Window::is_suspect(const ProducerId& id) const {
   const auto found = producers_.find(id);
-  return found != producers_.end() && is_doubted(found->second);
+  return found != producers_.end() && is_suspect(found->second);
 }
 
 bool Window::has_rows_of(const ProducerId& id) const {
   const auto found = producers_.find(id);
   return found != producers_.end() &&
-         (found->second.came || found->second.held_batches > 0 ||
+         (found->second.received || found->second.held_batches > 0 ||
           found->second.stored_through > Sequence{} || found->second.applied_through > Sequence{});
 }
 
-void Window::judge(const ProducerId& id, Producer& producer, bool brought_a_row) {
-  const bool was_doubted = is_doubted(producer);
-  if (brought_a_row) {
-    producer.is_proven = true;
-    producer.vain /= 2;
-  } else {
-    producer.vain = std::min(producer.vain + 1, 2 * kDoubtedAfter);
-  }
-  if (producer.aside > 0 && !is_doubted(producer)) {
-    move_all(aside_, id, [&](Held&& held) { take_from_aside(producer, std::move(held)); });
-  } else if (producer.aside == 0 && !was_doubted && is_doubted(producer)) {
+void Window::add_result(const ProducerId& id, Producer& producer, bool added_a_row) {
+  const bool was_suspect = is_suspect(producer);
+  producer.record.add_result(added_a_row);
+  if (producer.waiting_suspect > 0 && !is_suspect(producer)) {
+    move_all(suspects_.waiting(), id, [&](Held&& held) {
+      suspects_.removed(held);
+      clear_suspect(producer, std::move(held));
+    });
+  } else if (producer.waiting_suspect == 0 && !was_suspect && is_suspect(producer)) {
     move_all(behind_, id, [&](Held&& held) {
       --producer.behind;
-      put_aside(producer, std::move(held));
+      put_to_suspects(producer, std::move(held));
     });
   }
 }
@@ -133,44 +130,28 @@ void Window::put_behind(Producer& producer, Held&& held) {
   behind_.push_back(std::move(held));
 }
 
-void Window::put_aside(Producer& producer, Held&& held) {
-  ++producer.aside;
-  aside_bytes_ += held.memory();
-  held.was_aside = true;
-  aside_.push_back(std::move(held));
+void Window::put_to_suspects(Producer& producer, Held&& held) {
+  ++producer.waiting_suspect;
+  suspects_.push(std::move(held));
 }
 
-void Window::take_from_aside(Producer& producer, Held&& held) {
-  --producer.aside;
-  aside_bytes_ -= held.memory();
-  held.was_aside = false;
+void Window::clear_suspect(Producer& producer, Held&& held) {
+  --producer.waiting_suspect;
+  held.is_suspect = false;
   put_behind(producer, std::move(held));
 }
 
-void Window::hand_first_aside() {
-  Held& held = aside_.front();
-  --producers_[held.producer].aside;
-  aside_bytes_ -= held.memory();
-  front_.push_back(std::move(held));
-  aside_.pop_front();
-}
-
-// The first of them, if nothing of its producer is to go before it.
-bool Window::may_hand_aside() const {
-  if (aside_.empty()) {
+// The first one, unless its producer has batches that go before it.
+bool Window::may_deliver_suspect() const {
+  if (suspects_.waiting().empty() ||
+      producers_.at(suspects_.waiting().front().producer).behind > 0) {
     return false;
   }
-  const Held& held = aside_.front();
-  if (producers_.at(held.producer).behind > 0) {
-    return false;
-  }
-  return handed_aside_ == 0 || producers_.size() == 1 ||
-         (handed_aside_ < kDoubtedHanded &&
-          handed_aside_bytes_ + held.memory() <= kDoubtedHandedBytes);
+  return producers_.size() == 1 || suspects_.has_credit();
 }
 
-void Window::took(Producer& producer, Sequence last) {
-  producer.came = std::max(producer.came.value_or(Sequence{}), last);
+void Window::note_taken(Producer& producer, Sequence last) {
+  producer.received = std::max(producer.received.value_or(Sequence{}), last);
   producer.misfit.reset();
   if (producer.in_order) {
     producer.in_order = std::max(*producer.in_order, last);
@@ -218,11 +199,11 @@ void Window::session_begins(const ProducerId& id, Sequence known) {
   producer.known = known;
   producer.in_order.reset();
   producer.go_back.reset();
-  producer.came.reset();
+  producer.received.reset();
   producer.misfit.reset();
 }
 
-void Window::begins_behind(const ProducerId& id, Sequence through, Sequence sent) {
+void Window::begins_after(const ProducerId& id, Sequence through, Sequence sent) {
   session_begins(id, {});
   Producer& producer = producers_[id];
   producer.in_order = through;
@@ -239,8 +220,9 @@ Sequence Window::acknowledge(const ProducerId& id, Sequence through) {
     through = std::min(through, producer.sent);
     producer.in_order = std::max(*producer.in_order, through);
   }
-  if (producer.came) {
-    producer.came = std::max(*producer.came, through);  // it goes on after these
+  if (producer.received) {
+    producer.received =
+        std::max(*producer.received, through);  // the producer continues after these
   }
   return through;
 }
@@ -283,13 +265,13 @@ bool Window::is_stalled(TimePoint now) const {
   return has_unanswered() && now - last_result_ >= options_.stalled_after;
 }
 
-// Promise 6: what the consumer has and did not answer is bounded, whatever became of its tickets.
+// Promise 6: bounds what the consumer has not answered, whether or not its tickets are void.
 bool Window::has_credit() const {
-  return !has_unanswered() || (handed_bytes_ + void_bytes_ < options_.consumer_credit_bytes &&
-                               handed_ + void_.size() < limits::kResultsListed);
+  return !has_unanswered() || (in_flight_bytes_ + void_bytes_ < options_.consumer_credit_bytes &&
+                               in_flight_ + void_.size() < limits::kResultsListed);
 }
 
-void Window::void_hand_over(const Held& held) {
+void Window::void_delivery(const Held& held) {
   void_.emplace(held.ticket, held.memory());
   void_bytes_ += held.memory();
 }
@@ -300,177 +282,6 @@ void Window::void_answered(Ticket through) {
   }
 }
 
-bool Window::should_store(TimePoint now) const {
-  if (unstored_ == 0) {
-    return false;
-  }
-  return !attached_ || !cold_.empty() || is_stalled(now) ||
-         memory_bytes_ > options_.memory_bytes / 4 * 3;
-}
-
-std::optional<TimePoint> Window::store_deadline() const {
-  if (unstored_ == 0 || !attached_ || !has_unanswered()) {
-    return std::nullopt;
-  }
-  return last_result_ + options_.stalled_after;
-}
-
-std::vector<const Held*> Window::to_store(std::size_t max_bytes) const {
-  std::vector<const Held*> out;
-  std::size_t bytes = 0;
-  for (const auto* queue : queues()) {
-    for (const Held& held : *queue) {
-      if (held.offset) {
-        continue;
-      }
-      bytes += held.bytes();
-      if (!out.empty() && bytes > max_bytes) {
-        return out;
-      }
-      out.push_back(&held);
-    }
-  }
-  return out;
-}
-
-std::vector<ProducerId> Window::mark_stored(const std::vector<Offset>& offsets, TimePoint now) {
-  std::vector<ProducerId> moved;
-  auto offset = offsets.begin();
-  for (auto* queue : queues()) {
-    for (Held& held : *queue) {
-      if (held.offset) {
-        continue;
-      }
-      if (offset == offsets.end()) {
-        break;
-      }
-      held.offset = *offset++;
-      --unstored_;
-      auto& producer = producers_[held.producer];
-      producer.stored_through = std::max(producer.stored_through, held.last);
-      if (moved.empty() || moved.back() != held.producer) {
-        moved.push_back(held.producer);
-      }
-    }
-  }
-  assert(offset == offsets.end());
-  while (!aside_.empty() && aside_.front().offset) {
-    Held held = std::move(aside_.front());
-    aside_.pop_front();
-    take_from_aside(producers_[held.producer], std::move(held));
-  }
-  std::sort(moved.begin(), moved.end());
-  moved.erase(std::unique(moved.begin(), moved.end()), moved.end());
-
-  // A consumer that keeps up gets them from memory; otherwise the journal has them, and the memory
-  // is free for others.
-  if (!attached_ || !cold_.empty() || is_stalled(now) ||
-      memory_bytes_ > options_.memory_bytes / 2) {
-    drop_stored_to_journal();
-  }
-  return moved;
-}
-
-void Window::drop_stored_to_journal() {
-  while (!behind_.empty() && behind_.front().offset) {
-    const Offset offset = *behind_.front().offset;
-    if (cold_.empty()) {
-      cold_.next = offset;
-    }
-    cold_.last = offset;
-    memory_bytes_ -= behind_.front().memory();
-    --producers_[behind_.front().producer].behind;
-    behind_.pop_front();
-  }
-}
-
-std::vector<RowRange> Window::journal_vanished() {
-  std::vector<RowRange> again;
-  for (auto* queue : queues()) {
-    for (Held& held : *queue) {
-      if (held.offset) {
-        held.offset.reset();
-        ++unstored_;
-        again.push_back({held.producer, held.first, held.last});
-      }
-    }
-  }
-  return again;
-}
-
-void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
-  const auto drop_stored = [this](std::deque<Held>& queue) {
-    std::deque<Held> unstored;
-    for (Held& held : queue) {
-      if (held.offset) {
-        memory_bytes_ -= held.memory();
-      } else {
-        unstored.push_back(std::move(held));
-      }
-    }
-    queue = std::move(unstored);
-  };
-  for (std::size_t i = 0; i < handed_; ++i) {
-    void_hand_over(front_[i]);
-  }
-  drop_stored(front_);
-  drop_stored(behind_);
-  // What is unstored waits behind what the journal has; tickets of a hand-over before this are
-  // void.
-  for (auto* queue : {&behind_, &aside_}) {
-    front_.insert(front_.end(), std::make_move_iterator(queue->begin()),
-                  std::make_move_iterator(queue->end()));
-  }
-  behind_ = std::move(front_);
-  front_.clear();
-  aside_.clear();
-  aside_bytes_ = 0;
-  for (Held& held : behind_) {
-    held.was_aside = false;
-  }
-  nothing_is_handed();
-  cold_ = cold;
-  stopped_.clear();
-
-  for (auto& [id, producer] : producers_) {
-    producer.held_batches = 0;
-    producer.behind = 0;
-    producer.aside = 0;
-    producer.stored_through = {};
-  }
-  for (const Kept& k : kept) {
-    Producer& producer = producers_[k.producer];
-    producer.held_batches = k.batches;
-    producer.stored_through = k.last;
-    producer.held_last = k.last;
-    producer.source = k.source;
-  }
-  for (const Held& held : behind_) {
-    Producer& producer = producers_[held.producer];
-    producer.held_last =
-        producer.held_batches++ > 0 ? std::max(producer.held_last, held.last) : held.last;
-    ++producer.behind;
-  }
-}
-
-std::optional<Offset> Window::wants_load() const {
-  if (attached_ && has_credit() && handed_ == front_.size() && !cold_.empty()) {
-    return cold_.next;
-  }
-  return std::nullopt;
-}
-
-void Window::loaded(std::vector<Held>&& batches, Offset through) {
-  for (Held& held : batches) {
-    if (stopped_.contains(held.producer)) {
-      continue;
-    }
-    memory_bytes_ += held.memory();
-    front_.push_back(std::move(held));
-  }
-  cold_.next = {through.value + 1};
-}
-
 void Window::consumer_attached(TimePoint now) {
   attached_ = true;
   last_result_ = now;
@@ -478,28 +289,28 @@ void Window::consumer_attached(TimePoint now) {
 
 void Window::consumer_gone() {
   attached_ = false;
-  nothing_is_handed();
+  nothing_in_flight();
   void_.clear();
   void_bytes_ = 0;
 }
 
-void Window::nothing_is_handed() {
-  handed_ = 0;
-  handed_bytes_ = 0;
-  handed_aside_ = 0;
-  handed_aside_bytes_ = 0;
+void Window::nothing_in_flight() {
+  in_flight_ = 0;
+  in_flight_bytes_ = 0;
+  suspects_.nothing_in_flight();
 }
 
 const Held* Window::deliver_next(TimePoint now) {
   if (!attached_ || !has_credit()) {
     return nullptr;
   }
-  if (handed_ == front_.size()) {
+  if (in_flight_ == front_.size()) {
     if (!cold_.empty()) {
       return nullptr;
     }
-    if (may_hand_aside()) {
-      hand_first_aside();
+    if (may_deliver_suspect()) {
+      front_.push_back(suspects_.pop());
+      --producers_[front_.back().producer].waiting_suspect;
     } else if (!behind_.empty()) {
       --producers_[behind_.front().producer].behind;
       front_.push_back(std::move(behind_.front()));
@@ -509,27 +320,21 @@ const Held* Window::deliver_next(TimePoint now) {
     }
   }
   if (!has_unanswered()) {
-    last_result_ = now;  // an idle consumer is not a stalled one
+    last_result_ = now;  // an idle consumer is not stalled
   }
-  Held& held = front_[handed_++];
+  Held& held = front_[in_flight_++];
   held.ticket = next_ticket_;
   ++next_ticket_.value;
-  handed_bytes_ += held.memory();
-  if (held.was_aside) {
-    ++handed_aside_;
-    handed_aside_bytes_ += held.memory();
-  }
+  in_flight_bytes_ += held.memory();
+  suspects_.delivered(held);
   return &held;
 }
 
-// The consumer has it no more, or what it answers means nothing.
+// The consumer no longer has it, or its answer will mean nothing.
 void Window::take_back(const Held& held) {
-  --handed_;
-  handed_bytes_ -= held.memory();
-  if (held.was_aside) {
-    --handed_aside_;
-    handed_aside_bytes_ -= held.memory();
-  }
+  --in_flight_;
+  in_flight_bytes_ -= held.memory();
+  suspects_.returned(held);
 }
 
 void Window::release(Producer& producer) {
@@ -538,10 +343,10 @@ void Window::release(Producer& producer) {
 }
 
 std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoint now) {
-  const auto handed_end = front_.begin() + static_cast<std::ptrdiff_t>(handed_);
-  const auto found = std::lower_bound(front_.begin(), handed_end, result.ticket,
+  const auto in_flight_end = front_.begin() + static_cast<std::ptrdiff_t>(in_flight_);
+  const auto found = std::lower_bound(front_.begin(), in_flight_end, result.ticket,
                                       [](const Held& h, Ticket t) { return h.ticket < t; });
-  const bool is_known = found != handed_end && found->ticket == result.ticket;
+  const bool is_known = found != in_flight_end && found->ticket == result.ticket;
   if (is_known || void_.contains(result.ticket)) {
     last_result_ = now;
     void_answered(result.ticket);
@@ -550,9 +355,9 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
     return std::nullopt;
   }
 
-  // An answer that claims less than the batch holds is none to build upon. Fenced, it may hold all
-  // the same: a batch that was taken while its epoch was the newest, and comes again after a newer
-  // one has gone on behind it (promise 2: coming again changes nothing).
+  // An answer that covers only part of the batch does not count as applied. A fenced answer may
+  // cover all of it: the batch was applied while its epoch was the newest, and was sent again after
+  // a newer epoch continued (promise 2: a duplicate changes nothing).
   const bool applied = (result.outcome == Outcome::applied || result.outcome == Outcome::fenced) &&
                        result.through >= found->last;
   const ProducerId id = found->producer;
@@ -570,8 +375,8 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
     producer.applied_through = std::max(producer.applied_through, result.through);
     release(producer);
   } else if (stored) {
-    // Promise 2: what was stored is never dropped, so it waits in the journal for somebody who can
-    // tell why; the rest of its producer waits behind it.
+    // Promise 2: a stored batch is never dropped. It waits in the journal until a person finds out
+    // why, and its producer's later batches wait behind it.
     settled.remove.reset();
     settled.stopped = true;
     stopped_.insert(id);
@@ -585,35 +390,34 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
   take_back(*found);
   front_.erase(found);
   if (applied) {
-    judge(id, producer, result.dead_count < settled.rows);
+    add_result(id, producer, result.dead_count < settled.rows);
   } else if (!stored) {
     drop_unstored(id, producer);
   }
   return settled;
 }
 
-// Storing them would promise what cannot be kept (promise 1). The answers to those that the
-// consumer has are void: their tickets are gone.
+// Storing them would break promise 1. Answers to those that the consumer has are void.
 void Window::drop_unstored(const ProducerId& id, Producer& producer) {
   producer.held_last = producer.stored_through;
   producer.go_back.reset();
   const auto is_unstored = [&](const Held& held) { return held.producer == id && !held.offset; };
   std::size_t index = 0;
-  const std::size_t handed = handed_;
+  const std::size_t in_flight = in_flight_;
   for (auto* queue : queues()) {
     for (const Held& held : *queue) {
       if (is_unstored(held)) {
         memory_bytes_ -= held.memory();
         --unstored_;
         release(producer);
-        if (index < handed) {
+        if (index < in_flight) {
           take_back(held);
-          void_hand_over(held);
+          void_delivery(held);
         } else if (queue == &behind_) {
           --producer.behind;
-        } else if (queue == &aside_) {
-          --producer.aside;
-          aside_bytes_ -= held.memory();
+        } else if (queue == &suspects_.waiting()) {
+          --producer.waiting_suspect;
+          suspects_.removed(held);
         }
       }
       ++index;

@@ -1,4 +1,4 @@
-// What one connection may do of all that others wait for.
+// Limits what one connection may do while others wait.
 #pragma once
 
 #include <chrono>
@@ -8,22 +8,21 @@ namespace turnstile {
 
 class Allowance {
  public:
-  // A message of this connection could not be read, or was not its to send. False: it was one too
-  // many.
+  // Call this for a message that could not be read or that this peer may not send. False: too many.
   bool may_err();
 
   enum class Asking { now, later, too_often };
-  // Something that the target is to be asked for this connection. Too often: it was told so, and
-  // goes on.
+  // Call this before asking the target a question for this connection. Too often: the client was
+  // refused many times and still asks.
   Asking may_ask(std::chrono::steady_clock::time_point now);
 
  private:
   std::size_t errors_ = 0;
-  int questions_left_ = kQuestions;  // at asked_
+  int questions_left_ = kQuestions;  // as of asked_
   std::chrono::steady_clock::time_point asked_{};
-  std::size_t put_off_ = 0;  // questions since one was asked
+  std::size_t put_off_ = 0;  // refused questions since the last allowed one
 
-  // At once, and then one in a while.
+  // In a burst; after that one every kQuestionEvery.
   static constexpr int kQuestions = 16;
 };
 

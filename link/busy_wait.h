@@ -1,9 +1,8 @@
-// Waiting awake for what is likely to come soon. A thread that sleeps is woken some 30 us late
-// where processors are virtual, and a row that is sent and answered alone passes several such
-// threads (bench, line 8).
+// Spins briefly before sleeping. On virtual processors a sleeping thread wakes about 30 us late, and
+// a row that is sent and answered alone passes several such threads (bench, line 8).
 //
-// Only while it pays, that is after a wait that was short enough, and only with what nobody else
-// wants of the processor. Belongs to one thread.
+// Spins only while it pays, which is after a wait that was short enough, and yields the processor to
+// anyone else. Belongs to one thread.
 #pragma once
 
 #include <sched.h>
@@ -16,10 +15,10 @@ class BusyWait {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // How long one wait() is at most, which is also what counts as short.
+  // `most`: the limit of one wait(), and of a wait that counts as short.
   explicit BusyWait(Clock::duration most) : most_(most) {}
 
-  // Asks `has_come` again and again. False: it is time to sleep.
+  // Spins until `has_come`. False: it is time to sleep.
   template <typename Question>
   bool wait(Question has_come) {
     if (!pays_) {
@@ -35,7 +34,7 @@ class BusyWait {
     return true;
   }
 
-  // How long each wait took in the end, awake or asleep.
+  // Call this after each wait, with the time spent spinning and sleeping.
   void ended(Clock::duration took) { pays_ = took < most_; }
 
  private:

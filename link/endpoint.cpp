@@ -14,11 +14,11 @@
 namespace turnstile {
 namespace {
 
-constexpr std::size_t kLongestSocketPath = sizeof(sockaddr_un::sun_path) - 1;
+constexpr std::size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
-std::filesystem::path folder_of(const std::string& path) {
-  const auto folder = std::filesystem::path(path).parent_path();
-  return folder.empty() ? "." : folder;
+std::filesystem::path directory_of(const std::string& path) {
+  const auto directory = std::filesystem::path(path).parent_path();
+  return directory.empty() ? "." : directory;
 }
 
 bool is_default(const std::string& path) {
@@ -42,42 +42,42 @@ std::string default_broker_endpoint() {
   return std::string(kIpc) + "/tmp/turnstile-" + std::to_string(::geteuid()) + "/broker.sock";
 }
 
-Result<void> check_default_folder(const std::string& path) {
+Result<void> check_default_directory(const std::string& path) {
   struct stat info {};
-  const std::string folder = folder_of(path).string();
-  if (!is_default(path) || ::lstat(folder.c_str(), &info) != 0) {
+  const std::string directory = directory_of(path).string();
+  if (!is_default(path) || ::lstat(directory.c_str(), &info) != 0) {
     return {};
   }
-  const std::string other = "give --broker a socket in a folder of your own";
+  const std::string other = "give --broker a socket in a directory of your own";
   if (!S_ISDIR(info.st_mode)) {
-    return fail(Errc::unreachable, folder + ", the folder of the default socket, is not a folder",
+    return fail(Errc::unreachable, directory + ", the directory of the default socket, is not a directory",
                 "remove it if it is yours, or " + other);
   }
   if (info.st_uid != ::geteuid()) {
     return fail(Errc::unreachable,
-                folder + ", the folder of the default socket, belongs to user " +
+                directory + ", the directory of the default socket, belongs to user " +
                     std::to_string(info.st_uid) + ", who could receive your rows",
                 "have it removed, or " + other);
   }
   if ((info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
     return fail(Errc::unreachable,
-                "others may enter " + folder + ", the folder of the default socket",
-                "chmod 700 " + folder + ", or " + other);
+                "others may enter " + directory + ", the directory of the default socket",
+                "chmod 700 " + directory + ", or " + other);
   }
   return {};
 }
 
-Result<void> check_folder_for_listening(const std::string& path) {
-  if (auto checked = check_default_folder(path); !checked) {
+Result<void> check_directory_for_listening(const std::string& path) {
+  if (auto checked = check_default_directory(path); !checked) {
     return checked;
   }
   struct stat info {};
-  const std::string folder = folder_of(path).string();
-  if (::stat(folder.c_str(), &info) != 0) {
+  const std::string directory = directory_of(path).string();
+  if (::stat(directory.c_str(), &info) != 0) {
     return {};
   }
   if (!S_ISDIR(info.st_mode)) {
-    return fail(Errc::unreachable, folder + " is not a folder", "Give --broker another path.");
+    return fail(Errc::unreachable, directory + " is not a directory", "Give --broker another path.");
   }
   const bool is_sticky = (info.st_mode & S_ISVTX) != 0;
   const bool owner_is_trusted = info.st_uid == ::geteuid() || info.st_uid == 0;
@@ -86,18 +86,18 @@ Result<void> check_folder_for_listening(const std::string& path) {
   }
   if (!owner_is_trusted) {
     return fail(Errc::unreachable,
-                "the socket's folder " + folder + " belongs to user " +
+                "the socket's directory " + directory + " belongs to user " +
                     std::to_string(info.st_uid) + ", who could replace the socket",
-                "Give --broker a path in a folder of your own.");
+                "Give --broker a path in a directory of your own.");
   }
-  return fail(Errc::unreachable, "others may write in the socket's folder " + folder,
-              "chmod 700 " + folder + ", or give --broker a folder of your own.");
+  return fail(Errc::unreachable, "others may write in the socket's directory " + directory,
+              "chmod 700 " + directory + ", or give --broker a directory of your own.");
 }
 
 Result<void> check_broker_user(const std::string& path, int fd) {
   struct stat info {};
-  const std::string folder = folder_of(path).string();
-  if (!is_default(path) && ::stat(folder.c_str(), &info) == 0 && !others_may_write(info)) {
+  const std::string directory = directory_of(path).string();
+  if (!is_default(path) && ::stat(directory.c_str(), &info) == 0 && !others_may_write(info)) {
     return {};
   }
   ucred broker{};
@@ -109,20 +109,20 @@ Result<void> check_broker_user(const std::string& path, int fd) {
   return fail(Errc::unreachable,
               "the broker at " + path + " runs as " +
                   (is_known ? "user " + std::to_string(broker.uid) : "an unknown user") +
-                  ", and others may put a socket into " + folder,
-              "use a broker of your own, or have it listen in a folder where only its user may "
+                  ", and others may put a socket into " + directory,
+              "use a broker of your own, or have it listen in a directory where only its user may "
               "write");
 }
 
 Result<void> check_socket_path(std::string_view endpoint) {
-  if (!endpoint.starts_with(kIpc) || endpoint.size() - kIpc.size() <= kLongestSocketPath) {
+  if (!endpoint.starts_with(kIpc) || endpoint.size() - kIpc.size() <= kMaxSocketPath) {
     return {};
   }
   const std::string path(endpoint.substr(kIpc.size()));
   return fail(Errc::bad_input,
               "the socket path '" + path + "' has " + std::to_string(path.size()) +
-                  " bytes; the kernel takes at most " + std::to_string(kLongestSocketPath),
-              "use a shorter folder, or a path relative to the working folder");
+                  " bytes; the kernel takes at most " + std::to_string(kMaxSocketPath),
+              "use a shorter directory, or a path relative to the working directory");
 }
 
 Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint) {

@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "link/link.h"
 #include "base/result.h"
+#include "link/link.h"
 
 namespace turnstile {
 
@@ -17,19 +17,19 @@ inline constexpr const char* kEndpointHint = "write it as ipc://PATH or tcp://HO
 // Errors: bad_input, a socket path that is too long for the kernel.
 Result<void> check_socket_path(std::string_view endpoint);
 
-// Promise 10: a socket in a directory of the user's own: $XDG_RUNTIME_DIR/turnstile/broker.sock, or
-// /tmp/turnstile-UID/broker.sock where there is no such variable or its path is too long.
+// Promise 10: a socket in the user's own directory: $XDG_RUNTIME_DIR/turnstile/broker.sock, or
+// /tmp/turnstile-UID/broker.sock if that variable is not set or its path is too long.
 std::string default_broker_endpoint();
 
-// Promise 10, before a broker binds the socket and before a client connects to it. The folder of
+// Promise 10, before a broker binds the socket and before a client connects to it. The directory of
 // the default endpoint must belong to this user with mode 0700, since others may make
-// /tmp/turnstile-UID first. Others may write in another folder only where the sticky bit lets
-// nobody but root and this user replace the socket. Nothing is wrong with a folder that is not
-// there. Errors: unreachable.
-Result<void> check_default_folder(const std::string& path);
-Result<void> check_folder_for_listening(const std::string& path);
-// Of the connected socket `fd`, after it: in the default folder, and where others may put a socket,
-// the broker must run as this user or as root. Errors: unreachable.
+// /tmp/turnstile-UID first. Others may write in another directory only if the sticky bit lets
+// nobody but root and this user replace the socket. A missing directory is no error. Errors:
+// unreachable.
+Result<void> check_default_directory(const std::string& path);
+Result<void> check_directory_for_listening(const std::string& path);
+// After connecting `fd`: in the default directory, and where others may put a socket, the broker must
+// run as this user or as root. Errors: unreachable.
 Result<void> check_broker_user(const std::string& path, int fd);
 
 // IpcDealer for ipc://, else ZmqDealer. Errors: those of their connect().

@@ -14,9 +14,9 @@ namespace {
 
 constexpr unsigned char kBin32 = 0xC6;
 constexpr std::size_t kWrap = 5;  // the marker and four bytes of length, most significant first
-constexpr std::size_t kMostFrames = 3;
-// ZeroMQ hands a small message out as part of a buffer of several KiB, all of which would live as
-// long as its frames.
+constexpr std::size_t kMaxFrames = 3;
+// A small message of ZeroMQ is part of a buffer of several KiB, which its frames would keep alive:
+// up to this size it is copied.
 constexpr std::size_t kCopiedBytes = 4096;
 
 std::array<char, kWrap> wrap_of(std::size_t frame_bytes) {
@@ -50,9 +50,9 @@ Result<Frames> split(const std::shared_ptr<const void>& owner, std::string_view 
     if (size > rest.size()) {
       return fail(Errc::corrupt, "message ends within a frame");
     }
-    if (frames.size() == kMostFrames) {
+    if (frames.size() == kMaxFrames) {
       return fail(Errc::corrupt,
-                  "message has more than " + std::to_string(kMostFrames) + " frames");
+                  "message has more than " + std::to_string(kMaxFrames) + " frames");
     }
     frames.emplace_back(owner, rest.substr(0, size));
     rest.remove_prefix(size);
@@ -64,7 +64,7 @@ Result<Frames> split(const std::shared_ptr<const void>& owner, std::string_view 
 
 std::int64_t largest_message_bytes() {
   return static_cast<std::int64_t>(2 * limits::kHeaderBytes + limits::kRowsBytes +
-                                   kMostFrames * kWrap);
+                                   kMaxFrames * kWrap);
 }
 
 std::size_t packed_bytes(const Frames& frames) {

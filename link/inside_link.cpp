@@ -10,9 +10,9 @@
 namespace turnstile {
 namespace {
 
-int event_descriptor() {
-  const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (fd < 0) {
+Descriptor event_descriptor() {
+  Descriptor fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) {
     throw std::system_error(errno, std::generic_category(), "eventfd");
   }
   return fd;
@@ -22,17 +22,13 @@ int event_descriptor() {
 
 InsideLink::InsideLink() : fd_(event_descriptor()) {}
 
-InsideLink::~InsideLink() {
-  ::close(fd_);
-}
-
 void InsideLink::ring() const {
   const std::uint64_t one = 1;
-  // Fails only at the counter's end, where it is readable already.
-  [[maybe_unused]] const ssize_t written = ::write(fd_, &one, sizeof(one));
+  // Fails only when the counter is full, and then it is readable already.
+  [[maybe_unused]] const ssize_t written = ::write(fd(), &one, sizeof(one));
 }
 
-// The bounds of both directions are the protocol's: what a consumer may have unanswered.
+// The protocol bounds both directions: a consumer has a limit of unanswered batches.
 bool InsideLink::send(const Message& message) {
   {
     const std::lock_guard lock(mutex_);
@@ -44,7 +40,7 @@ bool InsideLink::send(const Message& message) {
 
 std::optional<Message> InsideLink::receive(std::chrono::milliseconds wait) {
   std::unique_lock lock(mutex_);
-  if (wait.count() > 0) {  // else it would be put to sleep all the same
+  if (wait.count() > 0) {  // wait_for() would sleep even for no time
     changed_.wait_for(lock, wait, [this] { return !to_consumer_.empty(); });
   }
   if (to_consumer_.empty()) {
@@ -73,7 +69,7 @@ void InsideLink::wait(std::chrono::milliseconds most) {
 
 InsideLink::Taken InsideLink::take() {
   std::uint64_t rung = 0;
-  [[maybe_unused]] const ssize_t read = ::read(fd_, &rung, sizeof(rung));
+  [[maybe_unused]] const ssize_t read = ::read(fd(), &rung, sizeof(rung));
   const std::lock_guard lock(mutex_);
   return {connection_, std::exchange(to_broker_, {})};
 }
@@ -83,7 +79,7 @@ bool InsideLink::give(std::uint64_t connection, Message&& message) {
   if (connection != connection_) {
     return false;
   }
-  // Of those that only say that somebody is there the ones behind others say nothing new.
+  // A heartbeat after another message says nothing new.
   if (!std::holds_alternative<Heartbeat>(message) || to_consumer_.empty()) {
     to_consumer_.push_back(std::move(message));
   }

@@ -1,7 +1,8 @@
-// The connection of a consumer with the broker of its own process (`turnstile serve`): messages are
-// handed over as they are, and neither end waits for the other.
+// Connects a consumer with the broker of its own process (`turnstile serve`): messages are handed
+// over without encoding, and neither end waits for the other.
 //
-// Two threads: one has the broker's end; the consumer's end belongs to whoever has the consumer.
+// Two threads: one uses the broker's end; the consumer's end belongs to the thread that has the
+// consumer.
 #pragma once
 
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "link/link.h"
 #include "proto/messages.h"
 
@@ -19,27 +21,26 @@ namespace turnstile {
 
 class InsideLink final : public Link {
  public:
-  // Throws std::system_error when there is no descriptor.
+  // Throws std::system_error when no descriptor is free.
   InsideLink();
-  ~InsideLink() override;
 
   // ---- the consumer's end
 
   bool send(const Message& message) override;
   std::optional<Message> receive(std::chrono::milliseconds wait) override;
   void reconnect() override;
-  // Until a message is there, wake() was called since the last time, or the time is over.
+  // Until a message is there, wake() was called since the last wait(), or the time is over.
   void wait(std::chrono::milliseconds most);
 
   // ---- the broker's end
 
-  // Readable when take() has something; the same each time.
-  [[nodiscard]] int fd() const { return fd_; }
+  // Readable when take() has something.
+  [[nodiscard]] int fd() const { return fd_.get(); }
   struct Taken {
     std::uint64_t connection = 0;  // counts reconnects
     std::vector<Message> messages;
   };
-  // What the consumer has sent on its present connection.
+  // What the consumer has sent on its current connection.
   Taken take();
   // Does not wake the consumer: wake() does. False: that connection is over.
   bool give(std::uint64_t connection, Message&& message);
@@ -48,7 +49,7 @@ class InsideLink final : public Link {
  private:
   void ring() const;
 
-  const int fd_;
+  const Descriptor fd_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::uint64_t connection_ = 1;

@@ -3,7 +3,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -11,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "link/endpoint.h"
 #include "link/frames.h"
 #include "link/timing.h"
@@ -21,16 +21,16 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// Messages taken in before they are asked for: about what one transaction of the consumer takes.
-constexpr std::size_t kFetchedMost = std::size_t{4} * 1024 * 1024;
-// The answer to a lone row takes some 150 to 350 us (bench, line 8).
+// prefetch() keeps up to this: about what one transaction of the consumer takes.
+constexpr std::size_t kMaxFetchedBytes = std::size_t{4} * 1024 * 1024;
+// The answer to a single row takes about 150 to 350 us (bench, line 8).
 constexpr std::chrono::microseconds kAnswerSoon{400};
 constexpr std::size_t kSmall = std::size_t{4} * 1024;
 
 // False: a signal came.
 bool wait_for(pollfd& item, steady_clock::time_point until) {
-  const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
-  return ::poll(&item, 1, static_cast<int>(std::max(left, milliseconds(0)).count())) >= 0 ||
+  const auto rest = std::chrono::ceil<milliseconds>(until - steady_clock::now());
+  return ::poll(&item, 1, static_cast<int>(std::max(rest, milliseconds(0)).count())) >= 0 ||
          errno != EINTR;
 }
 
@@ -42,20 +42,20 @@ std::optional<LinkTrouble> trouble_of(int error, const std::string& path) {
     case EPERM:
       return LinkTrouble{LinkTrouble::Kind::no_permission, "no permission for the socket " + path,
                          "run this as the broker's user, or give this user the right to read and "
-                         "write the socket and to enter its folder"};
+                         "write the socket and to enter its directory"};
     case ENOENT:
     case ENOTDIR:
       return LinkTrouble{LinkTrouble::Kind::no_socket, "there is no socket " + path, start};
     case ECONNREFUSED: {
       struct stat info {};
       if (::stat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
-        return LinkTrouble{LinkTrouble::Kind::no_socket, path + " is no socket", start};
+        return LinkTrouble{LinkTrouble::Kind::no_socket, path + " is not a socket", start};
       }
       return LinkTrouble{LinkTrouble::Kind::nobody_listens,
                          "no broker listens on the socket " + path, start};
     }
     default:
-      return std::nullopt;  // such as a broker that has more connections to accept than it may
+      return std::nullopt;  // such as a broker with a full accept queue
   }
 }
 
@@ -67,7 +67,7 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   }
   const std::string path = endpoint.starts_with(kIpc) ? endpoint.substr(kIpc.size()) : "";
   if (path.empty()) {
-    return fail(Errc::bad_input, "'" + endpoint + "' is no ipc:// endpoint", kEndpointHint);
+    return fail(Errc::bad_input, "'" + endpoint + "' is not an ipc:// endpoint", kEndpointHint);
   }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -97,32 +97,30 @@ IpcDealer::~IpcDealer() {
 }
 
 void IpcDealer::open(TimePoint now) {
-  // Twice as long each time, and up to as long again, so that not all come at once.
+  // Doubled each time, with a random part so that clients do not reconnect in step.
   open_at_ = now + pause_ + milliseconds(jitter_() % static_cast<unsigned>(pause_.count()));
   pause_ = std::min(2 * pause_, kReconnectMax);
-  if (auto safe = check_default_folder(address_.sun_path); !safe) {
+  if (auto safe = check_default_directory(address_.sun_path); !safe) {
     trouble_ = {LinkTrouble::Kind::not_trusted, safe.error().what, safe.error().hint};
     return;
   }
-  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd < 0) {
+  Descriptor fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd) {
     trouble_ = {LinkTrouble::Kind::no_descriptor,
                 std::string("cannot make a socket: ") + std::strerror(errno),
                 "raise the limit of open files (ulimit -n) or close some"};
     return;
   }
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) {
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address_), sizeof(address_)) != 0) {
     trouble_ = trouble_of(errno, address_.sun_path);
-    ::close(fd);
     return;
   }
-  if (auto trusted = check_broker_user(address_.sun_path, fd); !trusted) {
+  if (auto trusted = check_broker_user(address_.sun_path, fd.get()); !trusted) {
     trouble_ = {LinkTrouble::Kind::not_trusted, trusted.error().what, trusted.error().hint};
-    ::close(fd);
     return;
   }
   trouble_.reset();
-  connection_.emplace(fd, ZmtpConnection::End::dealer);
+  connection_.emplace(std::move(fd), ZmtpConnection::End::dealer);
   handshake_until_ = now + kHandshake;
 }
 
@@ -137,7 +135,6 @@ void IpcDealer::reconnect() {
   open(steady_clock::now());
 }
 
-// Opens, greets, sends what waits.
 void IpcDealer::advance() {
   const TimePoint now = steady_clock::now();
   if (connection_ && !connection_->is_ready() && now >= handshake_until_) {
@@ -159,7 +156,7 @@ void IpcDealer::prefetch() {
     }
   };
   auto read = ZmtpConnection::Read::some;
-  while (connection_ && read != ZmtpConnection::Read::nothing && fetched_bytes_ < kFetchedMost) {
+  while (connection_ && read != ZmtpConnection::Read::nothing && fetched_bytes_ < kMaxFetchedBytes) {
     fetch_whole();
     read = connection_->read();
   }
@@ -183,7 +180,7 @@ std::optional<Message> IpcDealer::receive_more() {
     pause_ = kReconnect;
     sent_ = 0;
     sent_bytes_ = 0;
-    last_came_bytes_ = body.size();
+    last_received_bytes_ = body.size();
     if (auto message = unpacked(std::move(body)).and_then(decode)) {
       return std::move(*message);
     }
@@ -205,19 +202,19 @@ bool IpcDealer::send(const Message& message) {
   return connection_->is_ready();
 }
 
-// Who sends or gets much has enough to do, and so have the others.
+// A client that sends or gets much has other work, and so does the broker: no spinning then.
 bool IpcDealer::awaits_small_answer() const {
-  return sent_ == 1 && sent_bytes_ <= kSmall && last_came_bytes_ <= kSmall;
+  return sent_ == 1 && sent_bytes_ <= kSmall && last_received_bytes_ <= kSmall;
 }
 
 std::optional<Message> IpcDealer::receive(milliseconds wait) {
-  const TimePoint begun = steady_clock::now();
-  const TimePoint deadline = begun + wait;
+  const TimePoint start = steady_clock::now();
+  const TimePoint deadline = start + wait;
   const bool is_soon = awaits_small_answer() && wait > milliseconds(0);
-  bool was_awake = false;
+  bool has_spun = false;
   const auto ended = [&] {
     if (is_soon) {
-      busy_wait_.ended(steady_clock::now() - begun);
+      busy_wait_.ended(steady_clock::now() - start);
     }
   };
   while (true) {
@@ -233,7 +230,7 @@ std::optional<Message> IpcDealer::receive(milliseconds wait) {
                   static_cast<short>(waits_to_send ? POLLIN | POLLOUT : POLLIN), 0};
       const auto until = connection_ ? deadline : std::min(deadline, open_at_);
       int ready = 0;
-      const bool came = is_soon && !std::exchange(was_awake, true) && busy_wait_.wait([&] {
+      const bool came = is_soon && !std::exchange(has_spun, true) && busy_wait_.wait([&] {
         ready = ::poll(&item, 1, 0);
         return ready != 0;
       });

@@ -1,9 +1,9 @@
 // The link over an ipc:// endpoint, without ZeroMQ's thread: a DEALER that speaks ZMTP (zmtp.h)
-// over a Unix stream socket in the thread that uses it. For one row and its answer that is two
-// wake-ups of another thread less, and most of what such a row costs many processes.
+// over a Unix stream socket in the thread that uses it. One row and its answer cost two wake-ups
+// less, which is most of their cost when there are many processes.
 //
-// Connects and connects again by itself, whenever its thread sends or receives, and then says so as
-// ZmqDealer does, with an empty message.
+// Connects and reconnects by itself when its thread sends or receives, and announces each new
+// connection with an empty message, as ZmqDealer does.
 //
 // Belongs to one thread.
 #pragma once
@@ -19,25 +19,25 @@
 #include <random>
 #include <string>
 
+#include "base/result.h"
 #include "link/busy_wait.h"
 #include "link/link.h"
 #include "link/zmtp.h"
-#include "base/result.h"
 
 namespace turnstile {
 
 class IpcDealer final : public Link {
  public:
-  // `ipc://PATH`. Returns at once, whether or not a broker is there. Errors: bad_input (no ipc://
-  // endpoint, or a socket path that is too long), unreachable (no descriptor is free, or another
-  // user may listen there: endpoint.h).
+  // `ipc://PATH`. Returns immediately, whether or not a broker is there. Errors: bad_input (not an
+  // ipc:// endpoint, or a socket path that is too long), unreachable (no descriptor is free, or
+  // another user may listen there: endpoint.h).
   static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint);
 
-  // For what is on its way it waits a moment.
+  // Waits up to kLinger until everything is sent.
   ~IpcDealer() override;
 
-  // What the socket does not take at once is kept and goes on with the next call: the broker's
-  // credit bounds how much that can be.
+  // Keeps what the socket does not take now and sends it with a later call. The broker's credit
+  // bounds that.
   bool send(const Message& message) override;
   std::optional<Message> receive(std::chrono::milliseconds wait) override;
   std::optional<Message> receive_more() override;
@@ -45,7 +45,7 @@ class IpcDealer final : public Link {
   void reconnect() override;
   [[nodiscard]] const std::optional<LinkTrouble>& trouble() const override { return trouble_; }
 
-  // Messages that came in and could not be decoded.
+  // Received messages that could not be decoded.
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
 
  private:
@@ -63,16 +63,16 @@ class IpcDealer final : public Link {
 
   std::optional<ZmtpConnection> connection_;
   std::optional<LinkTrouble> trouble_;
-  TimePoint handshake_until_{};  // of a connection that is not ready
-  TimePoint open_at_{};          // without a connection: not before
+  TimePoint handshake_until_{};  // while the connection is not ready
+  TimePoint open_at_{};          // the next try, while there is no connection
   std::chrono::milliseconds pause_;
   std::deque<std::string> fetched_;  // messages
   std::size_t fetched_bytes_ = 0;
   std::uint64_t dropped_ = 0;
   BusyWait busy_wait_;
-  int sent_ = 0;  // messages since one came
+  int sent_ = 0;  // messages since the last one received
   std::size_t sent_bytes_ = 0;
-  std::size_t last_came_bytes_ = 0;
+  std::size_t last_received_bytes_ = 0;
 };
 
 }  // namespace turnstile

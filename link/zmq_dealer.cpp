@@ -16,8 +16,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-// Bounds of memory in messages, either way. Senders keep to the broker's credit before they meet
-// it.
+// Bounds memory in each direction. Senders meet the broker's credit first.
 constexpr int kQueuedMessages = 1000;
 
 constexpr milliseconds kHeartbeat{2000};
@@ -55,8 +54,8 @@ void ZmqDealer::open() {
   socket_.set(zmq::sockopt::linger, as_option(kLinger));
   socket_.set(zmq::sockopt::sndhwm, kQueuedMessages);
   socket_.set(zmq::sockopt::rcvhwm, kQueuedMessages);
-  // Nothing is queued for a connection that does not stand: what cannot be sent now is kept by the
-  // caller, who knows what is still wanted when it does.
+  // ZeroMQ queues nothing while there is no connection: the caller keeps what cannot be sent, and
+  // knows what is still wanted later.
   socket_.set(zmq::sockopt::immediate, 1);
   socket_.set(zmq::sockopt::probe_router, 1);
   socket_.set(zmq::sockopt::reconnect_ivl, as_option(kReconnect));
@@ -89,7 +88,7 @@ bool ZmqDealer::send(const Message& message) {
   }
 }
 
-// Nothing: no message is there. An error: one that cannot be read.
+// Nothing: no message is there. Error: a message that cannot be read.
 std::optional<Result<Frames>> ZmqDealer::take_frames() {
   zmq::message_t message;
   if (!socket_.recv(message, zmq::recv_flags::dontwait)) {
@@ -115,17 +114,17 @@ std::optional<Message> ZmqDealer::receive(milliseconds wait) {
         }
         ++dropped_;
       }
-      const auto left = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
-      if (left <= milliseconds(0)) {
+      const auto rest = std::chrono::ceil<milliseconds>(deadline - steady_clock::now());
+      if (rest <= milliseconds(0)) {
         return std::nullopt;
       }
       std::array<zmq::pollitem_t, 1> items{{{socket_.handle(), 0, ZMQ_POLLIN, 0}}};
-      if (zmq::poll(items.data(), items.size(), left) == 0) {
+      if (zmq::poll(items.data(), items.size(), rest) == 0) {
         return std::nullopt;
       }
     }
   } catch (const zmq::error_t&) {
-    return std::nullopt;  // a signal came (EINTR)
+    return std::nullopt;  // EINTR: a signal came
   }
 }
 

@@ -1,10 +1,10 @@
 // The link over ZeroMQ: a DEALER connected to the broker's ROUTER.
 //
-// The socket connects and connects again by itself. Whenever it has, and its thread next sends or
-// receives, it says so with an empty message (ZMQ_PROBE_ROUTER), to which a broker that does not
-// know the connection answers "hello first": that is how whoever uses the link learns of it.
+// The socket connects and reconnects by itself, and announces each new connection with an empty
+// message (ZMQ_PROBE_ROUTER). A broker that does not know the connection answers "hello first",
+// which tells the link's user of the new connection.
 //
-// Belongs to one thread (ZeroMQ's own thread works behind it).
+// Belongs to one thread (and starts ZeroMQ's own thread).
 #pragma once
 
 #include <chrono>
@@ -15,16 +15,16 @@
 
 #include <zmq.hpp>
 
-#include "link/link.h"
 #include "base/result.h"
+#include "link/link.h"
 
 namespace turnstile {
 
 class ZmqDealer final : public Link {
  public:
-  // Returns at once, whether or not a broker is there. `context` may be shared between sockets;
-  // with none given the link has its own. Errors: bad_input (an endpoint that ZeroMQ cannot take, a
-  // socket path that is too long), unreachable (no socket could be made).
+  // Returns immediately, whether or not a broker is there. Sockets may share `context`; without one
+  // the link has its own. Errors: bad_input (an endpoint that ZeroMQ refuses, a socket path that is
+  // too long), unreachable (no socket could be made).
   static Result<std::unique_ptr<ZmqDealer>> connect(
       std::string endpoint, std::shared_ptr<zmq::context_t> context = nullptr);
 
@@ -32,7 +32,7 @@ class ZmqDealer final : public Link {
   std::optional<Message> receive(std::chrono::milliseconds wait) override;
   void reconnect() override;
 
-  // Messages that came in and could not be decoded.
+  // Received messages that could not be decoded.
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
 
  private:

@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -16,7 +15,7 @@ namespace {
 
 using namespace std::string_view_literals;
 
-// A greeting: signature, version, mechanism, who is the server, filler.
+// A greeting: signature, version, mechanism, as-server flag, filler.
 constexpr std::size_t kGreetingBytes = 64;
 constexpr auto kGreeting =
     "\xFF\0\0\0\0\0\0\0\1\x7F\3\0NULL\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
@@ -33,26 +32,26 @@ constexpr auto kReady = "\5READY"sv;
 constexpr auto kPing = "\4PING"sv;
 constexpr auto kPong = "\4PONG"sv;
 constexpr std::size_t kPingTtlBytes = 2;
-constexpr std::size_t kPingContextMost = 16;
-// Who reads that little has no use for more.
-constexpr std::size_t kPongsMost = std::size_t{64} * 1024;
+constexpr std::size_t kMaxPingContext = 16;
+// A peer that reads so little gets no more pongs.
+constexpr std::size_t kMaxPongBytes = std::size_t{64} * 1024;
 
 constexpr unsigned char kMore = 1;  // flags of a frame
 constexpr unsigned char kLong = 2;
 constexpr unsigned char kCommand = 4;
 constexpr std::size_t kShortHead = 2;
 constexpr std::size_t kLongHead = 9;
-constexpr std::size_t kShortMost = 255;
+constexpr std::size_t kMaxShortFrame = 255;
 
 constexpr std::size_t kReadBytes = std::size_t{64} * 1024;
-// A larger frame is read into its own memory, of which it gets more as it comes.
+// A larger frame is read into its own buffer, which grows as bytes arrive.
 constexpr std::size_t kSmallFrame = std::size_t{8} * 1024;
 constexpr std::size_t kFrameStep = std::size_t{64} * 1024;
-// A smaller piece of a message to be sent is copied behind others.
+// A piece of an outgoing message up to this size is appended to tail_; a larger one is not copied.
 constexpr std::size_t kSmallPiece = std::size_t{4} * 1024;
-constexpr std::size_t kPiecesAtOnce = 64;
-constexpr int kCommandsAtOnce = 16;
-// Parts of one message, which nobody reads: beyond this it is without end.
+constexpr std::size_t kMaxPieces = 64;
+constexpr int kMaxCommands = 16;
+// Parts of one message, which are only skipped. Above this the message has no end.
 constexpr std::size_t kPartBytes = std::size_t{16} * 1024 * 1024;
 
 std::uint64_t read_size(std::string_view head) {
@@ -75,21 +74,21 @@ ZmtpReader::Room ZmtpReader::room() {
   if (!large_) {
     return {};
   }
-  const std::size_t left = large_->bytes - body_end_;
-  const std::size_t step = std::min(left, kFrameStep);
+  const std::size_t missing = large_->bytes - body_end_;
+  const std::size_t step = std::min(missing, kFrameStep);
   body_.resize(body_end_ + step);
-  return {std::span(body_).subspan(body_end_), step == left};
+  return {std::span(body_).subspan(body_end_), step == missing};
 }
 
-void ZmtpReader::take_in(std::size_t into_room, std::string_view behind) {
+void ZmtpReader::take_in(std::size_t into_room, std::string_view more) {
   body_end_ += into_room;
   if (in_taken_ == in_.size() && in_.capacity() > kSmallFrame) {
-    in_ = std::string();  // of many connections most are silent
+    in_ = std::string();  // most of many connections are silent
   } else {
     in_.erase(0, in_taken_);
   }
   in_taken_ = 0;
-  in_ += behind;
+  in_ += more;
 }
 
 std::optional<std::string_view> ZmtpReader::take(std::size_t bytes) {
@@ -135,7 +134,7 @@ std::optional<ZmtpReader::Frame> ZmtpReader::next() {
       return std::nullopt;
     }
     const std::size_t there = std::min(head->bytes, in_.size() - in_taken_);
-    // No more than came: an announced size costs its sender nothing. The string grows by doubling.
+    // No more than came: announcing a size costs the sender nothing. The string grows by doubling.
     body_.reserve(std::min(head->bytes, std::max(there, kFrameStep)));
     body_.assign(in_, in_taken_, there);
     body_end_ = there;
@@ -152,20 +151,14 @@ std::optional<ZmtpReader::Frame> ZmtpReader::next() {
 
 // ---- ZmtpConnection
 
-ZmtpConnection::ZmtpConnection(int fd, End end) : fd_(fd), end_(end) {
+ZmtpConnection::ZmtpConnection(Descriptor fd, End end) : fd_(std::move(fd)), end_(end) {
   tail_ = kGreeting;
   to_send_ = tail_.size();
   flush();
 }
 
-ZmtpConnection::~ZmtpConnection() {
-  close();
-}
-
 void ZmtpConnection::close() {
-  if (fd_ >= 0) {
-    ::close(std::exchange(fd_, -1));
-  }
+  fd_.reset();
   state_ = State::closed;
   out_.clear();
   tail_.clear();
@@ -175,7 +168,7 @@ void ZmtpConnection::close() {
 
 void ZmtpConnection::put_head(unsigned char flags, std::size_t bytes) {
   const std::size_t before = tail_.size();
-  if (bytes <= kShortMost) {
+  if (bytes <= kMaxShortFrame) {
     tail_ += static_cast<char>(flags);
     tail_ += static_cast<char>(bytes);
   } else {
@@ -222,7 +215,7 @@ void ZmtpConnection::seal_tail() {
 
 void ZmtpConnection::flush() {
   while (to_send_ > 0) {
-    std::array<iovec, kPiecesAtOnce> pieces{};
+    std::array<iovec, kMaxPieces> pieces{};
     std::size_t count = 0;
     const auto add = [&](std::string_view piece) {
       // sendmsg() only reads.
@@ -237,7 +230,7 @@ void ZmtpConnection::flush() {
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = count;
-    const ssize_t sent = ::sendmsg(fd_, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent >= 0) {
       drop_sent(static_cast<std::size_t>(sent));
     } else if (must_wait()) {
@@ -267,24 +260,24 @@ void ZmtpConnection::drop_sent(std::size_t bytes) {
 }
 
 ZmtpConnection::Read ZmtpConnection::read() {
-  if (fd_ < 0) {
+  if (!fd_) {
     return Read::nothing;
   }
   const auto room = reader_.room();
-  std::array<char, kReadBytes> behind;
+  std::array<char, kReadBytes> more;
   std::array<iovec, 2> places{iovec{room.bytes.data(), room.bytes.size()},
-                              iovec{behind.data(), room.is_all ? behind.size() : 0}};
+                              iovec{more.data(), room.is_all ? more.size() : 0}};
   msghdr message{};
   message.msg_iov = places.data();
   message.msg_iovlen = places.size();
   ssize_t got = 0;
   do {
-    got = ::recvmsg(fd_, &message, MSG_DONTWAIT);
+    got = ::recvmsg(fd_.get(), &message, MSG_DONTWAIT);
   } while (got < 0 && errno == EINTR);
   if (got > 0) {
     const auto bytes = static_cast<std::size_t>(got);
     const std::size_t into_room = std::min(bytes, room.bytes.size());
-    reader_.take_in(into_room, {behind.data(), bytes - into_room});
+    reader_.take_in(into_room, {more.data(), bytes - into_room});
     return bytes == places[0].iov_len + places[1].iov_len ? Read::as_much_as_fits : Read::some;
   }
   if (got == 0 || !must_wait()) {
@@ -320,12 +313,12 @@ void ZmtpConnection::take_command(const std::string& body) {
     }
     state_ = State::ready;
     if (end_ == End::dealer) {
-      put({});  // what announces it: ZMQ_PROBE_ROUTER
+      put({});  // announces the connection, as ZMQ_PROBE_ROUTER does
       flush();
     }
   } else if (body.starts_with(kPing) && body.size() >= kPing.size() + kPingTtlBytes &&
-             to_send_ < kPongsMost) {
-    put_command(std::string(kPong).append(body, kPing.size() + kPingTtlBytes, kPingContextMost));
+             to_send_ < kMaxPongBytes) {
+    put_command(std::string(kPong).append(body, kPing.size() + kPingTtlBytes, kMaxPingContext));
     flush();
   }
 }
@@ -350,7 +343,7 @@ std::optional<ZmtpConnection::Incoming> ZmtpConnection::next() {
     }
     if (frame->is_command) {
       take_command(frame->body);
-      if (end_ == End::router && ++commands == kCommandsAtOnce) {
+      if (end_ == End::router && ++commands == kMaxCommands) {
         is_paused_ = true;
         return std::nullopt;
       }

@@ -1,8 +1,8 @@
 // One end of a ZMTP 3.0 connection (rfc.zeromq.org/spec/23, NULL mechanism) over a stream socket:
-// what a DEALER and the broker's ROUTER have in common. Its peer may be ZeroMQ's library, or
+// what a DEALER and the broker's ROUTER have in common. The peer may be ZeroMQ's library, or
 // hostile.
 //
-// Never waits: it sends and receives what the socket takes and has. Belongs to one thread.
+// Never waits: sends what the socket takes and receives what it has. Belongs to one thread.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +14,13 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/descriptor.h"
 #include "proto/messages.h"
 
 namespace turnstile {
 
-// Bytes of a stream, taken apart. Holds one frame at most, and what came behind it in one read.
+// Splits a stream of bytes into frames. Holds at most one frame, and the bytes that followed it in
+// the same read.
 class ZmtpReader {
  public:
   struct Frame {
@@ -27,24 +29,25 @@ class ZmtpReader {
     std::string body;
   };
 
-  // Of a large frame whose beginning is here: where its next bytes go, at once. Empty: there is
-  // none. Valid until another function is called.
+  // Buffer for the rest of a partly received large frame; empty if there is no such frame. Valid
+  // until the next call.
   struct Room {
     std::span<char> bytes;
-    bool is_all = true;  // what comes behind these belongs to the next frame
+    bool is_all = true;  // bytes after these belong to the next frame
   };
   Room room();
-  // What came: so many bytes into the room, and then these.
-  void take_in(std::size_t into_room, std::string_view behind);
+  // The read put `into_room` bytes into room(); `more` followed them.
+  void take_in(std::size_t into_room, std::string_view more);
 
-  // A greeting's; nothing until all of them are there. Valid until the next call.
+  // For the greeting, which is no frame. Nothing until all bytes are there. Valid until the next
+  // call.
   std::optional<std::string_view> take(std::size_t bytes);
-  // Nothing: it is not all there, or is_too_large().
+  // Nothing: the frame is not complete, or is_too_large().
   std::optional<Frame> next();
-  // Of a large frame that is not all there.
-  [[nodiscard]] std::size_t bytes_begun() const { return large_ ? body_end_ : 0; }
+  // Of a partly received large frame.
+  [[nodiscard]] std::size_t bytes_partial() const { return large_ ? body_end_ : 0; }
   [[nodiscard]] std::size_t bytes_missing() const { return large_ ? large_->bytes - body_end_ : 0; }
-  // A frame is larger than any message may be: nothing behind it can be read.
+  // A frame is larger than any message may be, so nothing after it can be read.
   [[nodiscard]] bool is_too_large() const { return is_too_large_; }
 
  private:
@@ -54,9 +57,9 @@ class ZmtpReader {
   };
   std::optional<Head> take_head();
 
-  std::string in_;  // from in_taken_ on to be taken
+  std::string in_;  // unread from in_taken_ on
   std::size_t in_taken_ = 0;
-  std::optional<Head> large_;  // of the frame of which body_ is a part
+  std::optional<Head> large_;  // of the frame that body_ begins
   std::string body_;
   std::size_t body_end_ = 0;
   bool is_too_large_ = false;
@@ -66,46 +69,44 @@ class ZmtpConnection {
  public:
   enum class End { dealer, router };
 
-  // One message, as it came. ZeroMQ's parts are no part of the protocol: of a message that has
-  // several only that is told.
+  // One received message. The protocol does not use ZeroMQ's multi-part messages, so such a message
+  // has no body here.
   struct Incoming {
     bool has_parts = false;
     std::string body;
-    bool is_too_large = false;  // nothing of it, and nothing that follows, is read
+    bool is_too_large = false;  // neither this message nor a later one is read
   };
 
-  // Takes the connected socket over, and greets.
-  ZmtpConnection(int fd, End end);
+  // `fd`: a connected socket. Sends the greeting.
+  ZmtpConnection(Descriptor fd, End end);
   ZmtpConnection(const ZmtpConnection&) = delete;
   ZmtpConnection& operator=(const ZmtpConnection&) = delete;
-  ~ZmtpConnection();
 
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
   [[nodiscard]] bool is_ready() const { return state_ == State::ready; }
   [[nodiscard]] bool is_closed() const { return state_ == State::closed; }
 
-  // One message, kept until flush().
+  // Keeps one message until flush().
   void put(const Frames& frames);
   // Sends what the socket takes; the rest stays.
   void flush();
   [[nodiscard]] std::size_t bytes_to_send() const { return to_send_; }
   [[nodiscard]] std::uint64_t bytes_sent() const { return sent_; }
-  // Asks for a sign of life.
   void ping();
 
-  // Held of a message that is not all there, beyond a few KiB.
-  [[nodiscard]] std::size_t bytes_begun() const { return reader_.bytes_begun(); }
-  // Of such a message's present frame.
+  // Of a partly received message: what it holds here, unless that is only a few KiB ...
+  [[nodiscard]] std::size_t bytes_partial() const { return reader_.bytes_partial(); }
+  // ... and what its current frame lacks.
   [[nodiscard]] std::size_t bytes_missing() const { return reader_.bytes_missing(); }
 
   enum class Read { nothing, some, as_much_as_fits };
-  // Once.
+  // Reads once.
   Read read();
-  // Of what has been read: nothing when no message is whole, or the connection is closed. The
-  // router's end gives one that is too large too, once, so that it can be answered.
+  // The next message that was read. Nothing: no message is complete, or the connection is closed.
+  // A router also gets a message that is too large, once, so that it can answer it.
   std::optional<Incoming> next();
-  // The router's end only: next() gave nothing because others have their turn after so many
-  // commands (pings); there may be a message behind them.
+  // Router only: next() stopped after many commands (pings) to let other connections have their
+  // turn. A message may follow them.
   [[nodiscard]] bool is_paused() const { return is_paused_; }
 
  private:
@@ -121,17 +122,17 @@ class ZmtpConnection {
   void seal_tail();
   void drop_sent(std::size_t bytes);
 
-  int fd_;
+  Descriptor fd_;
   End end_;
   State state_ = State::greeting;
   ZmtpReader reader_;
   bool is_paused_ = false;
-  bool is_over_ = false;   // one came that is too large
-  std::size_t parts_ = 0;  // of the message that is not whole yet
+  bool is_over_ = false;   // a message was too large
+  std::size_t parts_ = 0;  // of the partly received message
   std::size_t part_bytes_ = 0;
 
-  std::deque<Bytes> out_;  // from front_sent_ on to be sent, then
-  std::string tail_;       // small things, one behind another
+  std::deque<Bytes> out_;  // unsent from front_sent_ on, then
+  std::string tail_;       // small pieces, one after another
   std::size_t front_sent_ = 0;
   std::size_t to_send_ = 0;
   std::uint64_t sent_ = 0;

@@ -1,4 +1,4 @@
-// Batches for the tests of the broker, whose rows nobody decodes.
+// Batches for the tests of the broker, which never decodes their rows.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// The broker on a real socket, in a thread of its own, with real clients.
+// The broker on a real socket, in its own thread, with real clients.
 #include "broker/broker.h"
 
 #include <sys/eventfd.h>
@@ -71,7 +71,7 @@ class BrokerTest : public testing::Test {
   BrokerOptions options(const std::string& journal = "journal.db") const {
     BrokerOptions out;
     out.endpoint = endpoint_;
-    out.journal.path = folder_ / journal;
+    out.journal.path = directory_ / journal;
     return out;
   }
   std::unique_ptr<ZmqDealer> client() const {
@@ -84,11 +84,11 @@ class BrokerTest : public testing::Test {
   static void send(Link& link, const Message& message) {
     const auto until = std::chrono::steady_clock::now() + kPatience;
     while (!link.send(message)) {
-      ASSERT_LT(std::chrono::steady_clock::now(), until) << "nobody takes the message";
+      ASSERT_LT(std::chrono::steady_clock::now(), until) << "the broker does not take the message";
       link.receive(10ms);
     }
   }
-  // The next message of this kind; others are passed over.
+  // The next message of this kind; ignores others.
   template <typename T>
   static T expect(Link& link) {
     const auto until = std::chrono::steady_clock::now() + kPatience;
@@ -108,8 +108,8 @@ class BrokerTest : public testing::Test {
     return out;
   }
 
-  Folder folder_;
-  std::string endpoint_ = "ipc://" + (folder_ / "broker.sock").string();
+  TempDirectory directory_;
+  std::string endpoint_ = "ipc://" + (directory_ / "broker.sock").string();
 };
 
 TEST_F(BrokerTest, RowsGoFromProducerToConsumerAndTheAnswerBack) {
@@ -160,12 +160,12 @@ TEST_F(BrokerTest, StoppingStoresWhatTheConsumerHasNotAnswered) {
     expect<Delivery>(*consumer);
     EXPECT_TRUE(broker.stop());
   }
-  const auto journal = Journal::open({folder_ / "journal.db", 1 << 20, {}});
+  const auto journal = Journal::open({directory_ / "journal.db", 1 << 20, {}});
   ASSERT_TRUE(journal);
   EXPECT_EQ(journal->rows(), 3U);
 }
 
-TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
+TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerKeepsRunning) {
   const Running broker(options());
   zmq::context_t context;
   zmq::socket_t socket(context, zmq::socket_type::dealer);
@@ -207,7 +207,7 @@ TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
                     f + 1 < frames.size() ? zmq::send_flags::sndmore : zmq::send_flags::none);
       }
     }
-    // Of messages that could be read one in a while is answered; this one cannot.
+    // Repeated readable messages get few answers. This one cannot be read.
     socket.send(zmq::str_buffer("garbage"), zmq::send_flags::none);
     auto answer = answers();
     while (answer == RefusalCode::hello_first) {
@@ -222,7 +222,7 @@ TEST_F(BrokerTest, GarbageIsRefusedAndTheBrokerLives) {
   EXPECT_THAT(std::string(expect<Status>(*tool).report.view()), HasSubstr("messages_rejected"));
 }
 
-TEST_F(BrokerTest, AClientThatReadsNothingHoldsUpNobody) {
+TEST_F(BrokerTest, AClientThatReadsNothingDelaysNoOther) {
   const Running broker(options());
   const auto deaf = client();
   send(*deaf, hello(Role::tool, ""));
@@ -236,7 +236,7 @@ TEST_F(BrokerTest, AClientThatReadsNothingHoldsUpNobody) {
   EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
 }
 
-TEST_F(BrokerTest, AClientThatErrsWithoutEndLosesItsConnectionAndOthersKeepTheirs) {
+TEST_F(BrokerTest, AClientThatKeepsSendingBadMessagesIsDisconnectedAndOthersStay) {
   const Running broker(options());
   const auto producer = client();
   send(*producer, hello(Role::producer, kId));
@@ -257,7 +257,7 @@ TEST_F(BrokerTest, AClientThatErrsWithoutEndLosesItsConnectionAndOthersKeepTheir
   for (int i = 0; i < 2000; ++i) {
     socket.send(zmq::str_buffer("garbage"), zmq::send_flags::none);
   }
-  // The socket connects again, as somebody whom the broker does not know.
+  // The socket reconnects, and the broker does not know the new connection.
   const auto is_unknown = [&] {
     const auto* refusal = message ? std::get_if<Refusal>(&*message) : nullptr;
     return refusal != nullptr && refusal->code == RefusalCode::hello_first;
@@ -275,7 +275,7 @@ TEST_F(BrokerTest, AClientThatErrsWithoutEndLosesItsConnectionAndOthersKeepTheir
   EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
 }
 
-TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
+TEST_F(BrokerTest, AClientThatReadsNothingIsDisconnectedBeforeItsAnswersFillMemory) {
   const Running broker(options());
   // Many producers make a large report.
   std::vector<std::unique_ptr<ZmqDealer>> producers;
@@ -298,7 +298,7 @@ TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
   for (int i = 0; i < 50'000 && deaf.send(packed(encode(AskStatus{1})), zmq::send_flags::none);) {
     ++i;
   }
-  // ZeroMQ looks at the connection again when there is room for an answer.
+  // ZeroMQ looks at the connection again when it has room for an answer.
   bool cut = false;
   const auto until = std::chrono::steady_clock::now() + kPatience;
   while (!cut && std::chrono::steady_clock::now() < until) {
@@ -311,7 +311,7 @@ TEST_F(BrokerTest, AReaderOfNothingIsCutBeforeItsAnswersFillMemory) {
   EXPECT_EQ(expect<Stored>(*producers.front()).through, Sequence{3});
 }
 
-TEST_F(BrokerTest, AMessageWithoutEndIsCutAndAnyNumberOfMessagesIsNot) {
+TEST_F(BrokerTest, AnEndlessMessageIsDisconnectedAndManyMessagesAreNot) {
   const Running broker(options());
   const auto producer = client();
   send(*producer, hello(Role::producer, kId));
@@ -338,7 +338,7 @@ TEST_F(BrokerTest, AMessageWithoutEndIsCutAndAnyNumberOfMessagesIsNot) {
   EXPECT_EQ(expect<Stored>(*producer).through, Sequence{3});
 }
 
-TEST_F(BrokerTest, OneNameAfterAnotherOnOneConnectionIsPutOffAndOthersAreWelcomed) {
+TEST_F(BrokerTest, ManyNamesOnOneConnectionAreRefusedAndOthersAreWelcomed) {
   const Running broker(options());
   const auto named = [](const std::string& name) {
     Hello out = hello(Role::producer, name);
@@ -350,7 +350,7 @@ TEST_F(BrokerTest, OneNameAfterAnotherOnOneConnectionIsPutOffAndOthersAreWelcome
     send(*greedy, named("n" + std::to_string(i)));
   }
   auto refusal = expect<Refusal>(*greedy);
-  while (refusal.code == RefusalCode::hello_first) {  // the probe of its connection
+  while (refusal.code == RefusalCode::hello_first) {  // the answer to its connection's probe
     refusal = expect<Refusal>(*greedy);
   }
   EXPECT_EQ(refusal.code, RefusalCode::busy);
@@ -358,7 +358,7 @@ TEST_F(BrokerTest, OneNameAfterAnotherOnOneConnectionIsPutOffAndOthersAreWelcome
   const auto other = client();
   send(*other, named("other"));
   expect<Welcome>(*other);
-  // It may come back, as anybody who was told so.
+  // Like any refused client, it may come back.
   const auto until = std::chrono::steady_clock::now() + kPatience;
   bool is_welcome = false;
   while (!is_welcome && std::chrono::steady_clock::now() < until) {
@@ -375,7 +375,7 @@ TEST_F(BrokerTest, ASecondBrokerOnTheSameJournalOrSocketIsRefused) {
   const Running broker(options());
   const auto same_journal = Broker::start([&] {
     auto o = options();
-    o.endpoint = "ipc://" + (folder_ / "other.sock").string();
+    o.endpoint = "ipc://" + (directory_ / "other.sock").string();
     return o;
   }());
   ASSERT_FALSE(same_journal);
@@ -387,8 +387,8 @@ TEST_F(BrokerTest, ASecondBrokerOnTheSameJournalOrSocketIsRefused) {
   EXPECT_THAT(same_socket.error().what, HasSubstr("broker.sock"));
 }
 
-TEST_F(BrokerTest, ASocketThatADeadBrokerLeftIsTakenOver) {
-  std::ofstream(folder_ / "broker.sock") << "";
+TEST_F(BrokerTest, TheSocketOfADeadBrokerIsReplaced) {
+  std::ofstream(directory_ / "broker.sock") << "";
   const Running broker(options());
   const auto tool = client();
   send(*tool, hello(Role::tool, ""));
@@ -396,35 +396,35 @@ TEST_F(BrokerTest, ASocketThatADeadBrokerLeftIsTakenOver) {
 }
 
 // Promise 10.
-TEST_F(BrokerTest, AFolderThatOthersMayWriteInIsRefused) {
-  ASSERT_EQ(::chmod(folder_.path().c_str(), 0777), 0);
+TEST_F(BrokerTest, ADirectoryThatOthersMayWriteInIsRefused) {
+  ASSERT_EQ(::chmod(directory_.path().c_str(), 0777), 0);
   const auto broker = Broker::start(options());
   ASSERT_FALSE(broker);
   EXPECT_EQ(broker.error().code, Errc::unreachable);
   EXPECT_THAT(broker.error().hint, HasSubstr("chmod 700"));
 }
 
-TEST_F(BrokerTest, OnlyItsUserMayReachTheSocketAndTheFolderMadeForIt) {
-  endpoint_ = "ipc://" + (folder_ / "made" / "broker.sock").string();
+TEST_F(BrokerTest, OnlyItsUserMayReachTheSocketAndItsNewDirectory) {
+  endpoint_ = "ipc://" + (directory_ / "made" / "broker.sock").string();
   const mode_t mask = ::umask(0);
   const Running broker(options());
   ::umask(mask);
   struct stat info {};
-  ASSERT_EQ(::stat((folder_ / "made" / "broker.sock").c_str(), &info), 0);
+  ASSERT_EQ(::stat((directory_ / "made" / "broker.sock").c_str(), &info), 0);
   EXPECT_TRUE(S_ISSOCK(info.st_mode));
   EXPECT_EQ(info.st_mode & 0077U, 0U);
-  ASSERT_EQ(::stat((folder_ / "made").c_str(), &info), 0);
+  ASSERT_EQ(::stat((directory_ / "made").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777U, 0700U);
 }
 
-TEST_F(BrokerTest, AMissingFolderAndANameThatIsTooLongAreNamed) {
+TEST_F(BrokerTest, AMissingDirectoryAndATooLongPathAreNamed) {
   auto o = options();
-  o.endpoint = "ipc://" + (folder_ / "no" / "such" / "broker.sock").string();
+  o.endpoint = "ipc://" + (directory_ / "no" / "such" / "broker.sock").string();
   auto broker = Broker::start(o);
   ASSERT_FALSE(broker);
   EXPECT_EQ(broker.error().code, Errc::unreachable);
-  EXPECT_THAT(broker.error().what, HasSubstr("there is no folder"));
-  o.endpoint = "ipc://" + (folder_ / std::string(120, 's')).string();
+  EXPECT_THAT(broker.error().what, HasSubstr("there is no directory"));
+  o.endpoint = "ipc://" + (directory_ / std::string(120, 's')).string();
   broker = Broker::start(o);
   ASSERT_FALSE(broker);
   EXPECT_EQ(broker.error().code, Errc::unreachable);

@@ -34,10 +34,10 @@ class AuthorityTest : public CoreTest {
     hello.new_target = new_target;
     return hello;
   }
-  RefusalCode refused(const Route& route) { return one<Refusal>(route).code; }
-  void answer_progress(const Route& route, const Progress& progress) {
-    for (const auto& ask : take<AskProgress>(route)) {
-      say(route, ProgressAnswer{ask.request, progress});
+  RefusalCode refused(std::string_view connection) { return one<Refusal>(connection).code; }
+  void answer_progress(std::string_view connection, const Progress& progress) {
+    for (const auto& ask : take<AskProgress>(connection)) {
+      say(connection, ProgressAnswer{ask.request, progress});
     }
   }
   static Progress through(std::uint64_t row, std::uint64_t epoch = 1) {
@@ -64,13 +64,13 @@ TEST_F(AuthorityTest, OnlyTheBrokersOwnUserAndRootMayConsume) {
   EXPECT_TRUE(one<LeaseState>("c").granted);
 }
 
-TEST_F(AuthorityTest, RowsGoToNoOtherTargetThanTheFirstUnlessItIsAskedFor) {
+TEST_F(AuthorityTest, RowsGoToAnotherTargetOnlyIfTheConsumerAsksForIt) {
   say("c", consumer_of("/data/a.db"));
   EXPECT_TRUE(one<LeaseState>("c").granted);
   say("d", consumer_of("/data/b.db"));
   EXPECT_THAT(one<Refusal>("d").text, HasSubstr("for the target /data/a.db, not for /data/b.db"));
   say("d", consumer_of("/data/b.db", true));
-  EXPECT_EQ(refused("d"), RefusalCode::busy) << "a consumer of the old one is attached";
+  EXPECT_EQ(refused("d"), RefusalCode::busy) << "a consumer of the old target is attached";
   start();  // the journal keeps it
   say("d", consumer_of("/data/b.db"));
   EXPECT_EQ(refused("d"), RefusalCode::malformed);
@@ -84,9 +84,9 @@ TEST_F(AuthorityTest, RowsGoToNoOtherTargetThanTheFirstUnlessItIsAskedFor) {
   EXPECT_TRUE(one<LeaseState>("c").granted);
 }
 
-TEST_F(AuthorityTest, AnOlderConsumersRelativePathIsTakenForTheTargetWhoseEndItIs) {
+TEST_F(AuthorityTest, AnOlderConsumersRelativePathMatchesTheEndOfTheTarget) {
   say("c", consumer_of("a.db"));
-  EXPECT_TRUE(one<LeaseState>("c").granted) << "and is not kept";
+  EXPECT_TRUE(one<LeaseState>("c").granted) << "and the relative path is not stored";
   say("c", Bye{});
   say("c", consumer_of("/data/a.db"));
   EXPECT_TRUE(one<LeaseState>("c").granted);
@@ -114,13 +114,14 @@ TEST_F(AuthorityTest, ANameBelongsToTheUserWhoUsedItFirst) {
   say("b", named("cron"), kThird);
   EXPECT_EQ(refused("b"), RefusalCode::malformed);
   say("a", batch_of("cron", 1, 1, 100, kWallClock));
-  EXPECT_TRUE(none<Refusal>("a")) << "nobody fenced it";
+  EXPECT_TRUE(none<Refusal>("a")) << "it was not fenced";
   say("a", Bye{});
   start();
   say("b", named("cron"), kThird);
   EXPECT_THAT(one<Refusal>("b").text, HasSubstr("belongs to user 2000"));
   say("r", named("cron"), kRoot);
-  EXPECT_TRUE(one<Welcome>("r").epoch > Epoch{kWallClock}) << "root may, and the name stays his";
+  EXPECT_TRUE(one<Welcome>("r").epoch > Epoch{kWallClock})
+      << "root may use the name, and its owner stays";
   say("r", Bye{});
   say("b", named("cron"), kThird);
   EXPECT_EQ(refused("b"), RefusalCode::malformed);
@@ -128,9 +129,9 @@ TEST_F(AuthorityTest, ANameBelongsToTheUserWhoUsedItFirst) {
   EXPECT_EQ(take<Welcome>("a").size(), 1U);
 }
 
-TEST_F(AuthorityTest, TwoUsersWhoTakeANameInOneTurnAreToldApart) {
-  core_->receive("a", named("cron"), now_, kOther);
-  core_->receive("b", named("cron"), now_, kThird);
+TEST_F(AuthorityTest, OfTwoUsersWhoTakeANameInOneTurnTheSecondIsRefused) {
+  core_->receive(id("a"), named("cron"), now_, kOther);
+  core_->receive(id("b"), named("cron"), now_, kThird);
   turn();
   EXPECT_EQ(take<Welcome>("a").size(), 1U);
   EXPECT_EQ(refused("b"), RefusalCode::malformed);
@@ -141,7 +142,8 @@ TEST_F(AuthorityTest, ARandomIdThatSendsRowsCannotBeTakenWithoutItsEpochNorByAno
   say("a", producer_hello(id), kOther);
   EXPECT_EQ(take<Welcome>("a").size(), 1U);
   say("b", producer_hello(id), kOther);
-  EXPECT_EQ(take<Welcome>("b").size(), 1U) << "its first welcome may have been lost: no rows yet";
+  EXPECT_EQ(take<Welcome>("b").size(), 1U)
+      << "it has no rows yet: its first welcome may have been lost";
   say("b", batch_of(id, 1, 1));
   say("c", producer_hello(id), kOther);
   EXPECT_EQ(refused("c"), RefusalCode::malformed);
@@ -151,9 +153,9 @@ TEST_F(AuthorityTest, ARandomIdThatSendsRowsCannotBeTakenWithoutItsEpochNorByAno
   EXPECT_EQ(take<Welcome>("c").size(), 1U) << "it reconnected";
 }
 
-TEST_F(AuthorityTest, WhatAHelloClaimsIsNothingThatAnotherHears) {
-  say("liar", producer_hello("a", 1, 1'000'000));
-  say("liar", Bye{});
+TEST_F(AuthorityTest, AHellosClaimChangesNothingForOthers) {
+  say("false", producer_hello("a", 1, 1'000'000));
+  say("false", Bye{});
   say("true", producer_hello("a", 1, 0));
   EXPECT_EQ(one<Welcome>("true").through, Sequence{0});
   say("true", batch_of("a", 1, 1));
@@ -161,7 +163,7 @@ TEST_F(AuthorityTest, WhatAHelloClaimsIsNothingThatAnotherHears) {
   EXPECT_TRUE(none<Applied>("true"));
 }
 
-TEST_F(AuthorityTest, KnownBeyondWhatTheTargetHasIsMalformedAndStoredRowsThatAreGoneAreAHole) {
+TEST_F(AuthorityTest, AFalseClaimOfAppliedRowsIsMalformedAndMissingStoredRowsAreAHole) {
   join_consumer("c");
   say("p", producer_hello("a", 1, 7));
   answer_progress("c", through(6));
@@ -180,7 +182,7 @@ TEST_F(AuthorityTest, KnownBeyondWhatTheTargetHasIsMalformedAndStoredRowsThatAre
   EXPECT_EQ(one<Welcome>("p").through, Sequence{6});
 }
 
-TEST_F(AuthorityTest, WhoMustBeSureIsWelcomedOnlyWithTheTargetsWord) {
+TEST_F(AuthorityTest, AProducerThatMustBeSureIsWelcomedOnlyWithTheTargetsAnswer) {
   Hello hello = named("sensor");
   hello.sure = true;
   say("p", hello);
@@ -204,7 +206,7 @@ TEST_F(AuthorityTest, WhoMustBeSureIsWelcomedOnlyWithTheTargetsWord) {
   EXPECT_TRUE(welcome.through_is_sure);
 }
 
-TEST_F(AuthorityTest, ABatchOfAnotherSourceThanTheHellosIsMalformed) {
+TEST_F(AuthorityTest, ABatchWhoseSourceDiffersFromTheHelloIsMalformed) {
   say("p", named("n"));
   one<Welcome>("p");
   Batch batch = batch_of("n", 1, 1, 100, kWallClock);
@@ -215,12 +217,12 @@ TEST_F(AuthorityTest, ABatchOfAnotherSourceThanTheHellosIsMalformed) {
 }
 
 TEST_F(AuthorityTest, AnotherUsersRetryAndDiscardReachOnlyItsOwnLetters) {
-  const auto own_letters = [&](const Route& route, const std::string& id, User user) {
-    say(route, producer_hello(id), user);
+  const auto own_letters = [&](std::string_view connection, const std::string& id, User user) {
+    say(connection, producer_hello(id), user);
     Batch batch = batch_of(id, 1, 1);
     batch.header.kind = BatchKind::discard;
     batch.header_frame = encode_batch_header(batch.header);
-    say(route, batch);
+    say(connection, batch);
     const auto delivery = one<Delivery>("c");
     return decode_batch_header(delivery.header_frame.view())->own_letters;
   };
@@ -228,10 +230,10 @@ TEST_F(AuthorityTest, AnotherUsersRetryAndDiscardReachOnlyItsOwnLetters) {
   EXPECT_TRUE(own_letters("a", "a", kOther));
   EXPECT_FALSE(own_letters("b", "b", kOwn));
   EXPECT_FALSE(own_letters("d", "d", kRoot));
-  EXPECT_FALSE(own_letters("e", "e", {})) << "over TCP nobody is told apart";
+  EXPECT_FALSE(own_letters("e", "e", {})) << "users cannot be told apart over TCP";
 }
 
-TEST_F(AuthorityTest, StatusShowsOtherUsersFiguresOnlyAndNobodyTheIdsThatAreSecrets) {
+TEST_F(AuthorityTest, StatusShowsOtherUsersOnlyNumbersAndNeverASecretId) {
   const std::string id = "0123456789abcdef0123456789abcdef";
   join_consumer("c");
   say("p", producer_hello(id));
@@ -258,7 +260,7 @@ TEST_F(AuthorityTest, StatusShowsOtherUsersFiguresOnlyAndNobodyTheIdsThatAreSecr
   EXPECT_EQ(others.dump().find(id.substr(0, 8)), std::string::npos);
 }
 
-TEST_F(AuthorityTest, DeadLettersBeyondTheListCanBeAskedForWhileAConsumerIsThere) {
+TEST_F(AuthorityTest, MoreDeadLettersThanListedCanBeAskedForWhileAConsumerIsAttached) {
   say("p", producer_hello("a"));
   one<Welcome>("p");
   say("p", AskDead{4, {100}});
@@ -284,10 +286,10 @@ TEST_F(AuthorityTest, DeadLettersBeyondTheListCanBeAskedForWhileAConsumerIsThere
   EXPECT_TRUE(none<Dead>("p"));
 }
 
-TEST_F(AuthorityTest, AConnectionWithoutASessionGetsOneAnswerInAWhileHoweverMuchItSends) {
+TEST_F(AuthorityTest, AConnectionWithoutASessionGetsOneAnswerPerInterval) {
   const auto errors = core_->client_errors();
   for (int i = 0; i < 30'000; ++i) {
-    core_->receive("p", batch_of("a", 1, 1), now_);
+    core_->receive(id("p"), batch_of("a", 1, 1), now_);
   }
   turn();
   EXPECT_EQ(refused("p"), RefusalCode::hello_first);
@@ -299,10 +301,10 @@ TEST_F(AuthorityTest, AConnectionWithoutASessionGetsOneAnswerInAWhileHoweverMuch
   one<Welcome>("p");
   say("p", Bye{});
   say("p", Heartbeat{});
-  EXPECT_EQ(refused("p"), RefusalCode::hello_first) << "it was a session meanwhile";
+  EXPECT_EQ(refused("p"), RefusalCode::hello_first) << "it had a session meanwhile";
 }
 
-TEST_F(AuthorityTest, AHeartbeatThatAnswersAHeartbeatIsNotAnsweredForEver) {
+TEST_F(AuthorityTest, HeartbeatsThatAnswerHeartbeatsEnd) {
   join_producer("p", "a");
   say("p", Heartbeat{});
   EXPECT_EQ(take<Heartbeat>("p").size(), 1U);

@@ -1,4 +1,4 @@
-// What the broker's core does with a consumer, or for want of one: progress, fencing, lease.
+// What the broker's core does with a consumer, or without one: progress, fencing, lease.
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,7 +18,7 @@ class CoreConsumerTest : public CoreTest {};
 
 // ---- reconnecting and fencing
 
-TEST_F(CoreConsumerTest, AReconnectedProducerLearnsFromTheTargetHowFarItCame) {
+TEST_F(CoreConsumerTest, AReconnectedProducerGetsItsProgressFromTheTarget) {
   join_consumer("c");
   say("p", producer_hello("a", 1, 4));
   const auto ask = one<AskProgress>("c");
@@ -34,7 +34,7 @@ TEST_F(CoreConsumerTest, AReconnectedProducerLearnsFromTheTargetHowFarItCame) {
   EXPECT_EQ(applied.dead_count, 1U);
 }
 
-TEST_F(CoreConsumerTest, AConsumerThatDoesNotAnswerDoesNotHoldUpAWelcome) {
+TEST_F(CoreConsumerTest, ASilentConsumerDelaysAWelcomeOnlyBriefly) {
   join_consumer("c");
   say("p", producer_hello("a", 1, 0));
   const auto ask = one<AskProgress>("c");
@@ -42,13 +42,13 @@ TEST_F(CoreConsumerTest, AConsumerThatDoesNotAnswerDoesNotHoldUpAWelcome) {
   EXPECT_TRUE(none<Welcome>("p"));
   turn(1ms);
   EXPECT_FALSE(one<Welcome>("p").through_is_sure);
-  // Its late answer still brings the outcomes.
+  // Its late answer still has the outcomes.
   say("c", ProgressAnswer{ask.request, {true, {1}, {17}, "", 0, {}}});
   EXPECT_EQ(one<Applied>("p").through, Sequence{17});
 }
 
-// Promise 7: what the late answer told was of rows that this process had not sent yet.
-TEST_F(CoreConsumerTest, RowsThatComeAgainBehindALateAnswerAreAnsweredByTheTarget) {
+// Promise 7: the late answer is about rows that this process has not sent yet.
+TEST_F(CoreConsumerTest, RowsSentAgainAfterALateAnswerGetTheirOutcomesFromTheTarget) {
   const Lease lease = join_consumer("c");
   say("p", producer_hello("mine", 0, 0, true));
   const auto ask = one<AskProgress>("c");
@@ -63,7 +63,7 @@ TEST_F(CoreConsumerTest, RowsThatComeAgainBehindALateAnswerAreAnsweredByTheTarge
   EXPECT_EQ(applied.dead_count, 1U);
 }
 
-// Two processes of one name, of which the older's rows are applied when the newer is welcomed.
+// Two processes of one name. The older one's rows are applied when the newer one is welcomed.
 class TwoProcessesTest : public CoreTest {
  protected:
   static Hello hello_of(std::uint64_t epoch = 0) {
@@ -71,15 +71,15 @@ class TwoProcessesTest : public CoreTest {
     hello.stored = Sequence{0};
     return hello;
   }
-  // In the turn that ends with the welcome the consumer also says `meanwhile`.
-  Epoch join(const Route& route, std::optional<Results> meanwhile = {}) {
-    say(route, hello_of());
-    core_->receive("c", ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
+  // The consumer also sends `meanwhile` in the turn that ends with the welcome.
+  Epoch join(std::string_view connection, std::optional<Results> meanwhile = {}) {
+    say(connection, hello_of());
+    core_->receive(id("c"), ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
     if (meanwhile) {
-      core_->receive("c", std::move(*meanwhile), now_);
+      core_->receive(id("c"), std::move(*meanwhile), now_);
     }
     turn();
-    return one<Welcome>(route).epoch;
+    return one<Welcome>(connection).epoch;
   }
   // Row 2 is a dead letter.
   static BatchResult result_of(const Delivery& delivery, std::uint64_t through,
@@ -96,15 +96,15 @@ class TwoProcessesTest : public CoreTest {
     EXPECT_EQ(ask.since, Sequence{0});
     say("c", ProgressAnswer{ask.request, {true, {1}, {through}, "", 1, {{{2}, "no"}}}});
   }
-  void expect_told(const Route& route, std::uint64_t through) {
-    const auto applied = one<Applied>(route);
+  void expect_applied(std::string_view connection, std::uint64_t through) {
+    const auto applied = one<Applied>(connection);
     EXPECT_EQ(applied.through, Sequence{through});
     EXPECT_EQ(applied.dead_count, 1U);
     EXPECT_EQ(applied.dead.size(), 1U);
   }
 };
 
-TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBeforeItSentThem) {
+TEST_F(TwoProcessesTest, TheNewerGetsOutcomesOfRowsAppliedBeforeItSentThem) {
   const Lease lease = join_consumer("c");
   const Epoch old_epoch = join("old");
   say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
@@ -116,12 +116,12 @@ TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBeforeItSentThem) {
   EXPECT_TRUE(none<Applied>("new")) << "it has no rows yet";
   say("new", batch_of("mine", 1, 3, 10, epoch.value));
   answer_question(4);
-  expect_told("new", 3);
+  expect_applied("new", 3);
   answer("c", lease, {result_of(deliveries[1], 9)});
   EXPECT_TRUE(none<Applied>("new"));
 }
 
-TEST_F(TwoProcessesTest, AResultBehindOutcomesThatWereToldToNobodyIsNotToldBeforeThem) {
+TEST_F(TwoProcessesTest, AResultIsNotSentBeforeEarlierUnsentOutcomes) {
   const Lease lease = join_consumer("c");
   const Epoch old_epoch = join("old");
   say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
@@ -130,14 +130,14 @@ TEST_F(TwoProcessesTest, AResultBehindOutcomesThatWereToldToNobodyIsNotToldBefor
   ASSERT_EQ(deliveries.size(), 2U);
   const Epoch epoch = join("new");
   answer("c", lease, {result_of(deliveries[0], 4)});
-  core_->receive("new", batch_of("mine", 1, 8, 10, epoch.value), now_);
+  core_->receive(id("new"), batch_of("mine", 1, 8, 10, epoch.value), now_);
   answer("c", lease, {result_of(deliveries[1], 9)});
   EXPECT_TRUE(none<Applied>("new"));
   answer_question(9);
-  expect_told("new", 8);
+  expect_applied("new", 8);
 }
 
-TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBetweenTheTargetsWordAndItsWelcome) {
+TEST_F(TwoProcessesTest, TheNewerGetsOutcomesOfRowsAppliedBetweenTheTargetsAnswerAndItsWelcome) {
   const Lease lease = join_consumer("c");
   const Epoch old_epoch = join("old");
   say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
@@ -146,10 +146,10 @@ TEST_F(TwoProcessesTest, TheNewerHearsOfRowsThatWereAppliedBetweenTheTargetsWord
   ASSERT_EQ(deliveries.size(), 2U);
   join("new", Results{lease, {result_of(deliveries[0], 4)}, {}});
   answer_question(4);
-  expect_told("new", 4);
+  expect_applied("new", 4);
 }
 
-TEST_F(TwoProcessesTest, TheNewerHearsOfAppliedRowsThatItIsToldToBeStored) {
+TEST_F(TwoProcessesTest, TheNewerGetsOutcomesOfAppliedRowsThatAreAcknowledgedAsStored) {
   const Lease lease = join_consumer("c");
   const Epoch old_epoch = join("old");
   say("old", batch_of("mine", 1, 4, 10, old_epoch.value));
@@ -163,10 +163,10 @@ TEST_F(TwoProcessesTest, TheNewerHearsOfAppliedRowsThatItIsToldToBeStored) {
   say("new", batch_of("mine", 1, 4, 10, epoch.value));
   EXPECT_EQ(one<Stored>("new").through, Sequence{4});
   answer_question(4);
-  expect_told("new", 4);
+  expect_applied("new", 4);
 }
 
-TEST_F(TwoProcessesTest, AReconnectedOneHearsOfRowsOnlyAsItSendsThem) {
+TEST_F(TwoProcessesTest, AReconnectedProducerGetsOutcomesOnlyOfRowsThatItSent) {
   const Lease lease = join_consumer("c");
   const Epoch epoch = join("p");
   Hello again = hello_of(epoch.value);
@@ -180,10 +180,10 @@ TEST_F(TwoProcessesTest, AReconnectedOneHearsOfRowsOnlyAsItSendsThem) {
   EXPECT_EQ(applied.dead_count, 0U);
   say("p2", batch_of("mine", 2, 4, 10, epoch.value));
   answer("c", lease, {result_of(one<Delivery>("c"), 9)});
-  expect_told("p2", 4);
+  expect_applied("p2", 4);
 }
 
-TEST_F(TwoProcessesTest, AFencedBatchThatIsAppliedAllTheSameHasOutcomes) {
+TEST_F(TwoProcessesTest, AFencedBatchThatWasAppliedHasOutcomes) {
   const Lease lease = join_consumer("c");
   const Epoch epoch = join("p");
   say("p", batch_of("mine", 1, 4, 10, epoch.value));
@@ -193,15 +193,15 @@ TEST_F(TwoProcessesTest, AFencedBatchThatIsAppliedAllTheSameHasOutcomes) {
   answer("c", lease, {result});
   EXPECT_TRUE(none<Applied>("p"));
   answer_question(4);
-  expect_told("p", 4);
+  expect_applied("p", 4);
 }
 
-TEST_F(CoreConsumerTest, AConsumerThatLeavesDoesNotHoldUpAWelcomeOrATableAnswer) {
+TEST_F(CoreConsumerTest, ADisconnectedConsumerDelaysNoWelcomeAndNoTableAnswer) {
   join_consumer("c");
   join_producer("q", "b");
   say("p", producer_hello("a", 1, 0));
   say("q", CheckTable{5, "pets", {"name"}});
-  core_->receive("c", Bye{}, now_);
+  core_->receive(id("c"), Bye{}, now_);
   EXPECT_LE(core_->deadline(now_), now_);
   turn();
   EXPECT_FALSE(one<Welcome>("p").through_is_sure);
@@ -210,7 +210,7 @@ TEST_F(CoreConsumerTest, AConsumerThatLeavesDoesNotHoldUpAWelcomeOrATableAnswer)
   EXPECT_EQ(answer.state, TableState::unknown);
 }
 
-TEST_F(CoreConsumerTest, WhenAConsumerComesEveryProducersOutcomesAreAskedFor) {
+TEST_F(CoreConsumerTest, ANewConsumerIsAskedForEachProducersOutcomes) {
   join_producer("p", "a");
   say("c", consumer_hello());
   const auto ask = one<AskProgress>("c");
@@ -219,7 +219,7 @@ TEST_F(CoreConsumerTest, WhenAConsumerComesEveryProducersOutcomesAreAskedFor) {
   EXPECT_EQ(one<Applied>("p").through, Sequence{12});
 }
 
-TEST_F(CoreConsumerTest, AnAnswerAboutWhoWasOnAConnectionBeforeIsNotTheNewProducers) {
+TEST_F(CoreConsumerTest, AnAnswerAboutAConnectionsEarlierProducerDoesNotGoToTheNewOne) {
   join_consumer("c");
   say("p", producer_hello("a", 1));
   const auto about_a = one<AskProgress>("c");
@@ -247,12 +247,12 @@ TEST_F(CoreConsumerTest, ANamedProducersEpochGrowsAndFencesTheOlderProcess) {
   EXPECT_EQ(report()["producers_connected"], 1);
 }
 
-TEST_F(CoreConsumerTest, AProcessThatWaitsForItsWelcomeDoesNotFenceTheNextOfItsName) {
+TEST_F(CoreConsumerTest, AProcessThatWaitsForItsWelcomeDoesNotFenceANewerProcess) {
   join_consumer("c");
   say("p", producer_hello("mine", 0, 0, true));
   one<AskProgress>("c");
-  // The consumer leaves without an answer, and the next process comes in the same moment.
-  core_->unreachable("c");
+  // The consumer disconnects without an answer, and the next process comes at the same moment.
+  core_->unreachable(id("c"));
   say("q", producer_hello("mine", 0, 0, true));
   const auto newer = one<Welcome>("q");
   turn(2s);
@@ -263,10 +263,10 @@ TEST_F(CoreConsumerTest, AProcessThatWaitsForItsWelcomeDoesNotFenceTheNextOfItsN
   EXPECT_EQ(one<Stored>("q").through, Sequence{1});
 }
 
-// The consumer applies its predecessor's rows right behind its word about them.
-TEST_F(CoreConsumerTest, WhoWaitsForItsEpochIsToldOfRowsThatAreAppliedMeanwhile) {
-  for (const bool predecessor_left : {true, false}) {
-    SCOPED_TRACE(predecessor_left);
+// The consumer applies its predecessor's rows directly after its answer about them.
+TEST_F(CoreConsumerTest, AProducerThatWaitsForItsEpochGetsOutcomesOfRowsAppliedMeanwhile) {
+  for (const bool predecessor_disconnected : {true, false}) {
+    SCOPED_TRACE(predecessor_disconnected);
     start();
     sent_.clear();
     const Lease lease = join_consumer("c");
@@ -274,21 +274,21 @@ TEST_F(CoreConsumerTest, WhoWaitsForItsEpochIsToldOfRowsThatAreAppliedMeanwhile)
     say("c", ProgressAnswer{one<AskProgress>("c").request, {}});
     say("p", batch_of("mine", 1, 2, 10, one<Welcome>("p").epoch.value));
     const auto delivery = one<Delivery>("c");
-    if (predecessor_left) {
+    if (predecessor_disconnected) {
       say("p", Bye{});
     }
     Hello hello = producer_hello("mine", 0, 0, true);
     hello.stored = Sequence{0};
     say("q", hello);
-    core_->receive("c", ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
-    core_->receive("c", Results{lease, {{delivery.ticket, Outcome::applied, {2}, 0, {}}}, {}},
+    core_->receive(id("c"), ProgressAnswer{one<AskProgress>("c").request, {}}, now_);
+    core_->receive(id("c"), Results{lease, {{delivery.ticket, Outcome::applied, {2}, 0, {}}}, {}},
                    now_);
     turn();
     EXPECT_EQ(one<Welcome>("q").through, Sequence{2});
     say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "", 0, {}}});
     EXPECT_EQ(one<Applied>("q").through, Sequence{2});
     say("q", Bye{});
-    EXPECT_FALSE(core_->window().knows({"mine"})) << "nobody of that name is there";
+    EXPECT_FALSE(core_->window().knows({"mine"})) << "no process of that name is connected";
   }
 }
 
@@ -305,7 +305,7 @@ TEST_F(CoreConsumerTest, EpochsOutliveTheBroker) {
   EXPECT_EQ(one<Welcome>("q").epoch, second.epoch);
 }
 
-TEST_F(CoreConsumerTest, TheTargetsEpochCountsWhereTheJournalsWasLost) {
+TEST_F(CoreConsumerTest, TheTargetsEpochCountsIfTheJournalsWasLost) {
   join_consumer("c");
   say("p", producer_hello("mine", 0, 0, true));
   say("c", ProgressAnswer{one<AskProgress>("c").request,
@@ -316,7 +316,7 @@ TEST_F(CoreConsumerTest, TheTargetsEpochCountsWhereTheJournalsWasLost) {
   EXPECT_EQ(welcome.source, "source");
 }
 
-// A batch of a source, from a session that was welcomed.
+// A batch of a source, from a welcomed session.
 Batch sourced(std::uint64_t first, std::uint64_t last, Epoch epoch, const std::string& source) {
   Batch batch = batch_of("mine", first, last, 100, epoch.value);
   batch.header.source = source;
@@ -329,7 +329,7 @@ Hello with_source(Hello hello) {
   return hello;
 }
 
-TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
+TEST_F(CoreConsumerTest, TheWelcomeHasTheSourceOfStoredRowsWithoutAConsumer) {
   say("p", with_source(producer_hello("mine", 0, 0, true)));
   const auto first = one<Welcome>("p");
   EXPECT_EQ(first.last, std::nullopt);  // the target may know this name from another journal
@@ -340,7 +340,7 @@ TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
   EXPECT_EQ(again.through, Sequence{3});
   EXPECT_EQ(again.source, "one+0@1:1");
   EXPECT_EQ(again.last, std::nullopt);
-  start();  // from here on the target may know of more
+  start();  // from here on the target may know more rows
   say("q", with_source(producer_hello("mine", 0, 0, true)));
   again = one<Welcome>("q");
   EXPECT_EQ(again.through, Sequence{3});
@@ -348,7 +348,7 @@ TEST_F(CoreConsumerTest, WelcomeTellsTheSourceOfStoredRowsWithoutAConsumer) {
   EXPECT_EQ(again.last, std::nullopt);
 }
 
-TEST_F(CoreConsumerTest, WelcomeTellsOfRowsThatAreOnTheirWay) {
+TEST_F(CoreConsumerTest, TheWelcomeCoversRowsInFlight) {
   join_consumer("c");
   say("p", with_source(producer_hello("mine", 0, 0, true)));
   say("c", ProgressAnswer{one<AskProgress>("c").request, {true, {1}, {2}, "one+0@1:1", 0, {}}});
@@ -405,42 +405,42 @@ TEST_F(CoreConsumerTest, ASilentConsumerLosesItsLeaseOnlyWhenAnotherWaits) {
   say("c2", consumer_hello());
   EXPECT_TRUE(take<LeaseState>("c2").back().granted);
   EXPECT_FALSE(one<LeaseState>("c1").granted);
-  // What it answers now counts for nothing.
+  // Its answers no longer count.
   answer("c1", lease, {applied_result(delivery.ticket, 10)});
   EXPECT_FALSE(one<LeaseState>("c1").granted);
   EXPECT_TRUE(none<Applied>("p"));
 }
 
-TEST_F(CoreConsumerTest, AConsumerThatSpokeWhileTheBrokerWasAwayKeepsItsLease) {
+TEST_F(CoreConsumerTest, AConsumerThatSentDuringABrokerStallKeepsItsLease) {
   join_consumer("c1");
   say("c2", consumer_hello());
   take<LeaseState>("c2");
-  // A sync that took long: what both said meanwhile is read in whatever order.
+  // After a slow sync the messages of both are read, in any order.
   now_ += 20s;
-  core_->receive("c2", Heartbeat{}, now_);
-  core_->receive("c3", consumer_hello(), now_);
-  core_->receive("c1", Heartbeat{}, now_);
+  core_->receive(id("c2"), Heartbeat{}, now_);
+  core_->receive(id("c3"), consumer_hello(), now_);
+  core_->receive(id("c1"), Heartbeat{}, now_);
   turn();
   EXPECT_TRUE(none<LeaseState>("c1"));
-  EXPECT_EQ(core_->consumer(), "c1");
+  EXPECT_EQ(core_->consumer(), id("c1"));
 }
 
-TEST_F(CoreConsumerTest, AConsumerWhoseWordsWaitBehindThoseOfOthersKeepsItsLease) {
+TEST_F(CoreConsumerTest, AConsumerWhoseMessagesAreStillQueuedKeepsItsLease) {
   join_consumer("c1");
   say("c2", consumer_hello());
   now_ += 20s;
   for (int i = 0; i < 5; ++i) {
-    core_->receive("c2", Heartbeat{}, now_);
+    core_->receive(id("c2"), Heartbeat{}, now_);
     turn(100ms);
   }
-  EXPECT_EQ(core_->consumer(), "c1");
+  EXPECT_EQ(core_->consumer(), id("c1"));
   for (int i = 0; i < 10; ++i) {
     turn(500ms);
   }
-  EXPECT_EQ(core_->consumer(), "c2") << "it was silent after all";
+  EXPECT_EQ(core_->consumer(), id("c2")) << "it was really silent";
 }
 
-TEST_F(CoreConsumerTest, ResultsOfWhoHoldsNoLeaseAreIgnored) {
+TEST_F(CoreConsumerTest, ResultsWithoutTheLeaseAreIgnored) {
   const Lease lease = join_consumer("c1");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -452,7 +452,7 @@ TEST_F(CoreConsumerTest, ResultsOfWhoHoldsNoLeaseAreIgnored) {
   EXPECT_EQ(core_->window().applied_through({"a"}), Sequence{0});
 }
 
-// A link may deliver late what was said to the broker before this one; both count tickets from 1.
+// A link may deliver late what was sent to an earlier broker. Both brokers count tickets from 1.
 TEST_F(CoreConsumerTest, ResultsUnderALeaseOfAnEarlierStartAreIgnored) {
   const Lease before = join_consumer("c");
   start();
@@ -465,7 +465,7 @@ TEST_F(CoreConsumerTest, ResultsUnderALeaseOfAnEarlierStartAreIgnored) {
   EXPECT_EQ(core_->window().applied_through({"a"}), Sequence{0});
 }
 
-TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsEverythingAgain) {
+TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsAllBatchesAgain) {
   join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -474,17 +474,17 @@ TEST_F(CoreConsumerTest, AConsumerThatStartsOverGetsEverythingAgain) {
   EXPECT_EQ(take<Delivery>("c").size(), 1U);
 }
 
-TEST_F(CoreConsumerTest, ResultsThatCrossASecondGrantOnTheWireDoNotCostTheLease) {
+TEST_F(CoreConsumerTest, ResultsUnderAConsumersPreviousLeaseDoNotCostItsLease) {
   const Lease first = join_consumer("c");
   const Lease second = join_consumer("c");
   EXPECT_GT(second, first);
   say("c", Results{first, {}, {}});
-  EXPECT_TRUE(none<LeaseState>("c")) << "a consumer that hears this stops";
+  EXPECT_TRUE(none<LeaseState>("c")) << "a consumer that gets this stops";
 }
 
-TEST_F(CoreConsumerTest, AConsumerThatCannotBeReachedIsGone) {
+TEST_F(CoreConsumerTest, AnUnreachableConsumerCountsAsDisconnected) {
   join_consumer("c");
-  core_->unreachable("c");
+  core_->unreachable(id("c"));
   EXPECT_FALSE(core_->window().has_consumer());
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -525,7 +525,7 @@ TEST_F(CoreConsumerTest, AStoredBatchThatIsRefusedStopsItsProducerUntilTheNextCo
   EXPECT_EQ(journal_->batches(), 0U);
 }
 
-TEST_F(CoreConsumerTest, TableQuestionsGoToTheConsumerAndComeBackUnderTheAskersNumber) {
+TEST_F(CoreConsumerTest, TableAnswersComeBackUnderTheClientsRequestNumber) {
   join_producer("p", "a");
   say("p", CheckTable{7, "pets", {"name"}});
   EXPECT_EQ(one<TableAnswer>("p").state, TableState::unknown);
@@ -546,7 +546,7 @@ TEST_F(CoreConsumerTest, ABusyConsumerIsAskedABoundedNumberOfQuestions) {
   join_consumer("c");
   join_producer("p", "a");
   for (int i = 0; i < 5000; ++i) {
-    core_->receive("p", CheckTable{8, "pets", {"name"}}, now_);
+    core_->receive(id("p"), CheckTable{8, "pets", {"name"}}, now_);
     if (i % 1000 == 0) {
       turn(2s);
     }
@@ -560,16 +560,16 @@ TEST_F(CoreConsumerTest, ABusyConsumerIsAskedABoundedNumberOfQuestions) {
         turn(2s);
         return asked.size() - take<TableAnswer>("p").size();
       }());
-  // Once it answers, the one for whom there was no room is asked for.
+  // Once the consumer answers, the broker asks the question that did not fit.
   for (const auto& question : asked) {
-    core_->receive("c", TableAnswer{question.request, TableState::ready, ""}, now_);
+    core_->receive(id("c"), TableAnswer{question.request, TableState::ready, ""}, now_);
   }
   turn();
   EXPECT_EQ(one<AskProgress>("c").producer, ProducerId{"b"});
 }
 
 // Promise 6: those who wait get the reason.
-TEST_F(CoreConsumerTest, TheConsumersProblemIsInTheStatusUntilItWorksOrLeaves) {
+TEST_F(CoreConsumerTest, TheStatusShowsTheConsumersProblemUntilItWorksOrDisconnects) {
   const Lease lease = join_consumer("c");
   Results results{lease, {}, {}};
   results.stats.problem = "another program holds shared.db";
@@ -589,7 +589,7 @@ TEST_F(CoreConsumerTest, TheConsumersProblemIsInTheStatusUntilItWorksOrLeaves) {
   EXPECT_EQ(report()["consumer"]["problem"], "");
 }
 
-// Many producers may wait and ask: a list of them all for each would cost the broker its time.
+// Many producers may ask while they wait: listing all of them for each would cost the broker time.
 TEST_F(CoreConsumerTest, AProducersStatusReportListsNoProducers) {
   join_producer("p", "a");
   say("p", AskStatus{7});

@@ -1,12 +1,14 @@
-// A broker's core between scripted producers and consumers: a real journal, and a clock that the
-// test moves.
+// A broker's core between scripted producers and consumers, with a real journal and a clock that
+// the test moves.
 #pragma once
 
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,6 +25,11 @@ namespace turnstile::broker {
 
 inline constexpr std::uint64_t kWallClock = 1'700'000'000'000;
 
+// Tests give their connections names.
+inline ConnectionId id(std::string_view name) {
+  return {std::hash<std::string_view>()(name)};
+}
+
 class CoreTest : public testing::Test {
  protected:
   CoreTest() { start(); }
@@ -30,7 +37,7 @@ class CoreTest : public testing::Test {
   void start(WindowOptions window = {}, std::size_t limit = 1 << 30, std::size_t sessions = 100) {
     core_.reset();
     journal_.reset();
-    auto journal = Journal::open({folder_ / "journal.db", limit, vfs_.name()});
+    auto journal = Journal::open({directory_ / "journal.db", limit, vfs_.name()});
     if (!journal) {
       throw std::runtime_error(journal.error().what);
     }
@@ -39,7 +46,7 @@ class CoreTest : public testing::Test {
     options.window = window;
     options.max_sessions = sessions;
     options.broker_id = "b0";
-    options.leases_behind = {1'000 * ++starts_};
+    options.leases_after = {1'000 * ++starts_};
     options.own_user = own_user_;
     options.wall_clock_ms = [] { return kWallClock; };
     core_.emplace(std::move(options), *journal_, now_);
@@ -56,8 +63,8 @@ class CoreTest : public testing::Test {
       sent_.push_back(std::move(outgoing));
     }
   }
-  void say(const Route& route, Message message, User user = {}) {
-    core_->receive(route, std::move(message), now_, user);
+  void say(std::string_view name, Message message, User user = {}) {
+    core_->receive(id(name), std::move(message), now_, user);
     turn();
   }
 
@@ -78,13 +85,13 @@ class CoreTest : public testing::Test {
     return hello;
   }
 
-  // The messages of one kind that were sent to a route since the last look at that kind and route.
+  // Gives the messages of one kind that were sent to a connection since the last take().
   template <typename T>
-  std::vector<T> take(const Route& route) {
+  std::vector<T> take(std::string_view name) {
     std::vector<T> out;
     std::erase_if(sent_, [&](Outgoing& outgoing) {
       auto* message = std::get_if<T>(&outgoing.message);
-      if (outgoing.route != route || message == nullptr) {
+      if (outgoing.connection != id(name) || message == nullptr) {
         return false;
       }
       out.push_back(std::move(*message));
@@ -93,31 +100,31 @@ class CoreTest : public testing::Test {
     return out;
   }
   template <typename T>
-  T one(const Route& route) {
-    auto all = take<T>(route);
+  T one(std::string_view name) {
+    auto all = take<T>(name);
     EXPECT_EQ(all.size(), 1U);
     return all.empty() ? T{} : std::move(all.front());
   }
   template <typename T>
-  bool none(const Route& route) {
-    return take<T>(route).empty();
+  bool none(std::string_view name) {
+    return take<T>(name).empty();
   }
 
-  Welcome join_producer(const Route& route, const std::string& id) {
-    say(route, producer_hello(id));
-    return one<Welcome>(route);
+  Welcome join_producer(std::string_view name, const std::string& id) {
+    say(name, producer_hello(id));
+    return one<Welcome>(name);
   }
-  Lease join_consumer(const Route& route) {
-    say(route, consumer_hello());
-    const auto state = one<LeaseState>(route);
+  Lease join_consumer(std::string_view name) {
+    say(name, consumer_hello());
+    const auto state = one<LeaseState>(name);
     EXPECT_TRUE(state.granted);
-    for (const auto& ask : take<AskProgress>(route)) {
-      say(route, ProgressAnswer{ask.request, {}});
+    for (const auto& ask : take<AskProgress>(name)) {
+      say(name, ProgressAnswer{ask.request, {}});
     }
     return state.lease;
   }
-  void answer(const Route& route, Lease lease, std::vector<BatchResult> results) {
-    say(route, Results{lease, std::move(results), {}});
+  void answer(std::string_view name, Lease lease, std::vector<BatchResult> results) {
+    say(name, Results{lease, std::move(results), {}});
   }
   nlohmann::json report() {
     const Bytes bytes = core_->status_report(now_);
@@ -126,14 +133,14 @@ class CoreTest : public testing::Test {
   std::string journal_files() {
     std::ostringstream out;
     for (const char* name : {"journal.db", "journal.db-wal"}) {
-      out << std::ifstream(folder_ / name, std::ios::binary).rdbuf() << '|';
+      out << std::ifstream(directory_ / name, std::ios::binary).rdbuf() << '|';
     }
     return out.str();
   }
 
   std::uint64_t starts_ = 0;
   User own_user_;
-  Folder folder_;
+  TempDirectory directory_;
   test::FaultVfs vfs_;
   TimePoint now_ = kStart;
   std::optional<Journal> journal_;

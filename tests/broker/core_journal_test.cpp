@@ -1,4 +1,4 @@
-// What the broker's core does while its journal is in trouble.
+// What the broker's core does while its journal fails.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -15,7 +15,8 @@ using namespace std::chrono_literals;
 
 class CoreJournalTest : public CoreTest {
  protected:
-  // The journal fails just when the next consumer comes, for whose sake they are tried again.
+  // The journal fails just when the next consumer attaches, for which stopped producers are
+  // retried.
   void expect_stopped_producers_are_tried_again(test::FaultVfs::Operation operation, int code,
                                                 int times) {
     join_producer("p", "a");
@@ -25,13 +26,13 @@ class CoreJournalTest : public CoreTest {
     const Lease lease = join_consumer("c");
     const auto deliveries = take<Delivery>("c");
     ASSERT_EQ(deliveries.size(), 2U);
-    core_->receive("c",
+    core_->receive(id("c"),
                    Results{lease,
                            {{deliveries[0].ticket, Outcome::hole, {4}, 0, {}},
                             applied_result(deliveries[1].ticket, 1)},
                            {}},
                    now_);
-    core_->receive("c", Bye{}, now_);
+    core_->receive(id("c"), Bye{}, now_);
     vfs_.fail(operation, test::FaultVfs::File::wal, 1, code, times);
     say("c2", consumer_hello());
     EXPECT_FALSE(report()["journal"]["problem"].get<std::string>().empty());
@@ -61,7 +62,7 @@ TEST_F(CoreJournalTest, AfterAFailedSyncNothingIsAcknowledgedUntilTheJournalWasR
   EXPECT_EQ(report()["journal"]["problem"], "");
 }
 
-TEST_F(CoreJournalTest, ANamedProducerGetsInAgainAfterItsEpochFailedToSync) {
+TEST_F(CoreJournalTest, ANamedProducerIsWelcomedAfterItsEpochFailedToSync) {
   vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::wal, 1, SQLITE_IOERR_FSYNC);
   say("p", producer_hello("mine", 0, 0, true));
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::busy);
@@ -70,8 +71,8 @@ TEST_F(CoreJournalTest, ANamedProducerGetsInAgainAfterItsEpochFailedToSync) {
   EXPECT_GT(one<Welcome>("p").epoch, Epoch{1});
 }
 
-// What a failed sync has written all the same waits in there for its consumer.
-TEST_F(CoreJournalTest, AJournalThatCouldNotBeOpenedAnewIsTriedAgainWhenNothingIsToBeStored) {
+// What a failed sync has written anyway waits for its consumer.
+TEST_F(CoreJournalTest, AJournalThatCouldNotBeReopenedIsRetriedWhenNothingMustBeStored) {
   join_producer("q", "b");
   say("q", batch_of("b", 1, 1));
   vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::any, 1, SQLITE_IOERR_FSYNC,
@@ -87,7 +88,7 @@ TEST_F(CoreJournalTest, AJournalThatCouldNotBeOpenedAnewIsTriedAgainWhenNothingI
   EXPECT_EQ(report()["journal"]["problem"], "");
 }
 
-TEST_F(CoreJournalTest, WhileTheDiskIsFullCutThroughGoesOn) {
+TEST_F(CoreJournalTest, CutThroughWorksWhileTheDiskIsFull) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   vfs_.fail(test::FaultVfs::Operation::write, test::FaultVfs::File::any, 1, SQLITE_FULL, 1'000'000);
@@ -98,23 +99,23 @@ TEST_F(CoreJournalTest, WhileTheDiskIsFullCutThroughGoesOn) {
   EXPECT_EQ(one<Applied>("p").through, Sequence{10});
 }
 
-TEST_F(CoreJournalTest, StoppedProducersAreTriedAgainBehindAFailedSync) {
+TEST_F(CoreJournalTest, StoppedProducersAreRetriedAfterAFailedSync) {
   expect_stopped_producers_are_tried_again(test::FaultVfs::Operation::sync, SQLITE_IOERR_FSYNC, 1);
 }
 
-TEST_F(CoreJournalTest, StoppedProducersAreTriedAgainWhenADiskIsNoLongerFull) {
+TEST_F(CoreJournalTest, StoppedProducersAreRetriedWhenTheDiskIsNoLongerFull) {
   expect_stopped_producers_are_tried_again(test::FaultVfs::Operation::write, SQLITE_FULL,
                                            1'000'000);
 }
 
-TEST_F(CoreJournalTest, ADamagedBatchStopsItsProducerAndNobodyElse) {
+TEST_F(CoreJournalTest, ADamagedBatchStopsOnlyItsProducer) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   say("p", batch_of("a", 11, 20));
   join_producer("q", "b");
   say("q", batch_of("b", 1, 10));
   {
-    auto db = sqlite::Connection::open(folder_ / "journal.db", sqlite::Access::read_write);
+    auto db = sqlite::Connection::open(directory_ / "journal.db", sqlite::Access::read_write);
     ASSERT_TRUE(db->execute("UPDATE batches SET rows=x'00' WHERE offset=1"));
   }
   const Lease lease = join_consumer("c");
@@ -127,7 +128,7 @@ TEST_F(CoreJournalTest, ADamagedBatchStopsItsProducerAndNobodyElse) {
   EXPECT_EQ(take<Delivery>("c").size(), 1U);
 }
 
-TEST_F(CoreJournalTest, NoDeadlineLetsTheLoopSpin) {
+TEST_F(CoreJournalTest, NoDeadlineMakesTheLoopSpin) {
   const auto must_rest = [&] {
     turn();
     turn();
@@ -150,7 +151,7 @@ TEST_F(CoreJournalTest, NoDeadlineLetsTheLoopSpin) {
   must_rest();
   turn(1min);
   must_rest();
-  core_->unreachable("c2");
+  core_->unreachable(id("c2"));
   must_rest();
   say("q", CheckTable{});
   say("p", producer_hello("a", 1));
@@ -165,7 +166,7 @@ TEST_F(CoreJournalTest, ADeletedJournalAcknowledgesNothingAndLosesNothing) {
   say("p", batch_of("a", 1, 10));
   EXPECT_EQ(one<Stored>("p").through, Sequence{10});
   for (const char* name : {"journal.db", "journal.db-wal", "journal.db-shm"}) {
-    std::filesystem::remove(folder_ / name);
+    std::filesystem::remove(directory_ / name);
   }
   say("p", batch_of("a", 11, 12));
   EXPECT_TRUE(none<Stored>("p"));
@@ -185,23 +186,23 @@ TEST_F(CoreJournalTest, ADeletedJournalAcknowledgesNothingAndLosesNothing) {
   EXPECT_EQ(through, 12U);
 }
 
-TEST_F(CoreJournalTest, AResentBatchIsNotToldStoredFromADeletedJournal) {
+TEST_F(CoreJournalTest, AResentBatchIsNotAcknowledgedFromADeletedJournal) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   EXPECT_EQ(one<Stored>("p").through, Sequence{10});
-  std::filesystem::rename(folder_ / "journal.db", folder_ / "away.db");
-  std::filesystem::create_directory(folder_ / "journal.db");  // nothing can be opened there
+  std::filesystem::rename(directory_ / "journal.db", directory_ / "away.db");
+  std::filesystem::create_directory(directory_ / "journal.db");  // nothing can be opened there
   say("p", batch_of("a", 1, 10));
   EXPECT_TRUE(none<Stored>("p"));
-  std::filesystem::remove(folder_ / "journal.db");
+  std::filesystem::remove(directory_ / "journal.db");
   turn(500ms);
   turn();
   say("p", batch_of("a", 1, 10));
   EXPECT_EQ(one<Stored>("p").through, Sequence{10});
 }
 
-// With another journal in its place: what is in memory is stored again, the rest is named.
-TEST_F(CoreJournalTest, RowsThatAReplacedJournalTookAlongAreNamedInTheStatus) {
+// Another journal is in its place: batches in memory are stored again, the other rows are named.
+TEST_F(CoreJournalTest, TheStatusNamesRowsLostWithAReplacedJournal) {
   WindowOptions window;
   window.memory_bytes = 4000;
   start(window);
@@ -212,9 +213,9 @@ TEST_F(CoreJournalTest, RowsThatAReplacedJournalTookAlongAreNamedInTheStatus) {
   }
   ASSERT_GT(report()["journal"]["batches"], report()["window"]["batches"]);
   const auto in_memory = report()["window"]["batches"].get<std::uint64_t>();
-  ASSERT_TRUE(Journal::open({folder_ / "other.db", 1 << 30, {}}));
-  std::filesystem::remove(folder_ / "journal.db-wal");
-  std::filesystem::rename(folder_ / "other.db", folder_ / "journal.db");
+  ASSERT_TRUE(Journal::open({directory_ / "other.db", 1 << 30, {}}));
+  std::filesystem::remove(directory_ / "journal.db-wal");
+  std::filesystem::rename(directory_ / "other.db", directory_ / "journal.db");
   turn(500ms);
   turn(500ms);
   const auto journal = report()["journal"];

@@ -1,4 +1,4 @@
-// Sessions, the way of a batch, and what is left of those who went.
+// Sessions, the way of a batch, and what remains of disconnected clients.
 #include "broker/core.h"
 
 #include <string>
@@ -17,7 +17,7 @@ using testing::HasSubstr;
 
 // ---- sessions
 
-TEST_F(CoreTest, WhoeverDidNotSayHelloIsToldTo) {
+TEST_F(CoreTest, AClientWithoutHelloIsAskedForIt) {
   say("x", Heartbeat{});
   EXPECT_EQ(one<Refusal>("x").code, RefusalCode::hello_first);
   turn(100ms);
@@ -45,8 +45,8 @@ TEST_F(CoreTest, AnotherProtocolVersionIsRefused) {
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::version);
 }
 
-// Promise 1: STORED speaks for all rows before it.
-TEST_F(CoreTest, AFirstBatchThatNeverCameIsAskedForInsteadOfStoringWhatIsBehindIt) {
+// Promise 1: STORED covers all rows before it.
+TEST_F(CoreTest, ALostFirstBatchIsAskedForBeforeLaterOnesAreStored) {
   Hello hello = producer_hello("a", 1, 4);
   hello.stored = Sequence{10};
   say("p", hello);
@@ -62,8 +62,8 @@ TEST_F(CoreTest, AFirstBatchThatNeverCameIsAskedForInsteadOfStoringWhatIsBehindI
   EXPECT_EQ(take<Stored>("p").back().through, Sequence{13});
 }
 
-// Promise 7: a process that was not welcomed with its rows hears what became of each.
-TEST_F(CoreTest, NobodyIsToldOfRowsThatDidNotComeOfItYet) {
+// Promise 7: a process that was not welcomed with its rows gets the outcome of each.
+TEST_F(CoreTest, OutcomesOfRowsThatAProducerHasNotSentAreNotSentToIt) {
   const Lease lease = join_consumer("c");
   Hello hello = producer_hello("mine", 0, 0, true);
   hello.stored = Sequence{0};
@@ -101,7 +101,7 @@ TEST_F(CoreTest, HeartbeatsAreAnswered) {
   EXPECT_EQ(take<Heartbeat>("p").size(), 1U);
 }
 
-TEST_F(CoreTest, ASilentSessionEndsAndAGoodbyeEndsItAtOnce) {
+TEST_F(CoreTest, ASilentSessionEndsAndByeEndsItImmediately) {
   join_producer("p", "a");
   join_producer("q", "b");
   say("q", Bye{});
@@ -112,7 +112,7 @@ TEST_F(CoreTest, ASilentSessionEndsAndAGoodbyeEndsItAtOnce) {
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hello_first);
 }
 
-TEST_F(CoreTest, AtItsBoundOfSessionsABrokerSaysSoAndKnownOnesMayStartOver) {
+TEST_F(CoreTest, AtTheLimitOfSessionsNewOnesAreRefusedAndKnownOnesMayStartOver) {
   start({}, 1 << 30, 2);
   join_producer("p", "a");
   join_producer("q", "b");
@@ -131,7 +131,7 @@ TEST_F(CoreTest, ABatchOfAnotherProducerIsRefused) {
   EXPECT_EQ(journal_->batches(), 0U);
 }
 
-TEST_F(CoreTest, ABatchOfAnotherEpochMustGreetAgain) {
+TEST_F(CoreTest, ABatchOfAnotherEpochNeedsANewHello) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10, 100, 2));
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hello_first);
@@ -141,13 +141,13 @@ TEST_F(CoreTest, MessagesThatOnlyABrokerSendsAreRefused) {
   join_producer("p", "a");
   say("p", Welcome{});
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::malformed);
-  core_->reject("p", {Errc::corrupt, "broken", ""}, now_);
+  core_->reject(id("p"), {Errc::corrupt, "broken", ""}, now_);
   turn();
   EXPECT_EQ(one<Refusal>("p").text, "broken");
   EXPECT_EQ(report()["messages_rejected"], 2);
 }
 
-TEST_F(CoreTest, AConnectionMayBecomeAnythingAndTheBrokerLives) {
+TEST_F(CoreTest, AConnectionMayChangeItsRoleAtAnyTime) {
   const std::vector<Message> hellos{producer_hello("a"), consumer_hello(), Hello{},
                                     producer_hello("b", 1), producer_hello("n", 0, 0, true)};
   for (const auto& before : hellos) {
@@ -171,7 +171,7 @@ TEST_F(CoreTest, AConnectionMayBecomeAnythingAndTheBrokerLives) {
 
 // ---- cut-through and store-and-forward
 
-TEST_F(CoreTest, WhatTheConsumerAppliesInTimeNeverTouchesTheJournal) {
+TEST_F(CoreTest, BatchesAppliedInTimeNeverTouchTheJournal) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   const std::string before = journal_files();
@@ -187,7 +187,7 @@ TEST_F(CoreTest, WhatTheConsumerAppliesInTimeNeverTouchesTheJournal) {
   EXPECT_EQ(journal_files(), before);
 }
 
-TEST_F(CoreTest, ADeliveryCarriesTheFramesAsTheyCame) {
+TEST_F(CoreTest, ADeliveryHasTheFramesAsReceived) {
   join_consumer("c");
   join_producer("p", "a");
   const Batch batch = batch_of("a", 1, 3);
@@ -197,7 +197,7 @@ TEST_F(CoreTest, ADeliveryCarriesTheFramesAsTheyCame) {
   EXPECT_EQ(delivery.rows_frame.view(), batch.rows_frame.view());
 }
 
-TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
+TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredLater) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   EXPECT_EQ(one<Stored>("p").through, Sequence{10});
@@ -209,7 +209,7 @@ TEST_F(CoreTest, WithoutAConsumerRowsAreStoredAndDeliveredWhenOneComes) {
   EXPECT_EQ(journal_->batches(), 0U);
 }
 
-TEST_F(CoreTest, TheLeaseGoesOutWithTheFirstThatIsReadOfABacklogAndTheRestFollows) {
+TEST_F(CoreTest, TheLeaseComesWithTheFirstPartOfABacklogAndTheRestFollows) {
   join_producer("p", "p");
   constexpr std::size_t kBatchBytes = 300'000;
   constexpr std::uint64_t kBatches = 20;
@@ -218,7 +218,7 @@ TEST_F(CoreTest, TheLeaseGoesOutWithTheFirstThatIsReadOfABacklogAndTheRestFollow
   }
   turn(1s);
   ASSERT_FALSE(none<Stored>("p"));
-  core_->receive("c", consumer_hello(), now_);
+  core_->receive(id("c"), consumer_hello(), now_);
   const auto delivered = [this] {
     core_->advance(now_);
     std::size_t batches = 0;
@@ -237,7 +237,7 @@ TEST_F(CoreTest, TheLeaseGoesOutWithTheFirstThatIsReadOfABacklogAndTheRestFollow
   EXPECT_EQ(first + delivered().second, kBatches);
 }
 
-TEST_F(CoreTest, AStalledConsumerMakesItStoreAfterAHundredMilliseconds) {
+TEST_F(CoreTest, RowsAreStoredWhenTheConsumerStallsForAHundredMilliseconds) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -252,7 +252,7 @@ TEST_F(CoreTest, AStalledConsumerMakesItStoreAfterAHundredMilliseconds) {
   EXPECT_EQ(journal_->batches(), 0U);
 }
 
-TEST_F(CoreTest, WhatWasStoredSurvivesTheBrokerAndComesBeforeWhatIsNew) {
+TEST_F(CoreTest, StoredRowsSurviveTheBrokerAndComeBeforeNewRows) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   say("p", batch_of("a", 11, 20));
@@ -271,7 +271,7 @@ TEST_F(CoreTest, WhatWasStoredSurvivesTheBrokerAndComesBeforeWhatIsNew) {
   EXPECT_EQ(take<Applied>("p").back().through, Sequence{30});
 }
 
-TEST_F(CoreTest, DeadRowsAreToldWithTheAnswerTheyCameWith) {
+TEST_F(CoreTest, DeadRowsAreListedInTheAnswer) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -289,7 +289,7 @@ TEST_F(CoreTest, DeadRowsAreToldWithTheAnswerTheyCameWith) {
   EXPECT_EQ(applied.dead[0].reason, "too long");
 }
 
-TEST_F(CoreTest, DeadRowsBeyondWhatOneMessageListsAreCounted) {
+TEST_F(CoreTest, MoreDeadRowsThanOneMessageListsAreCounted) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   std::vector<BatchResult> results;
@@ -304,8 +304,8 @@ TEST_F(CoreTest, DeadRowsBeyondWhatOneMessageListsAreCounted) {
   EXPECT_EQ(applied.dead.size(), limits::kDeadListed);
 }
 
-// Only the target knows which rows of it became dead letters.
-TEST_F(CoreTest, ABatchThatComesAgainAfterItWasAppliedIsAnsweredByTheTarget) {
+// Only the target knows which of its rows became dead letters.
+TEST_F(CoreTest, AnAppliedBatchThatIsSentAgainIsAnsweredByTheTarget) {
   const Lease lease = join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -319,7 +319,7 @@ TEST_F(CoreTest, ABatchThatComesAgainAfterItWasAppliedIsAnsweredByTheTarget) {
   EXPECT_EQ(applied.dead_count, 1U);
 }
 
-TEST_F(CoreTest, AStoredBatchThatComesAgainIsAnsweredAndNotStoredTwice) {
+TEST_F(CoreTest, AStoredBatchThatIsSentAgainIsAnsweredAndNotStoredTwice) {
   join_producer("p", "a");
   for (int time = 0; time < 2; ++time) {
     say("p", batch_of("a", 1, 10));
@@ -328,18 +328,18 @@ TEST_F(CoreTest, AStoredBatchThatComesAgainIsAnsweredAndNotStoredTwice) {
   EXPECT_EQ(journal_->batches(), 1U);
 }
 
-TEST_F(CoreTest, WhatBringsNoRowFurtherIsCounted) {
+TEST_F(CoreTest, MessagesThatMakeNoProgressAreCounted) {
   join_consumer("c");
   join_producer("p", "a");
-  const auto before = core_->fruitless();
+  const auto before = core_->wasted_messages();
   say("p", batch_of("a", 1, 1));
-  EXPECT_EQ(core_->fruitless(), before) << "taken";
+  EXPECT_EQ(core_->wasted_messages(), before) << "taken";
   say("p", batch_of("a", 1, 1));
-  EXPECT_EQ(core_->fruitless(), before + 1) << "held already";
+  EXPECT_EQ(core_->wasted_messages(), before + 1) << "a duplicate";
   say("p", batch_of("a", 3, 3));
-  EXPECT_EQ(core_->fruitless(), before + 2) << "behind a hole";
+  EXPECT_EQ(core_->wasted_messages(), before + 2) << "after a hole";
   say("p", batch_of("b", 1, 1));
-  EXPECT_EQ(core_->fruitless(), before + 3) << "another's";
+  EXPECT_EQ(core_->wasted_messages(), before + 3) << "another producer's";
 }
 
 TEST_F(CoreTest, FullMemorySendsAProducerBackOnceAndTakesItLater) {
@@ -366,7 +366,7 @@ TEST_F(CoreTest, FullMemorySendsAProducerBackOnceAndTakesItLater) {
   EXPECT_THAT(report()["journal"]["problem"].get<std::string>(), HasSubstr("at its limit"));
 }
 
-TEST_F(CoreTest, ANumberThatIsLeftOutIsAHoleAndFinal) {
+TEST_F(CoreTest, ASkippedNumberIsAHoleAndFinal) {
   join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -377,10 +377,10 @@ TEST_F(CoreTest, ANumberThatIsLeftOutIsAHoleAndFinal) {
   EXPECT_THAT(refusal.text, HasSubstr("row 11 has not come"));
   say("p", batch_of("a", 11, 19));
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hello_first);
-  EXPECT_EQ(take<Delivery>("c").size(), 1U) << "what came before the hole is applied";
+  EXPECT_EQ(take<Delivery>("c").size(), 1U) << "batches before the hole are applied";
 }
 
-TEST_F(CoreTest, ThatTheTargetHasTheRowsThatAreLeftOutIsNotEnough) {
+TEST_F(CoreTest, SkippedRowsAreAHoleEvenIfTheTargetHasThem) {
   join_consumer("c");
   Hello hello = producer_hello("mine", 0, 0, true);
   hello.stored = Sequence{0};
@@ -395,7 +395,7 @@ TEST_F(CoreTest, ThatTheTargetHasTheRowsThatAreLeftOutIsNotEnough) {
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::hole);
 }
 
-TEST_F(CoreTest, RowsThatAProducerKnowsToBeAppliedAreNoHoleForANewBroker) {
+TEST_F(CoreTest, RowsThatAProducerKnowsAreAppliedAreNoHoleForANewBroker) {
   // The journal still has 1..10; 11..30 were applied without ever being stored.
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -408,7 +408,7 @@ TEST_F(CoreTest, RowsThatAProducerKnowsToBeAppliedAreNoHoleForANewBroker) {
   EXPECT_EQ(one<Stored>("p").through, Sequence{40});
 }
 
-TEST_F(CoreTest, StoppingStoresWhatIsOnlyInMemory) {
+TEST_F(CoreTest, StoppingStoresBatchesThatAreOnlyInMemory) {
   join_consumer("c");
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
@@ -419,9 +419,9 @@ TEST_F(CoreTest, StoppingStoresWhatIsOnlyInMemory) {
   EXPECT_EQ(journal_->batches(), 1U);
 }
 
-// ---- what nobody needs any more
+// ---- forgetting
 
-TEST_F(CoreTest, NothingIsLeftOfProducersThatCameAndWent) {
+TEST_F(CoreTest, ProducersThatDisconnectedAreForgotten) {
   const Lease lease = join_consumer("c");
   for (int i = 0; i < 500; ++i) {
     const std::string id = "p" + std::to_string(i);
@@ -435,7 +435,7 @@ TEST_F(CoreTest, NothingIsLeftOfProducersThatCameAndWent) {
   EXPECT_EQ(core_->window().memory_bytes(), 0U);
 }
 
-TEST_F(CoreTest, TheStatusReportNamesWhatWaitsAndForWhom) {
+TEST_F(CoreTest, TheStatusReportShowsWaitingRowsAndTheConsumer) {
   join_producer("p", "a");
   say("p", batch_of("a", 1, 10));
   turn(100ms);

@@ -1,4 +1,4 @@
-// A folder of a test's own, removed with all that is in it. Its path is short enough for a socket.
+// A temporary directory, removed with its content. Its path is short enough for a socket.
 #pragma once
 
 #include <cstdlib>
@@ -9,18 +9,18 @@
 
 namespace turnstile::broker {
 
-class Folder {
+class TempDirectory {
  public:
-  Folder() {
+  TempDirectory() {
     std::string name = (std::filesystem::temp_directory_path() / "turnstile-XXXXXX").string();
     if (mkdtemp(name.data()) == nullptr) {
-      throw std::runtime_error("cannot make a folder");
+      throw std::runtime_error("cannot make a directory");
     }
     path_ = name;
   }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+  ~TempDirectory() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }

@@ -1,5 +1,5 @@
-// Journals of earlier formats (tests/fixtures): they open as the present one, with all that they
-// held, and whatever happens meanwhile leaves one format or the other.
+// Journals of earlier formats (tests/fixtures) open as the current format, with all their content.
+// A crash in between leaves one format or the other.
 #include <cstdint>
 #include <ctime>
 #include <optional>
@@ -41,7 +41,7 @@ class JournalMigrationTest : public testing::Test {
 
   Result<Journal> open(const std::string& vfs = {}) { return Journal::open({path_, 1 << 20, vfs}); }
 
-  // Format 1 or 3, whole, and nothing else; then format 3 once it is opened.
+  // Format 1 or 3, complete; then format 3 once it is opened.
   void expect_one_format_and_all_batches() {
     const std::string version = run_sql(path_, kVersion);
     EXPECT_EQ(run_sql(path_, kTables), version == "1\n" ? old_tables_ : new_tables_);
@@ -62,9 +62,9 @@ class JournalMigrationTest : public testing::Test {
     return run_sql(path, kTables);
   }
 
-  test::MemoryFolder folder_;
-  std::filesystem::path path_ = folder_ / "journal.db";
-  std::string new_tables_ = tables_of_a_new_one(folder_ / "new.db");
+  test::MemoryFolder directory_;
+  std::filesystem::path path_ = directory_ / "journal.db";
+  std::string new_tables_ = tables_of_a_new_one(directory_ / "new.db");
   std::string old_tables_ = (begin_anew(), run_sql(path_, kTables));
   std::string batches_ = run_sql(path_, kBatches);
   std::string epochs_ = run_sql(path_, kEpochs);
@@ -87,7 +87,7 @@ TEST_F(JournalMigrationTest, Format1OpensWithAllItsBatchesAndIsLikeANewOne) {
   expect_one_format_and_all_batches();
 }
 
-TEST_F(JournalMigrationTest, NamesThatWereThereCountAsUsedNowAndANewEpochMovesTheirTime) {
+TEST_F(JournalMigrationTest, ExistingNamesCountAsUsedNowAndANewEpochUpdatesTheirTime) {
   const std::int64_t began_ms = std::int64_t{std::time(nullptr)} * 1000;
   auto journal = open();
   ASSERT_TRUE(journal) << journal.error().what;
@@ -103,7 +103,7 @@ TEST_F(JournalMigrationTest, NamesThatWereThereCountAsUsedNowAndANewEpochMovesTh
   EXPECT_EQ(journal->epoch({"zoo"})->value, 1795488014999U);
 }
 
-TEST_F(JournalMigrationTest, KilledAtAnyStatementItHasTheOldFormatOrTheNewOne) {
+TEST_F(JournalMigrationTest, KilledAtAnyStatementItHasTheOldFormatOrTheNewFormat) {
   const auto migrate = [](sqlite::Connection& connection) {
     return connection.execute("PRAGMA synchronous=FULL").has_value() &&
            sqlite::migrate(connection, journal_format()).has_value();
@@ -114,10 +114,10 @@ TEST_F(JournalMigrationTest, KilledAtAnyStatementItHasTheOldFormatOrTheNewOne) {
     expect_one_format_and_all_batches();
     begin_anew();
   }
-  EXPECT_GE(kills, 8) << "PRAGMA, two looks, BEGIN, four steps and the version";
+  EXPECT_GE(kills, 8) << "PRAGMA, two reads, BEGIN, four steps and the version";
 }
 
-TEST_F(JournalMigrationTest, AFailureOfAnyWriteOrSyncLeavesOneFormatAndTheNextStartGoesOn) {
+TEST_F(JournalMigrationTest, AfterAFailedWriteOrSyncItHasOneFormatAndTheNextStartWorks) {
   using Vfs = test::FaultVfs;
   struct Fault {
     Vfs::Operation operation;
@@ -152,7 +152,7 @@ TEST_F(JournalMigrationTest, AFailureOfAnyWriteOrSyncLeavesOneFormatAndTheNextSt
   }
 }
 
-TEST_F(JournalMigrationTest, AFormatThatNoStepLeadsFromIsRefusedAndLeftAlone) {
+TEST_F(JournalMigrationTest, AnUnknownFormatIsRefusedAndNotChanged) {
   run_sql(path_, "UPDATE turnstile_journal SET value=0 WHERE key='format'");
   const auto journal = open();
   ASSERT_FALSE(journal);

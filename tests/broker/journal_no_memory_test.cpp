@@ -1,5 +1,5 @@
-// SQLite runs out of memory at each place where it can, while a journal is in use: an error says
-// so, a batch that was called stored is there, and no other is.
+// SQLite runs out of memory at each possible place while a journal is in use. It reports an error,
+// each stored batch is there, and no other is.
 #include <map>
 #include <optional>
 #include <set>
@@ -20,11 +20,11 @@ namespace {
 
 using testing::AnyOf;
 
-// A store, a look, a removal, a name, a second opening: what was promised meanwhile.
+// A store, a read, a removal, a name, a reopening: what was promised meanwhile.
 struct Usage {
   std::optional<Error> error;
   std::set<std::uint64_t> stored;   // offsets
-  std::set<std::uint64_t> removed;  // ... that may be there or not
+  std::set<std::uint64_t> removed;  // these may be there or not
   std::uint64_t epoch = 0;          // at least
 
   template <typename T>
@@ -111,11 +111,11 @@ class JournalNoMemoryTest : public testing::Test {
     }
   }
 
-  test::MemoryFolder folder_;
-  std::filesystem::path path_ = folder_ / "journal.db";
+  test::MemoryFolder directory_;
+  std::filesystem::path path_ = directory_ / "journal.db";
 };
 
-TEST_F(JournalNoMemoryTest, AtAnyAllocationWhatWasCalledStoredIsThereAndNothingElse) {
+TEST_F(JournalNoMemoryTest, AfterAnyFailedAllocationStoredBatchesAreThereAndNoOthers) {
   test::FailingMemory memory;
   memory.fail_no_more();
   const Usage sound = use();
@@ -123,10 +123,10 @@ TEST_F(JournalNoMemoryTest, AtAnyAllocationWhatWasCalledStoredIsThereAndNothingE
   EXPECT_EQ(sound.stored.size(), 6U);
   const int allocations = memory.allocations();
   for (const bool and_after : {false, true}) {
-    // Some hundreds of them, and others whenever the code changes.
+    // Several hundred, and others when the code changes.
     const int runs = (and_after ? 100 : 500) / (kSanitized ? 5 : 1);
     const int stride = std::max(1, allocations / runs);
-    int told = 0;
+    int reported = 0;
     for (int nth = 1; nth <= allocations; nth += stride) {
       SCOPED_TRACE("allocation " + std::to_string(nth) + " of " + std::to_string(allocations));
       begin_anew();
@@ -134,7 +134,7 @@ TEST_F(JournalNoMemoryTest, AtAnyAllocationWhatWasCalledStoredIsThereAndNothingE
       const Usage usage = use();
       memory.fail_no_more();
       if (usage.error) {
-        ++told;
+        ++reported;
         EXPECT_THAT(usage.error->code, AnyOf(Errc::full, Errc::unreachable, Errc::io))
             << usage.error->what;
       }
@@ -143,7 +143,7 @@ TEST_F(JournalNoMemoryTest, AtAnyAllocationWhatWasCalledStoredIsThereAndNothingE
         return;
       }
     }
-    EXPECT_GT(told, kSanitized ? 3 : 30);
+    EXPECT_GT(reported, kSanitized ? 3 : 30);
   }
 }
 

@@ -77,12 +77,12 @@ class JournalTest : public testing::Test {
     ASSERT_TRUE(done) << done.error().what;
   }
 
-  Folder folder_;
-  std::filesystem::path path_ = folder_ / "journal.db";
+  TempDirectory directory_;
+  std::filesystem::path path_ = directory_ / "journal.db";
   std::size_t limit_ = std::size_t{1024} * 1024;
 };
 
-TEST_F(JournalTest, WhatWasStoredIsReadBackAfterOpeningAgain) {
+TEST_F(JournalTest, StoredBatchesAreReadBackAfterOpeningAgain) {
   const Held one = held("a", 1, 10);
   const Held two = held("b", 5, 5, 100'000);
   {
@@ -122,7 +122,7 @@ TEST_F(JournalTest, AnEmptyJournalHasNothingToLoad) {
   EXPECT_FALSE(journal.age({1}));
 }
 
-TEST_F(JournalTest, ReadingStopsBehindTheBatchThatFillsIt) {
+TEST_F(JournalTest, ReadingStopsAfterTheBatchThatReachesTheBound) {
   Journal journal = open();
   const Held one = held("a", 1, 1, 1000);
   store(journal, {one, held("a", 2, 2, 1000), held("a", 3, 3, 1000)});
@@ -156,7 +156,7 @@ TEST_F(JournalTest, RemovedBatchesLeaveTheFileWithTheNextStoreOrTrim) {
   EXPECT_EQ(batches[1].offset, Offset{4});
 }
 
-TEST_F(JournalTest, RemovedButNotTrimmedComesBackAfterADeath) {
+TEST_F(JournalTest, ARemovedBatchComesBackAfterACrashBeforeTheTrim) {
   const Held one = held("a", 1, 10);
   {
     Journal journal = open();
@@ -166,7 +166,7 @@ TEST_F(JournalTest, RemovedButNotTrimmedComesBackAfterADeath) {
   EXPECT_EQ(open().batches(), 2U);
 }
 
-TEST_F(JournalTest, OffsetsAreNeverGivenTwiceEvenAfterItWasDrained) {
+TEST_F(JournalTest, OffsetsAreNeverGivenTwiceEvenAfterADrain) {
   const Held one = held("a", 1, 10);
   {
     Journal journal = open();
@@ -181,7 +181,7 @@ TEST_F(JournalTest, OffsetsAreNeverGivenTwiceEvenAfterItWasDrained) {
   EXPECT_THAT(store(journal, {one}), ElementsAre(Offset{3}));
 }
 
-TEST_F(JournalTest, ManyRemovedBytesAreWorthATrimBeforeItIsDrained) {
+TEST_F(JournalTest, ManyRemovedBytesAreTrimmedBeforeTheJournalIsDrained) {
   limit_ = std::size_t{1} << 30;
   Journal journal = open();
   const Held large = held("a", 1, 1, std::size_t{8} * 1024 * 1024);
@@ -193,7 +193,7 @@ TEST_F(JournalTest, ManyRemovedBytesAreWorthATrimBeforeItIsDrained) {
   EXPECT_TRUE(journal.wants_trim());
 }
 
-TEST_F(JournalTest, ADrainedBacklogGivesItsSpaceBack) {
+TEST_F(JournalTest, ADrainedJournalShrinks) {
   limit_ = std::size_t{1} << 30;
   Journal journal = open();
   const Held large = held("a", 1, 1, std::size_t{1024} * 1024);
@@ -232,7 +232,7 @@ TEST_F(JournalTest, ASecondBrokerIsLockedOut) {
   EXPECT_THAT(second.error().what, HasSubstr(path_.string()));
 }
 
-TEST_F(JournalTest, AtItsLimitNothingIsStoredUntilThereIsRoom) {
+TEST_F(JournalTest, AtTheLimitNothingIsStoredUntilThereIsRoom) {
   const Held one = held("a", 1, 10, 1000);
   limit_ = one.bytes() * 2;
   Journal journal = open();
@@ -257,10 +257,10 @@ TEST_F(JournalTest, ABatchLargerThanTheLimitIsStoredWhenItIsAlone) {
   EXPECT_EQ(store_error(journal, held("a", 11, 20, 1)), Errc::full);
 }
 
-// Each column of a batch, changed by somebody else.
+// Each column of a batch, changed by another program.
 class DamagedJournalTest : public JournalTest, public testing::WithParamInterface<const char*> {};
 
-TEST_P(DamagedJournalTest, ADamagedBatchIsNamedWithItsOffsetAndNotHandedOut) {
+TEST_P(DamagedJournalTest, ADamagedBatchIsReportedWithItsOffsetAndNotDelivered) {
   Journal journal = open();
   store(journal, {held("a", 1, 10), held("b", 1, 10), held("c", 1, 10)});
   with_sqlite("UPDATE batches SET " + std::string(GetParam()) + " WHERE offset=2");
@@ -283,7 +283,7 @@ INSTANTIATE_TEST_SUITE_P(
                     "producer='a'", "producer=x'FF00'", "first=2", "last=11", "checksum=checksum+1",
                     "rows=substr(rows || header, 1, length(rows)+1)"));
 
-TEST_F(JournalTest, ABatchInAnothersPlaceIsDamaged) {
+TEST_F(JournalTest, ABatchAtAnotherOffsetIsDamaged) {
   Journal journal = open();
   store(journal, {held("a", 1, 10), held("a", 11, 20)});
   with_sqlite("UPDATE batches SET offset=3 WHERE offset=1");
@@ -302,7 +302,7 @@ TEST_F(JournalTest, ANewerFormatIsRefused) {
   EXPECT_THAT(again.error().what, HasSubstr("format version 4"));
 }
 
-TEST_F(JournalTest, SomebodyElsesDatabaseIsRefusedAndLeftAsItWas) {
+TEST_F(JournalTest, AnotherProgramsDatabaseIsRefusedAndNotChanged) {
   with_sqlite("CREATE TABLE pets(name)");
   const auto content = [&] {
     std::ostringstream out;
@@ -317,15 +317,15 @@ TEST_F(JournalTest, SomebodyElsesDatabaseIsRefusedAndLeftAsItWas) {
   EXPECT_EQ(content(), before);
 }
 
-TEST_F(JournalTest, AFileThatIsNoDatabaseIsRefused) {
+TEST_F(JournalTest, AFileThatIsNotADatabaseIsRefused) {
   std::ofstream(path_) << std::string(5000, 'x');
   const auto journal = Journal::open({path_, limit_, {}});
   ASSERT_FALSE(journal);
   EXPECT_EQ(journal.error().code, Errc::unreachable);
 }
 
-TEST_F(JournalTest, AMissingFolderIsNamed) {
-  const auto journal = Journal::open({folder_ / "no" / "journal.db", limit_, {}});
+TEST_F(JournalTest, AMissingDirectoryIsNamed) {
+  const auto journal = Journal::open({directory_ / "no" / "journal.db", limit_, {}});
   ASSERT_FALSE(journal);
   EXPECT_EQ(journal.error().code, Errc::unreachable);
   EXPECT_THAT(journal.error().what, HasSubstr("no/journal.db"));
@@ -344,7 +344,7 @@ TEST_F(JournalTest, EpochsSurvive) {
   EXPECT_EQ(*journal.epoch({"other"}), Epoch{1});
 }
 
-TEST_F(JournalTest, AFullDiskStoresNothingAndIsTriedAgain) {
+TEST_F(JournalTest, OnAFullDiskNothingIsStoredAndALaterTryWorks) {
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
   const Held one = held("a", 1, 10);
@@ -355,7 +355,7 @@ TEST_F(JournalTest, AFullDiskStoresNothingAndIsTriedAgain) {
 }
 
 // Promise 8.
-TEST_F(JournalTest, AfterAFailedSyncNothingIsStoredOrReadUntilItIsOpenedAnew) {
+TEST_F(JournalTest, AfterAFailedSyncNothingIsStoredOrReadUntilItIsReopened) {
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
   const Held one = held("a", 1, 10);
@@ -375,7 +375,7 @@ TEST_F(JournalTest, AfterAFailedSyncNothingIsStoredOrReadUntilItIsOpenedAnew) {
   EXPECT_FALSE(store(journal, {held("a", 11, 20)}).empty());
 }
 
-// Promise 8: the sync of the file itself, in a checkpoint, is no less a sync.
+// Promise 8 also covers the sync of the file itself, in a checkpoint.
 TEST_F(JournalTest, AFailedSyncInACheckpointIsNotHidden) {
   limit_ = std::size_t{1} << 30;
   test::FaultVfs vfs;
@@ -394,7 +394,7 @@ TEST_F(JournalTest, AFailedSyncInACheckpointIsNotHidden) {
   EXPECT_TRUE(journal.store({&large}));
 }
 
-TEST_F(JournalTest, AReopenThatFailsLeavesItClosedUntilOneSucceeds) {
+TEST_F(JournalTest, AfterAFailedReopenItStaysClosedUntilOneSucceeds) {
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
   store(journal, {held("a", 1, 10)});
@@ -408,18 +408,18 @@ TEST_F(JournalTest, AReopenThatFailsLeavesItClosedUntilOneSucceeds) {
   EXPECT_FALSE(read(journal).empty());
 }
 
-TEST_F(JournalTest, WhatAFailedSyncLeftBehindIsWrittenAndSyncedAnewWhenOpened) {
+TEST_F(JournalTest, OpeningWritesAndSyncsAgainWhatAFailedSyncWrote) {
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
   vfs.fail(Operation::sync, File::wal, 1, SQLITE_IOERR_FSYNC);
   EXPECT_EQ(store_error(journal, held("a", 1, 10)), Errc::io);
   ASSERT_TRUE(journal.reopen());
-  // Nothing is left in the log that only a sync of old bytes vouches for.
+  // The log must hold nothing that only a second sync of old bytes would cover.
   const auto wal = path_.string() + "-wal";
   EXPECT_TRUE(!std::filesystem::exists(wal) || std::filesystem::file_size(wal) == 0);
 }
 
-TEST_F(JournalTest, AProgramThatReadsTheOldLogIsWaitedForByWhoStartsIt) {
+TEST_F(JournalTest, OpeningIsRefusedWhileAnotherProgramReadsTheOldLog) {
   auto reader = [&] {
     Journal journal = open();
     store(journal, {held("a", 1, 10)});
@@ -437,7 +437,7 @@ TEST_F(JournalTest, AProgramThatReadsTheOldLogIsWaitedForByWhoStartsIt) {
   EXPECT_EQ(open().batches(), 2U);
 }
 
-TEST_F(JournalTest, AfterAFailedSyncItAnswersNothingUntilItWasOpenedAnew) {
+TEST_F(JournalTest, AfterAFailedSyncItAnswersNothingUntilItIsReopened) {
   test::FaultVfs vfs;
   Journal journal = open({path_, limit_, vfs.name()});
   store(journal, {held("a", 1, 10)});
@@ -469,7 +469,7 @@ class VanishingJournalTest : public JournalTest {
   }
 };
 
-TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndWhatItHeldGoesIntoTheNextOne) {
+TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndItsContentGoesToTheNextOne) {
   Journal journal = open();
   const Held applied = held("a", 1, 5);
   const Held waiting = held("a", 6, 10);
@@ -491,7 +491,7 @@ TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndWhatItHeldGoesIntoT
   EXPECT_FALSE(journal.take_vanished());
   ASSERT_TRUE(journal.look());
   const auto batches = read(journal);
-  ASSERT_EQ(batches.size(), 2U);  // what was refused is there, as after any commit in doubt
+  ASSERT_EQ(batches.size(), 2U);  // the refused one is there, as it may be after any failed commit
   EXPECT_EQ(batches[0].offset, offsets.at(1));
   EXPECT_EQ(batches[0].rows_frame.view(), waiting.rows_frame.view());
   EXPECT_EQ(*journal.epoch({"a"}), Epoch{7});
@@ -500,8 +500,8 @@ TEST_F(VanishingJournalTest, NothingIsStoredInADeletedFileAndWhatItHeldGoesIntoT
   EXPECT_EQ(Journal::open({path_, limit_, {}}).error().code, Errc::locked);
 }
 
-TEST_F(VanishingJournalTest, WhatOnlyTheOldFileHeldIsNamedWhereAnotherFileIsAtItsPath) {
-  std::filesystem::path other = folder_ / "other.db";
+TEST_F(VanishingJournalTest, RowsOnlyInTheOldFileAreNamedIfAnotherFileIsAtItsPath) {
+  std::filesystem::path other = directory_ / "other.db";
   {
     Journal journal = open({other, limit_, {}});
     store(journal, {held("z", 1, 1)});
@@ -521,16 +521,16 @@ TEST_F(VanishingJournalTest, WhatOnlyTheOldFileHeldIsNamedWhereAnotherFileIsAtIt
   EXPECT_EQ(read(journal).at(0).producer, ProducerId{"z"});
 }
 
-TEST_F(VanishingJournalTest, WithoutAFolderItIsTriedAgainAndNothingIsLost) {
-  std::filesystem::create_directory(folder_ / "sub");
-  path_ = folder_ / "sub" / "journal.db";
+TEST_F(VanishingJournalTest, WithoutADirectoryItIsRetriedAndNothingIsLost) {
+  std::filesystem::create_directory(directory_ / "sub");
+  path_ = directory_ / "sub" / "journal.db";
   Journal journal = open();
   store(journal, {held("a", 1, 5)});
-  std::filesystem::rename(folder_ / "sub", folder_ / "away");
+  std::filesystem::rename(directory_ / "sub", directory_ / "away");
   EXPECT_FALSE(journal.look());
   EXPECT_FALSE(journal.reopen());
   EXPECT_FALSE(journal.reopen());
-  std::filesystem::create_directory(folder_ / "sub");
+  std::filesystem::create_directory(directory_ / "sub");
   ASSERT_TRUE(journal.reopen());
   EXPECT_TRUE(journal.take_vanished()->is_kept);
   EXPECT_EQ(read(journal).size(), 1U);
@@ -539,7 +539,7 @@ TEST_F(VanishingJournalTest, WithoutAFolderItIsTriedAgainAndNothingIsLost) {
 TEST_F(VanishingJournalTest, MovedWithoutItsLogAndSharedMemoryItLosesNothing) {
   Journal journal = open();
   store(journal, {held("a", 1, 5)});
-  std::filesystem::rename(path_, folder_ / "away.db");
+  std::filesystem::rename(path_, directory_ / "away.db");
   ASSERT_TRUE(journal.reopen());
   EXPECT_TRUE(journal.take_vanished()->is_kept);
   EXPECT_EQ(read(journal).size(), 1U);
@@ -547,7 +547,7 @@ TEST_F(VanishingJournalTest, MovedWithoutItsLogAndSharedMemoryItLosesNothing) {
   EXPECT_EQ(read(journal).size(), 2U);
 }
 
-TEST_F(VanishingJournalTest, WithOnlyItsWriteAheadLogDeletedItHoldsWhatItHeld) {
+TEST_F(VanishingJournalTest, WithOnlyItsWriteAheadLogDeletedItLosesNothing) {
   Journal journal = open();
   store(journal, {held("a", 1, 5)});
   std::filesystem::remove(path_.string() + "-wal");
@@ -558,12 +558,12 @@ TEST_F(VanishingJournalTest, WithOnlyItsWriteAheadLogDeletedItHoldsWhatItHeld) {
   EXPECT_EQ(read(journal).at(0).last, Sequence{5});
 }
 
-TEST_F(VanishingJournalTest, MovedAndBackItIsTheSame) {
+TEST_F(VanishingJournalTest, MovedAndMovedBackItIsTheSameFile) {
   Journal journal = open();
   store(journal, {held("a", 1, 5)});
-  std::filesystem::rename(path_, folder_ / "away.db");
+  std::filesystem::rename(path_, directory_ / "away.db");
   EXPECT_EQ(store_error(journal, held("a", 6, 6)), Errc::io);
-  std::filesystem::rename(folder_ / "away.db", path_);
+  std::filesystem::rename(directory_ / "away.db", path_);
   ASSERT_TRUE(journal.reopen());
   EXPECT_FALSE(journal.take_vanished());
   EXPECT_GE(read(journal).size(), 1U);

@@ -1,4 +1,4 @@
-// Names that outlive their processes: epochs in one transaction, and a bound on how many are kept.
+// Names that outlive their processes: epochs in one transaction, and a bound on the kept names.
 #include <string>
 #include <vector>
 
@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 class NamesTest : public CoreTest {
  protected:
-  // A broker whose clock the test moves too.
+  // A broker with a clock that the test moves.
   void start_with(std::size_t max_names, std::size_t max_producers = 1000) {
     core_.reset();
     CoreOptions options;
@@ -39,7 +39,7 @@ TEST_F(NamesTest, AllNamesOfATurnGetTheirEpochsInOneTransaction) {
   start_with(1000);
   const int before = vfs_.syncs();
   for (int i = 0; i < 200; ++i) {
-    core_->receive("r" + std::to_string(i), named("n" + std::to_string(i)), now_);
+    core_->receive(id("r" + std::to_string(i)), named("n" + std::to_string(i)), now_);
   }
   turn();
   for (int i = 0; i < 200; ++i) {
@@ -48,7 +48,7 @@ TEST_F(NamesTest, AllNamesOfATurnGetTheirEpochsInOneTransaction) {
   EXPECT_LE(vfs_.syncs() - before, 3) << "one transaction";
 }
 
-TEST_F(NamesTest, ManyNamesOneAfterAnotherShareTheSyncsOfTheirTenthOfASecond) {
+TEST_F(NamesTest, ManyNamesInATenthOfASecondShareSyncs) {
   start_with(1000);
   const int before = vfs_.syncs();
   for (int i = 0; i < 200; ++i) {
@@ -65,12 +65,12 @@ TEST_F(NamesTest, ManyNamesOneAfterAnotherShareTheSyncsOfTheirTenthOfASecond) {
   EXPECT_LE(vfs_.syncs() - before, 3 * 17);
 }
 
-TEST_F(NamesTest, WhoAsksTooOftenIsToldToComeBackAndStaysWhoItWas) {
+TEST_F(NamesTest, AClientThatAsksTooOftenIsRefusedAndKeepsItsSession) {
   join_consumer("c");
   join_producer("p", "a");
-  core_->put_off("p", named("another"), now_);
-  core_->put_off("p", CheckTable{7, "t", {}}, now_);
-  core_->put_off("stranger", named("n"), now_);
+  core_->put_off(id("p"), named("another"), now_);
+  core_->put_off(id("p"), CheckTable{7, "t", {}}, now_);
+  core_->put_off(id("stranger"), named("n"), now_);
   turn();
   EXPECT_EQ(one<Refusal>("p").code, RefusalCode::busy);
   EXPECT_EQ(one<Refusal>("stranger").code, RefusalCode::busy);
@@ -83,8 +83,8 @@ TEST_F(NamesTest, WhoAsksTooOftenIsToldToComeBackAndStaysWhoItWas) {
 }
 
 TEST_F(NamesTest, TwoProcessesOfOneNameInOneTurnGetTwoEpochsAndTheFirstIsFenced) {
-  core_->receive("old", named("n"), now_);
-  core_->receive("new", named("n"), now_);
+  core_->receive(id("old"), named("n"), now_);
+  core_->receive(id("new"), named("n"), now_);
   turn();
   EXPECT_LT(one<Welcome>("old").epoch, one<Welcome>("new").epoch);
   EXPECT_EQ(one<Refusal>("old").code, RefusalCode::fenced);
@@ -92,16 +92,16 @@ TEST_F(NamesTest, TwoProcessesOfOneNameInOneTurnGetTwoEpochsAndTheFirstIsFenced)
   EXPECT_EQ(epoch_of("n"), kWallClock + 1);
 }
 
-TEST_F(NamesTest, AConnectionThatBecomesAnotherNameBeforeItsEpochIsStoredGetsThatOnesWelcome) {
-  core_->receive("r", named("a"), now_);
-  core_->receive("r", named("b"), now_);
+TEST_F(NamesTest, AConnectionThatChangesItsNameBeforeItsEpochIsStoredGetsTheNewNamesWelcome) {
+  core_->receive(id("r"), named("a"), now_);
+  core_->receive(id("r"), named("b"), now_);
   turn();
   EXPECT_EQ(take<Welcome>("r").size(), 1U);
   say("r", batch_of("b", 1, 1, 100, kWallClock));
   EXPECT_TRUE(none<Refusal>("r"));
 }
 
-TEST_F(NamesTest, NoWelcomeBeforeItsEpochIsInTheJournal) {
+TEST_F(NamesTest, NoWelcomeComesBeforeItsEpochIsInTheJournal) {
   vfs_.fail(test::FaultVfs::Operation::sync, test::FaultVfs::File::any, 1, SQLITE_IOERR_FSYNC, 1);
   say("r", named("n"));
   EXPECT_TRUE(none<Welcome>("r"));
@@ -111,8 +111,8 @@ TEST_F(NamesTest, NoWelcomeBeforeItsEpochIsInTheJournal) {
   EXPECT_EQ(one<Welcome>("r").epoch, Epoch{kWallClock});
 }
 
-// An older epoch than the name had would be refused by the target, with the rows that are stored.
-TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotTellTheNewest) {
+// The target would refuse an older epoch than the name had, and its stored rows.
+TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotBeRead) {
   const auto journal = test::FaultVfs::File::any;
   join_producer("q", "b");
   say("q", batch_of("b", 1, 1));
@@ -124,8 +124,8 @@ TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotTellTheNewest) {
   vfs_.fail_no_more();
   now_ += 500ms;
   ASSERT_FALSE(journal_->epoch({"n"}));
-  // In the same turn the consumer's batches are read, for which the journal is opened anew.
-  core_->receive("newest", named("n"), now_);
+  // In the same turn the broker reads the consumer's batches, for which it reopens the journal.
+  core_->receive(id("newest"), named("n"), now_);
   say("c", consumer_hello());
   EXPECT_TRUE(none<Welcome>("newest"));
   EXPECT_EQ(one<Refusal>("newest").code, RefusalCode::busy);
@@ -137,21 +137,21 @@ TEST_F(NamesTest, NoEpochIsGivenWhileTheJournalCannotTellTheNewest) {
   EXPECT_GT(one<Welcome>("newest").epoch, Epoch{kWallClock + 1});
 }
 
-TEST_F(NamesTest, AnEpochThatNoBrokerCanHaveGivenIsRefused) {
+TEST_F(NamesTest, AnImpossibleEpochIsRefused) {
   say("r", named("n", limits::kEpoch));
   EXPECT_EQ(one<Refusal>("r").code, RefusalCode::malformed);
   say("r", named("n"));
   EXPECT_EQ(one<Welcome>("r").epoch, Epoch{kWallClock});
 }
 
-TEST_F(NamesTest, NamesAboveTheBoundAreForgottenTheOldestFirstAndThoseInUseAreKept) {
+TEST_F(NamesTest, NamesAboveTheBoundAreForgottenOldestFirstAndNamesInUseAreKept) {
   start_with(100);
   say("in use", named("in-use"));
   say("gone", named("has-rows"));
   say("gone", batch_of("has-rows", 1, 1, 100, kWallClock));
   say("gone", Bye{});
   for (int i = 0; i < 3'000; ++i) {
-    core_->receive("r", named("n" + std::to_string(i)), now_);
+    core_->receive(id("r"), named("n" + std::to_string(i)), now_);
     if (i % 50 == 0) {
       turn(200ms);
       say("in use", Heartbeat{});
@@ -171,14 +171,14 @@ std::uint64_t system_clock_ms() {
       std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count());
 }
 
-TEST_F(NamesTest, ANameThatNobodyUsedForLongIsForgottenAndItsNextProcessGetsAGreaterEpoch) {
+TEST_F(NamesTest, ALongUnusedNameIsForgottenAndItsNextProcessGetsAGreaterEpoch) {
   start_with(100);
   say("r", named("n"));
   const Epoch first = one<Welcome>("r").epoch;
   say("r", Bye{});
-  clock_ms_ = system_clock_ms();  // by which the journal notes the time
+  clock_ms_ = system_clock_ms();  // the clock of the journal's times
   turn(61s);
-  clock_ms_ += std::uint64_t{365} * 24 * 3'600'000;  // it jumps, which counts for an hour
+  clock_ms_ += std::uint64_t{365} * 24 * 3'600'000;  // a jump counts as one hour
   turn(61s);
   clock_ms_ -= std::uint64_t{2} * 365 * 24 * 3'600'000;
   turn(61s);
@@ -193,7 +193,7 @@ TEST_F(NamesTest, ANameThatNobodyUsedForLongIsForgottenAndItsNextProcessGetsAGre
   EXPECT_GT(one<Welcome>("r").epoch, first);
 }
 
-TEST_F(NamesTest, ProducersBeyondTheBoundOnThoseWhoseRowsWaitAreToldToComeBack) {
+TEST_F(NamesTest, ProducersAboveTheBoundAreRefusedUntilRowsOfOthersAreApplied) {
   start_with(100, 10);
   for (int i = 0; i < 10; ++i) {
     const std::string id = "p" + std::to_string(i);
@@ -203,13 +203,13 @@ TEST_F(NamesTest, ProducersBeyondTheBoundOnThoseWhoseRowsWaitAreToldToComeBack) 
   }
   say("r", producer_hello("p10"));
   EXPECT_EQ(one<Refusal>("r").code, RefusalCode::busy);
-  join_producer("r", "p3");  // its rows wait: it may come back
+  join_producer("r", "p3");  // its rows wait, so it may come back
 }
 
 TEST_F(NamesTest, StatusReportsToOneSessionAreBounded) {
   say("t", Hello{});
   for (int i = 0; i < 100; ++i) {
-    core_->receive("t", AskStatus{static_cast<std::uint64_t>(i)}, now_);
+    core_->receive(id("t"), AskStatus{static_cast<std::uint64_t>(i)}, now_);
   }
   turn();
   EXPECT_EQ(take<Status>("t").size(), 4U);

@@ -1,5 +1,5 @@
 // The window between toy producers, a toy journal, a toy consumer and a toy target, driven by
-// chance; an independent account of what everybody has checks it after each step.
+// chance. An independent account of each one's state checks the window after each step.
 #include <algorithm>
 #include <map>
 #include <optional>
@@ -23,14 +23,13 @@ using Verdict = Window::Verdict;
 constexpr std::size_t kMemory = std::size_t{24} * 1024;
 constexpr std::size_t kCredit = std::size_t{6} * 1024;
 constexpr std::size_t kLoad = std::size_t{2} * 1024;
-constexpr std::string_view kRogue =
-    "rogue";  // sends what it likes; the others keep to the protocol
+constexpr std::string_view kRogue = "rogue";  // breaks the protocol; the others keep to it
 
 struct ToyProducer {
   std::uint64_t cursor = 1;  // what it sends next
   std::uint64_t sent = 0;    // the highest row it ever sent
-  std::uint64_t known = 0;   // told to be applied
-  std::uint64_t acked = 0;   // told to be stored or applied
+  std::uint64_t known = 0;   // acknowledged as applied
+  std::uint64_t acked = 0;   // acknowledged as stored or applied
 };
 
 struct ToyBatch {
@@ -79,7 +78,7 @@ class World {
     check();
   }
 
-  // Nothing fails any more and nobody is new: producers send only what they were not told of.
+  // Nothing fails any more and no producer is new: they send only what was not acknowledged.
   void settle_down() {
     faults_ = false;
     attach();
@@ -122,7 +121,7 @@ class World {
     if (name == kRogue) {
       first = pick(1, 200);
     } else if (faults_ && pick(0, 9) == 0) {
-      first = pick(producer.acked + 1, producer.cursor);  // again, cut in other places
+      first = pick(producer.acked + 1, producer.cursor);  // again, with other batch boundaries
     }
     const std::uint64_t last = faults_ || name == kRogue
                                    ? first + pick(0, 12)
@@ -146,7 +145,7 @@ class World {
         producer.cursor = std::max(window_.expected(id).value, producer.acked + 1);
         return;
       case Verdict::hole:
-        EXPECT_EQ(name, kRogue) << "left no number out";
+        EXPECT_EQ(name, kRogue) << "skipped no number";
         return;
     }
     producer.sent = std::max(producer.sent, last);
@@ -155,7 +154,7 @@ class World {
 
   void told_stored(const std::string& name, std::uint64_t through) {
     if (name != kRogue) {
-      EXPECT_LE(through, durable(name)) << "promise 1: told stored too early, " << name;
+      EXPECT_LE(through, durable(name)) << "promise 1: acknowledged as stored too early, " << name;
     }
     window_.acknowledge({name}, {through});
     ToyProducer& producer = producers_[name];
@@ -164,7 +163,7 @@ class World {
   }
 
   void told_applied(const std::string& name, std::uint64_t through) {
-    EXPECT_LE(through, target_[name]) << "promise 1: told applied too early, " << name;
+    EXPECT_LE(through, target_[name]) << "promise 1: acknowledged as applied too early, " << name;
     ToyProducer& producer = producers_[name];
     producer.known = std::max(producer.known, through);
     told_stored(name, through);
@@ -235,7 +234,7 @@ class World {
     std::size_t bytes = 0;
     std::uint64_t through = window_.cold().last.value;
     for (auto it = journal_.lower_bound(from); it != journal_.end() && it->first <= through; ++it) {
-      EXPECT_FALSE(removed_.contains(it->first)) << "read again though it was applied";
+      EXPECT_FALSE(removed_.contains(it->first)) << "read again although it was applied";
       const ToyBatch& stored = it->second;
       Batch batch = batch_of(stored.producer, stored.first, stored.last, 0);
       batch.rows_frame = Bytes(std::string(stored.bytes - batch.header_frame.size(), 'r'));
@@ -258,7 +257,7 @@ class World {
     window_.loaded(std::move(batches), {through});
   }
 
-  // Applies some of what it has, in order, and answers in any order; it may die in between.
+  // Applies some of its batches, in order, and answers in any order. May die in between.
   void consume() {
     std::vector<BatchResult> results;
     for (auto n = pick(0, handed_.size()); n > 0; --n) {
@@ -287,7 +286,7 @@ class World {
     }
   }
 
-  // Of one producer's rows the target wants none for a while, of another's now and then none.
+  // For a while the target refuses all rows of one producer, and some rows of another.
   std::uint32_t dead_of(const ToyBatch& batch) {
     const bool all = (batch.producer == "a" && batch.last / 300 % 2 == 0) ||
                      (batch.producer == "b" && pick(0, 3) == 0);
@@ -297,10 +296,10 @@ class World {
   void settle(const BatchResult& result) {
     const auto settled = window_.settle(result, now_);
     if (!settled) {
-      return;  // what is known of the rogue's batches behind a refused one
+      return;  // this account does not follow the rogue's batches after a refused one
     }
     const std::string& name = settled->producer.text;
-    // A batch may be there twice: stored by a commit that seemed to fail, and as it came.
+    // A batch may be there twice: stored by a commit that seemed to fail, and as sent.
     const auto is_it = [&](const InMemory& m) {
       const bool in_its_place = settled->remove ? m.offset == settled->remove->value
                                                 : m.offset.has_value() == settled->stopped;
@@ -308,7 +307,7 @@ class World {
              m.batch.last - m.batch.first + 1 == settled->rows && m.batch.bytes == settled->bytes;
     };
     const auto found = std::find_if(memory_.begin(), memory_.end(), is_it);
-    ASSERT_NE(found, memory_.end()) << "an answer for a batch that nobody took, of " << name;
+    ASSERT_NE(found, memory_.end()) << "an answer for a batch that was not taken, of " << name;
     memory_.erase(found);
     if (settled->applied) {
       if (settled->remove) {
@@ -357,7 +356,7 @@ class World {
       const auto found = std::find_if(memory_.begin(), memory_.end(), [&](const InMemory& m) {
         return !m.offset && m.batch == stored[i];
       });
-      ASSERT_NE(found, memory_.end()) << "a batch that nobody took";
+      ASSERT_NE(found, memory_.end()) << "a batch that was not taken";
       found->offset = offsets[i].value;
     }
     for (const auto& id : window_.mark_stored(offsets, now_)) {
@@ -380,7 +379,7 @@ class World {
     removed_.clear();
   }
 
-  // The consumer keeps what it has, and answers it; its tickets mean nothing any more.
+  // The consumer keeps its batches and answers them; their tickets are void.
   void open_journal() {
     removed_.clear();
     Cold range;
@@ -417,7 +416,7 @@ class World {
 
   // ---- the account
 
-  // Up to where the target and the journal, read in its order, have this producer's rows.
+  // How far the target, and then the journal in its order, have this producer's rows.
   std::uint64_t durable(const std::string& name) {
     std::uint64_t through = target_[name];
     for (const auto& [offset, batch] : journal_) {
@@ -449,11 +448,11 @@ class World {
     }
     EXPECT_EQ(window_.memory_bytes(), bytes);
     EXPECT_EQ(window_.batches_in_memory(), memory_.size());
-    // The bound, what is handed over and loaded on top of it, and the last batch of each.
+    // The bound, what is delivered and loaded on top of it, and the last batch of each.
     EXPECT_LE(bytes, kMemory + kCredit + kLoad + 3 * (2 * kCredit + 2 * kHeldOverhead));
     for (const auto& [name, producer] : producers_) {
       if (name != kRogue) {
-        EXPECT_LE(producer.acked, durable(name)) << "what was promised is gone, of " << name;
+        EXPECT_LE(producer.acked, durable(name)) << "promised rows are lost, of " << name;
         EXPECT_FALSE(window_.stopped_producers().contains({name}));
       }
     }
@@ -467,7 +466,7 @@ class World {
   std::map<std::uint64_t, ToyBatch> journal_;
   std::set<std::uint64_t> removed_;  // applied, still in the journal
   std::uint64_t last_offset_ = 0;
-  std::vector<InMemory> memory_;  // what the window should hold, in the order in which it came
+  std::vector<InMemory> memory_;  // what the window should hold, in order of arrival
   bool attached_ = false;
   bool faults_ = true;
   std::vector<std::pair<Ticket, ToyBatch>> handed_;
@@ -476,7 +475,7 @@ class World {
 
 class WindowProperty : public testing::TestWithParam<std::uint32_t> {};
 
-TEST_P(WindowProperty, WhateverHappensNothingPromisedIsLostAndAllIsAppliedInTheEnd) {
+TEST_P(WindowProperty, NothingPromisedIsLostAndAllRowsAreFinallyApplied) {
   World world(GetParam());
   for (int i = 0; i < 4000; ++i) {
     world.step();

@@ -20,7 +20,7 @@ class WindowTest : public testing::Test {
                 std::size_t bytes = 100) {
     return window_.offer(batch_of(producer, first, last, bytes), now_);
   }
-  // What a broker does with its journal: everything that waits, in order.
+  // What a broker does with its journal: stores all that waits, in order.
   std::vector<ProducerId> store() {
     std::vector<Offset> offsets;
     for (std::size_t i = window_.to_store(SIZE_MAX).size(); i > 0; --i) {
@@ -52,21 +52,21 @@ class WindowTest : public testing::Test {
   Ticket last_ticket_;
 };
 
-// The process before has sent 1 to 5 in a batch of its own, the one at hand sends 1 to 10.
-TEST_F(WindowTest, ARefusedBatchOfWhichSomeIsAppliedIsWaitedForAllTheSame) {
+// The earlier process sent 1 to 5 as one batch; this one sends 1 to 10.
+TEST_F(WindowTest, ARefusedAndPartlyAppliedBatchMustComeAgain) {
   window_.note_applied(a_, {5});
   EXPECT_EQ(offer("b", 1, 10, 64 * 1024), Verdict::taken);
   EXPECT_EQ(offer("a", 1, 10), Verdict::go_back);
-  store();  // and there is room
+  store();  // makes room
   EXPECT_EQ(offer("a", 11, 20), Verdict::skipped);
   EXPECT_EQ(window_.expected(a_), Sequence{6});
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
 }
 
-// The journal brings back what was applied before a crash; meanwhile the producer's next process
-// has written.
-TEST_F(WindowTest, ABatchThatComesAgainAfterANewerEpochHasWrittenIsApplied) {
+// The journal delivers again what was applied before a crash. The producer's next process has
+// written meanwhile.
+TEST_F(WindowTest, ADuplicateOfABatchCountsAsAppliedAfterANewerEpochHasWritten) {
   window_.journal_opened({{1}, {2}}, {{a_, {20}, 2}});
   window_.consumer_attached(now_);
   window_.loaded({stored_batch("a", 1, 10, 1), stored_batch("a", 11, 20, 2)}, {2});
@@ -82,7 +82,7 @@ TEST_F(WindowTest, ABatchThatComesAgainAfterANewerEpochHasWrittenIsApplied) {
   EXPECT_THAT(window_.stopped_producers(), ElementsAre(a_));
 }
 
-TEST_F(WindowTest, ABatchInOrderIsTakenAndTheSameOneAgainIsHeld) {
+TEST_F(WindowTest, ABatchInOrderIsTakenAndItsDuplicateIsHeld) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 1, 10), Verdict::held);
   EXPECT_EQ(offer("a", 3, 7), Verdict::held);
@@ -91,17 +91,17 @@ TEST_F(WindowTest, ABatchInOrderIsTakenAndTheSameOneAgainIsHeld) {
   EXPECT_EQ(window_.rows_in_memory(), 20U);
 }
 
-TEST_F(WindowTest, OtherBatchBoundariesAreTakenWhenTheyBringNewRows) {
+TEST_F(WindowTest, ABatchWithOtherBoundariesIsTakenIfItHasNewRows) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 5, 15), Verdict::taken);
   EXPECT_EQ(window_.expected(a_), Sequence{16});
 }
 
-TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetJudges) {
+TEST_F(WindowTest, TheFirstBatchMayBeginAnywhereSinceTheTargetChecksIt) {
   EXPECT_EQ(offer("a", 500, 510), Verdict::taken);
 }
 
-TEST_F(WindowTest, ANumberThatIsLeftOutBetweenTwoBatchesOfASessionIsAHole) {
+TEST_F(WindowTest, ASkippedNumberBetweenTwoBatchesOfASessionIsAHole) {
   ASSERT_EQ(offer("a", 1, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 20, 30), Verdict::hole);
   EXPECT_EQ(window_.expected(a_), Sequence{11});
@@ -110,27 +110,27 @@ TEST_F(WindowTest, ANumberThatIsLeftOutBetweenTwoBatchesOfASessionIsAHole) {
   EXPECT_EQ(offer("a", 20, 30), Verdict::taken);
 }
 
-TEST_F(WindowTest, AFirstBatchThatBeginsTooHighGetsTheRightNumberAndTheSameAgainIsAHole) {
-  window_.begins_behind(a_, {10}, {10});
+TEST_F(WindowTest, AFirstBatchThatBeginsTooHighGetsTheRightNumberAndARepetitionIsAHole) {
+  window_.begins_after(a_, {10}, {10});
   EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
   EXPECT_EQ(window_.expected(a_), Sequence{11});
-  EXPECT_EQ(offer("a", 31, 40), Verdict::go_back) << "it was on its way";
+  EXPECT_EQ(offer("a", 31, 40), Verdict::go_back) << "it was in flight";
   EXPECT_EQ(offer("a", 11, 12), Verdict::taken);
-  window_.begins_behind(a_, {12}, {40});
+  window_.begins_after(a_, {12}, {40});
   EXPECT_EQ(offer("a", 20, 30), Verdict::go_back);
   EXPECT_EQ(offer("a", 20, 30), Verdict::hole);
 }
 
-TEST_F(WindowTest, WhoIsAcknowledgedRowsThatItDidNotSendAgainGoesOnAfterThem) {
-  window_.begins_behind(a_, {5}, {20});
+TEST_F(WindowTest, AProducerContinuesAfterAcknowledgedRowsThatItDidNotSendAgain) {
+  window_.begins_after(a_, {5}, {20});
   EXPECT_EQ(offer("a", 6, 7), Verdict::taken);
   window_.note_applied(a_, {20});
   EXPECT_EQ(window_.acknowledge(a_, {20}), Sequence{20});
   EXPECT_EQ(offer("a", 21, 22), Verdict::taken);
 }
 
-TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
-  window_.begins_behind({"a"}, {0}, {0});
+TEST_F(WindowTest, AHoleAfterAppliedRowsIsFoundWhileNothingIsHeld) {
+  window_.begins_after({"a"}, {0}, {0});
   EXPECT_EQ(offer("a", 2, 2), Verdict::go_back);
   EXPECT_EQ(window_.expected({"a"}), Sequence{1});
   EXPECT_EQ(offer("a", 1, 1), Verdict::taken);
@@ -143,24 +143,24 @@ TEST_F(WindowTest, AHoleBehindWhatWasAppliedShowsThoughNothingIsHeld) {
   EXPECT_EQ(offer("a", 2, 3), Verdict::taken);
 }
 
-TEST_F(WindowTest, NobodyIsToldOfRowsBehindThoseThatItSent) {
-  window_.begins_behind(a_, {9}, {2});
+TEST_F(WindowTest, RowsAfterThoseSentAreNotAcknowledged) {
+  window_.begins_after(a_, {9}, {2});
   window_.note_applied(a_, {9});
   EXPECT_EQ(window_.acknowledge(a_, {9}), Sequence{2});
   EXPECT_EQ(window_.applied_of_sent(a_), Sequence{2});
-  EXPECT_EQ(offer("a", 3, 5), Verdict::taken) << "no hole, though it begins earlier than said";
+  EXPECT_EQ(offer("a", 3, 5), Verdict::taken) << "no hole, although it begins earlier than claimed";
   EXPECT_EQ(window_.acknowledge(a_, {9}), Sequence{5});
   EXPECT_EQ(window_.applied_of_sent(a_), Sequence{5});
 }
 
-TEST_F(WindowTest, RowsThatTheTargetHasAreNoHole) {
-  // An earlier broker handed 11..30 over; this one only read 1..10 back from its journal.
+TEST_F(WindowTest, RowsInTheTargetAreNoHole) {
+  // An earlier broker delivered 11..30; this one only read 1..10 back from its journal.
   window_.journal_opened({{1}, {1}}, {{a_, {10}, 1}});
   window_.note_applied(a_, {30});
   EXPECT_EQ(offer("a", 31, 40), Verdict::taken);
 }
 
-TEST_F(WindowTest, AtTheBoundABatchGoesBackAndWhatFollowsIsSkippedUntilItComes) {
+TEST_F(WindowTest, AtTheBoundABatchGetsGoBackAndLaterOnesAreSkippedUntilItComes) {
   ASSERT_EQ(offer("a", 1, 1, 40'000), Verdict::taken);
   EXPECT_EQ(offer("a", 2, 2, 40'000), Verdict::go_back);
   EXPECT_EQ(window_.expected(a_), Sequence{2});
@@ -175,7 +175,7 @@ TEST_F(WindowTest, AtTheBoundABatchGoesBackAndWhatFollowsIsSkippedUntilItComes) 
   EXPECT_EQ(offer("a", 3, 3, 10), Verdict::taken);
 }
 
-TEST_F(WindowTest, APlaceToGoBackToIsForgottenWhenTheTargetHasItByAnotherWay) {
+TEST_F(WindowTest, AGoBackEndsWhenTheTargetHasTheRow) {
   ASSERT_EQ(offer("b", 1, 1, 60'000), Verdict::taken);
   ASSERT_EQ(offer("a", 5, 9, 40'000), Verdict::go_back);
   window_.note_applied(a_, {9});
@@ -187,12 +187,12 @@ TEST_F(WindowTest, ABatchLargerThanTheMemoryIsTakenAlone) {
   EXPECT_EQ(offer("b", 1, 1, 1), Verdict::go_back);
 }
 
-TEST_F(WindowTest, MemoryCountsWhatSurroundsASmallBatch) {
+TEST_F(WindowTest, MemoryIncludesTheOverheadOfASmallBatch) {
   offer("a", 1, 1, 1);
   EXPECT_GT(window_.memory_bytes(), kHeldOverhead);
 }
 
-TEST_F(WindowTest, WithoutAConsumerItIsTimeToStoreAtOnce) {
+TEST_F(WindowTest, WithoutAConsumerBatchesAreStoredImmediately) {
   EXPECT_FALSE(window_.should_store(now_));
   offer("a", 1, 10);
   EXPECT_TRUE(window_.should_store(now_));
@@ -218,7 +218,7 @@ TEST_F(WindowTest, AConsumerThatAnswersKeepsBatchesOutOfTheJournal) {
   EXPECT_EQ(window_.applied_through(a_), Sequence{20});
 }
 
-TEST_F(WindowTest, AStalledConsumerMakesItStoreAtTheDeadline) {
+TEST_F(WindowTest, BatchesAreStoredAtTheDeadlineOfAStalledConsumer) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   deliver_all();
@@ -227,7 +227,7 @@ TEST_F(WindowTest, AStalledConsumerMakesItStoreAtTheDeadline) {
   EXPECT_TRUE(window_.should_store(kStart + 100ms));
 }
 
-TEST_F(WindowTest, AnIdleConsumerIsNotAStalledOne) {
+TEST_F(WindowTest, AnIdleConsumerIsNotStalled) {
   window_.consumer_attached(now_);
   now_ += 1h;
   offer("a", 1, 10);
@@ -244,7 +244,7 @@ TEST_F(WindowTest, NearlyFullMemoryIsStored) {
   EXPECT_TRUE(window_.should_store(now_));
 }
 
-TEST_F(WindowTest, WhatIsOnlyInTheJournalIsLoadedAndDeliveredBeforeWhatCameLater) {
+TEST_F(WindowTest, BatchesOnlyInTheJournalAreDeliveredBeforeLaterOnes) {
   offer("a", 1, 10);
   offer("b", 1, 10);
   store();
@@ -259,7 +259,7 @@ TEST_F(WindowTest, WhatIsOnlyInTheJournalIsLoadedAndDeliveredBeforeWhatCameLater
               ElementsAre(std::pair("a", 1U), std::pair("b", 1U), std::pair("a", 11U)));
 }
 
-TEST_F(WindowTest, ANewConsumerGetsEverythingUnansweredAgainUnderNewTickets) {
+TEST_F(WindowTest, ANewConsumerGetsUnansweredBatchesWithNewTickets) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   offer("a", 11, 20);
@@ -273,7 +273,7 @@ TEST_F(WindowTest, ANewConsumerGetsEverythingUnansweredAgainUnderNewTickets) {
   EXPECT_TRUE(window_.settle(applied_result({3}, 10), now_));
 }
 
-TEST_F(WindowTest, ResultsMayComeInAnyOrderAndOnceEach) {
+TEST_F(WindowTest, ResultsMayComeInAnyOrderAndCountOnce) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   offer("b", 1, 10);
@@ -289,7 +289,7 @@ TEST_F(WindowTest, ResultsMayComeInAnyOrderAndOnceEach) {
   EXPECT_EQ(window_.memory_bytes(), 0U);
 }
 
-TEST_F(WindowTest, CreditBoundsWhatTheConsumerHasButOneBatchAlwaysGoes) {
+TEST_F(WindowTest, CreditBoundsBatchesInFlightAndOneIsAlwaysAllowed) {
   offer("a", 1, 1, 20'000);
   offer("a", 2, 2, 20'000);
   window_.consumer_attached(now_);
@@ -316,11 +316,11 @@ TEST_F(WindowTest, AStoredBatchThatIsRefusedStaysInTheJournalAndStopsItsProducer
   std::vector<Held> rest{stored_batch("b", 1, 10, 2), stored_batch("a", 11, 20, 3)};
   window_.loaded(std::move(rest), {3});
   EXPECT_THAT(deliver_all(), ElementsAre(std::pair("b", 1U)));
-  // What it holds is still known, so it is not taken a second time.
+  // The broker still knows its rows, so it does not take them twice.
   EXPECT_EQ(offer("a", 5, 20), Verdict::stored);
 }
 
-TEST_F(WindowTest, ARefusedUnstoredBatchTakesWhatFollowsItOfItsProducerWithIt) {
+TEST_F(WindowTest, ARefusedUnstoredBatchDropsItsProducersLaterBatches) {
   window_.consumer_attached(now_);
   offer("a", 5, 10);
   offer("b", 1, 10);
@@ -339,7 +339,7 @@ TEST_F(WindowTest, ARefusedUnstoredBatchTakesWhatFollowsItOfItsProducerWithIt) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
 }
 
-TEST_F(WindowTest, AnAnswerThatClaimsLessThanTheBatchHoldsIsNoSuccess) {
+TEST_F(WindowTest, AnAnswerThatCoversPartOfABatchIsNoSuccess) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   deliver_all();
@@ -348,7 +348,7 @@ TEST_F(WindowTest, AnAnswerThatClaimsLessThanTheBatchHoldsIsNoSuccess) {
   EXPECT_FALSE(settled->applied);
 }
 
-TEST_F(WindowTest, OpeningTheJournalAnewPutsWhatItHasBeforeWhatItLacks) {
+TEST_F(WindowTest, AfterAReopenTheJournalsBatchesComeFirst) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   deliver_all();
@@ -366,7 +366,7 @@ TEST_F(WindowTest, OpeningTheJournalAnewPutsWhatItHasBeforeWhatItLacks) {
   EXPECT_EQ(window_.memory_bytes(), 0U);
 }
 
-TEST_F(WindowTest, WhatAReopenedJournalDoesNotHoldIsNotCalledStored) {
+TEST_F(WindowTest, RowsThatAReopenedJournalLacksAreNotStored) {
   offer("a", 1, 10);
   store();
   ASSERT_EQ(window_.stored_through(a_), Sequence{10});
@@ -375,7 +375,7 @@ TEST_F(WindowTest, WhatAReopenedJournalDoesNotHoldIsNotCalledStored) {
   EXPECT_EQ(offer("a", 1, 10), Verdict::taken);
 }
 
-TEST_F(WindowTest, AProducerOfWhomNothingIsHeldIsForgotten) {
+TEST_F(WindowTest, AProducerWithoutHeldBatchesIsForgotten) {
   window_.note_applied(a_, {7});
   window_.forget(a_);
   EXPECT_EQ(window_.applied_through(a_), Sequence{0});
@@ -385,14 +385,14 @@ TEST_F(WindowTest, AProducerOfWhomNothingIsHeldIsForgotten) {
   EXPECT_EQ(window_.stored_through(b_), Sequence{10});
 }
 
-TEST_F(WindowTest, WhatIsAppliedAndComesAgainIsTakenForItsOutcome) {
+TEST_F(WindowTest, AnAppliedBatchThatIsSentAgainIsTakenForItsOutcome) {
   window_.note_applied(a_, {10});
   EXPECT_EQ(offer("a", 5, 10), Verdict::taken);
   EXPECT_EQ(offer("a", 11, 15), Verdict::taken);
   EXPECT_EQ(window_.expected(a_), Sequence{16});
 }
 
-TEST_F(WindowTest, ABatchThatIsAppliedIsNoLongerHeld) {
+TEST_F(WindowTest, AnAppliedBatchIsNoLongerHeld) {
   window_.consumer_attached(now_);
   offer("a", 1, 10);
   deliver_all();
@@ -401,7 +401,7 @@ TEST_F(WindowTest, ABatchThatIsAppliedIsNoLongerHeld) {
   EXPECT_EQ(window_.applied_through(a_), Sequence{0});
 }
 
-TEST_F(WindowTest, RowsRefusedBehindAStoppedBatchMayComeAgain) {
+TEST_F(WindowTest, RowsRefusedAfterAStoppedBatchMayComeAgain) {
   offer("a", 5, 10);
   store();
   window_.consumer_attached(now_);
@@ -415,7 +415,7 @@ TEST_F(WindowTest, RowsRefusedBehindAStoppedBatchMayComeAgain) {
   EXPECT_EQ(offer("a", 11, 20), Verdict::taken);
 }
 
-TEST_F(WindowTest, AHoleThatOpensInTheJournalMovesThePlaceToGoBackTo) {
+TEST_F(WindowTest, AHoleInTheReopenedJournalMovesGoBack) {
   offer("a", 1, 10);
   store();
   offer("b", 1, 1, 60'000);
@@ -426,14 +426,14 @@ TEST_F(WindowTest, AHoleThatOpensInTheJournalMovesThePlaceToGoBackTo) {
   EXPECT_EQ(window_.expected(a_), Sequence{6});
 }
 
-TEST_F(WindowTest, ToStoreIsBoundedButNeverEmptyWhileSomethingWaits) {
+TEST_F(WindowTest, ToStoreIsBoundedAndNeverEmptyWhileABatchWaits) {
   offer("a", 1, 1, 1000);
   offer("a", 2, 2, 1000);
   EXPECT_EQ(window_.to_store(0).size(), 1U);
   EXPECT_EQ(window_.to_store(1'000'000).size(), 2U);
 }
 
-TEST_F(WindowTest, TheOldestWaitsSinceItCame) {
+TEST_F(WindowTest, TheOldestBatchWaitsSinceItWasReceived) {
   EXPECT_FALSE(window_.oldest());
   offer("a", 1, 1);
   now_ += 5s;

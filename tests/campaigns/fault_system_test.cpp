@@ -181,7 +181,7 @@ TEST_F(NoDescriptors, InTheBrokerNobodyConnectsAndWhoIsConnectedGoesOn) {
   Process late = produce(100'001, 10, "1s");
   EXPECT_EQ(late.wait(), 3) << late.err();
   EXPECT_EQ(early.wait(), 0) << early.err();
-  EXPECT_THAT(broker_->err(), HasSubstr("no file descriptor is left"));
+  EXPECT_THAT(broker_->err(), HasSubstr("no file descriptor is free"));
   give_descriptors_to(*broker_);
   Process again = produce(200'001, 10);
   EXPECT_EQ(again.wait(), 0) << again.err();

@@ -43,7 +43,9 @@ class SimulatedSystem::ProducerLink final : public Link {
  public:
   ProducerLink(SimulatedSystem& system, SimProducer& producer)
       : system_(system), producer_(producer) {}
-  bool send(const Message& message) override { return system_.to_broker(producer_.route, message); }
+  bool send(const Message& message) override {
+    return system_.to_broker(producer_.connection, message);
+  }
   std::optional<Message> receive(std::chrono::milliseconds /*wait*/) override {
     if (producer_.mail.empty()) {
       return std::nullopt;
@@ -65,7 +67,7 @@ class SimulatedSystem::ConsumerLink final : public Link {
     if (system_.consumer_ended_ && system_.consumer_end_ == End::killed) {
       return false;
     }
-    const bool taken = system_.to_broker(system_.consumer_route_, message);
+    const bool taken = system_.to_broker(*system_.consumer_connection_, message);
     if (taken && std::holds_alternative<Results>(message)) {
       system_.took_over_ = true;
       // Rows are applied only once the text log is whole; without failures it is at once.
@@ -136,8 +138,7 @@ std::uint64_t SimulatedSystem::pick(std::uint64_t from, std::uint64_t to) {
 // ---- producers
 
 void SimulatedSystem::begin_life(SimProducer& producer) {
-  ++producer.life;
-  producer.route = producer.id + std::to_string(producer.life);
+  producer.connection = {++connections_};
   producer.mail.clear();
   producer.link = std::make_unique<ProducerLink>(*this, producer);
   SessionOptions options;
@@ -224,10 +225,10 @@ void SimulatedSystem::start_broker() {
   broker_stage_ = Stage::running;
   // Each new connection begins with a probe.
   for (const auto& producer : producers_) {
-    to_broker(producer->route, Heartbeat{});
+    to_broker(producer->connection, Heartbeat{});
   }
-  if (!consumer_route_.empty()) {
-    to_broker(consumer_route_, Heartbeat{});
+  if (consumer_connection_) {
+    to_broker(*consumer_connection_, Heartbeat{});
   }
 }
 
@@ -245,11 +246,11 @@ void SimulatedSystem::stop_broker(End end) {
   consumer_mail_.clear();
 }
 
-bool SimulatedSystem::to_broker(const broker::Route& route, const Message& message) {
+bool SimulatedSystem::to_broker(ConnectionId connection, const Message& message) {
   if (core_ == nullptr || disk_.is_off()) {
     return false;
   }
-  inbox_.emplace_back(route, message);
+  inbox_.emplace_back(connection, message);
   return true;
 }
 
@@ -267,17 +268,17 @@ void SimulatedSystem::turn() {
     return;
   }
   while (!inbox_.empty() && !disk_.is_off()) {
-    auto [route, message] = std::move(inbox_.front());
+    auto [connection, message] = std::move(inbox_.front());
     inbox_.pop_front();
     const auto* batch = std::get_if<Batch>(&message);
     if (plant_ == Plant::stored_before_commit && batch != nullptr) {
       for (auto& producer : producers_) {
-        if (producer->route == route) {
+        if (producer->connection == connection) {
           tell(*producer, Stored{batch->header.last()});
         }
       }
     }
-    core_->receive(route, std::move(message), now_);
+    core_->receive(connection, std::move(message), now_);
   }
   if (disk_.is_off()) {
     return;
@@ -293,14 +294,15 @@ void SimulatedSystem::flush() {
     if (disk_.is_off()) {
       return;
     }
-    if (outgoing.route == consumer_route_ && !consumer_route_.empty()) {
+    if (consumer_connection_ == outgoing.connection) {
       consumer_mail_.push_back(std::move(outgoing.message));
       continue;
     }
-    const auto found = std::find_if(producers_.begin(), producers_.end(),
-                                    [&](const auto& p) { return p->route == outgoing.route; });
+    const auto found = std::find_if(producers_.begin(), producers_.end(), [&](const auto& p) {
+      return p->connection == outgoing.connection;
+    });
     if (found == producers_.end()) {
-      core_->unreachable(outgoing.route);
+      core_->unreachable(outgoing.connection);
     } else {
       tell(**found, outgoing.message);
     }
@@ -354,7 +356,7 @@ std::optional<Message> SimulatedSystem::to_consumer() {
     } else if (const auto* delivery = std::get_if<Delivery>(&message)) {
       const auto header = decode_batch_header(delivery->header_frame.view());
       Results early{lease_, {{delivery->ticket, Outcome::applied, header->last(), 0, {}}}, {}};
-      to_broker(consumer_route_, early);
+      to_broker(*consumer_connection_, early);
     }
   }
   return message;
@@ -385,7 +387,7 @@ void SimulatedSystem::run_consumer(int turns, End end) {
   if (disk_.is_off()) {
     return;
   }
-  consumer_route_ = "consumer" + std::to_string(++consumers_);
+  consumer_connection_ = ConnectionId{++connections_};
   consumer_mail_.clear();
   turns_left_ = turns;
   consumer_end_ = end;
@@ -393,7 +395,7 @@ void SimulatedSystem::run_consumer(int turns, End end) {
   took_over_ = false;
   account_.text_is_settled = false;
   consumer_stage_ = Stage::opening;
-  to_broker(consumer_route_, Heartbeat{});  // the probe of a new connection
+  to_broker(*consumer_connection_, Heartbeat{});  // the probe of a new connection
   {
     ConsumerLink link(*this);
     consumer::ConsumerOptions options;
@@ -414,7 +416,7 @@ void SimulatedSystem::run_consumer(int turns, End end) {
       plant_late_record();
     }
   }
-  consumer_route_.clear();
+  consumer_connection_.reset();
 }
 
 void SimulatedSystem::as_stranger(const std::string& sql) {

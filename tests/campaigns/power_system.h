@@ -18,9 +18,9 @@
 
 #include "broker/core.h"
 #include "broker/journal.h"
+#include "client/session.h"
 #include "consumer/consumer.h"
 #include "link/link.h"
-#include "client/session.h"
 #include "store/target.h"
 #include "tests/campaigns/power_check.h"
 #include "tests/support/memory_folder.h"
@@ -88,8 +88,7 @@ class SimulatedSystem {
   struct SimProducer {
     std::string id;
     bool named = false;
-    int life = 0;
-    broker::Route route;
+    ConnectionId connection;
     std::deque<Message> mail;
     std::unique_ptr<ProducerLink> link;
     std::unique_ptr<Session> session;
@@ -97,7 +96,7 @@ class SimulatedSystem {
 
   void begin_life(SimProducer& producer);
   void act(SimProducer& producer);
-  bool to_broker(const broker::Route& route, const Message& message);
+  bool to_broker(ConnectionId connection, const Message& message);
   void flush();
   void tell(SimProducer& producer, const Message& message);
   std::optional<Message> to_consumer();
@@ -130,13 +129,13 @@ class SimulatedSystem {
   std::unique_ptr<broker::Journal> journal_;
   std::unique_ptr<broker::Core> core_;
   Stage broker_stage_ = Stage::opening;
-  std::deque<std::pair<broker::Route, Message>> inbox_;
+  std::deque<std::pair<ConnectionId, Message>> inbox_;
 
   std::vector<std::unique_ptr<SimProducer>> producers_;
   bool producing_ = true;
 
-  int consumers_ = 0;
-  broker::Route consumer_route_;  // empty: none runs
+  std::uint64_t connections_ = 0;
+  std::optional<ConnectionId> consumer_connection_;  // nullopt: none runs
   std::deque<Message> consumer_mail_;
   int turns_left_ = 0;
   End consumer_end_ = End::clean;

@@ -78,27 +78,27 @@ void Audit::broker_started() {
   handed_bytes_ = 0;
 }
 
-void Audit::broker_takes(const std::string& route, const Message& message) {
-  heard_[route] = host_.now();
+void Audit::broker_takes(ConnectionId connection, const Message& message) {
+  heard_[connection] = host_.now();
   if (const auto* hello = std::get_if<Hello>(&message)) {
-    ++greetings_[route].count;
-    lose_holder(route);
+    ++greetings_[connection].count;
+    lose_holder(connection);
     if (hello->role == Role::producer) {
-      producer_of_[route] = hello->producer.text;
+      producer_of_[connection] = hello->producer.text;
     } else {
-      producer_of_.erase(route);
+      producer_of_.erase(connection);
     }
   } else if (std::holds_alternative<Bye>(message)) {
-    ++greetings_[route].count;
-    greetings_[route].has_left = true;
-    lose_holder(route);
+    ++greetings_[connection].count;
+    greetings_[connection].has_left = true;
+    lose_holder(connection);
   } else if (const auto* results = std::get_if<Results>(&message)) {
-    take_results(route, *results);
+    take_results(connection, *results);
   }
 }
 
-void Audit::take_results(const std::string& route, const Results& results) {
-  if (holder_ != route || results.lease.value != lease_) {
+void Audit::take_results(ConnectionId connection, const Results& results) {
+  if (holder_ != connection || results.lease.value != lease_) {
     return;
   }
   for (const auto& result : results.results) {
@@ -111,33 +111,33 @@ void Audit::take_results(const std::string& route, const Results& results) {
   }
 }
 
-void Audit::lose_holder(const std::string& route) {
-  if (holder_ == route) {
+void Audit::lose_holder(ConnectionId connection) {
+  if (holder_ == connection) {
     holder_.reset();
     handed_over_.clear();
     handed_bytes_ = 0;
   }
 }
 
-void Audit::broker_sends(const std::string& route, const Message& message) {
+void Audit::broker_sends(ConnectionId connection, const Message& message) {
   if (const auto* welcome = std::get_if<Welcome>(&message)) {
-    check_told(route, welcome->through.value, false);
+    check_told(connection, welcome->through.value, false);
   } else if (const auto* stored = std::get_if<Stored>(&message)) {
-    check_told(route, stored->through.value, false);
+    check_told(connection, stored->through.value, false);
   } else if (const auto* applied = std::get_if<Applied>(&message)) {
-    check_told(route, applied->through.value, true);
+    check_told(connection, applied->through.value, true);
   } else if (const auto* state = std::get_if<LeaseState>(&message)) {
-    check_lease(route, *state);
+    check_lease(connection, *state);
   } else if (const auto* delivery = std::get_if<Delivery>(&message)) {
-    check_delivery(route, *delivery);
+    check_delivery(connection, *delivery);
   } else if (std::holds_alternative<AskProgress>(message) ||
              std::holds_alternative<CheckTable>(message)) {
-    check_holder(route);
+    check_holder(connection);
   }
 }
 
-void Audit::check_told(const std::string& route, std::uint64_t through, bool applied) {
-  const auto found = producer_of_.find(route);
+void Audit::check_told(ConnectionId connection, std::uint64_t through, bool applied) {
+  const auto found = producer_of_.find(connection);
   if (found == producer_of_.end() || is_rogue(found->second)) {
     return;
   }
@@ -163,7 +163,7 @@ bool Audit::is_durable(const std::string& producer, std::uint64_t through) const
   return covered >= through;
 }
 
-void Audit::check_lease(const std::string& route, const LeaseState& state) {
+void Audit::check_lease(ConnectionId connection, const LeaseState& state) {
   if (!state.granted) {
     return;
   }
@@ -171,29 +171,30 @@ void Audit::check_lease(const std::string& route, const LeaseState& state) {
     host_.violated("promise 4: lease " + std::to_string(state.lease.value) +
                    " is given a second time");
   }
-  const bool holds = holder_ && *holder_ != route && is_holder_sure_;
+  const bool holds = holder_ && *holder_ != connection && is_holder_sure_;
   if (holds && host_.now() - heard_[*holder_] <= bounds_.lease) {
-    host_.violated("promise 4: the lease is given to " + route + " while " + *holder_ + " has it");
+    host_.violated("promise 4: the lease is given to " + text_of(connection) + " while " +
+                   text_of(*holder_) + " has it");
   }
-  holder_ = route;
+  holder_ = connection;
   // One that got it and left or started over in the same turn has given it back by now: what it
   // said is read before anything of the turn is sent. Who stood by since an earlier turn needs no
   // HELLO for that, only its BYE, such as behind the BYE of who had the lease.
-  is_holder_sure_ = greetings_[route].count < 2 && !greetings_[route].has_left;
+  is_holder_sure_ = greetings_[connection].count < 2 && !greetings_[connection].has_left;
   lease_ = state.lease.value;
   handed_over_.clear();
   handed_bytes_ = 0;
 }
 
-void Audit::check_holder(const std::string& route) {
-  if (holder_ && *holder_ != route) {
-    host_.violated("promise 4: " + route + " is asked to write while " + *holder_ +
-                   " has the lease");
+void Audit::check_holder(ConnectionId connection) {
+  if (holder_ && *holder_ != connection) {
+    host_.violated("promise 4: " + text_of(connection) + " is asked to write while " +
+                   text_of(*holder_) + " has the lease");
   }
 }
 
-void Audit::check_delivery(const std::string& route, const Delivery& delivery) {
-  check_holder(route);
+void Audit::check_delivery(ConnectionId connection, const Delivery& delivery) {
+  check_holder(connection);
   if (handed_bytes_ >= bounds_.consumer_credit_bytes) {
     host_.violated("promise 6: a batch is handed over beyond the consumer's credit");
   }

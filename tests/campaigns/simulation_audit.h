@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "link/connection_id.h"
 #include "proto/messages.h"
 #include "tests/campaigns/simulation_disks.h"
 
@@ -21,6 +22,10 @@ inline constexpr std::string_view kRogue = "rogue";
 
 // The row of that number; whoever sends for this producer sends the same.
 std::uint64_t content_of(const std::string& producer, std::uint64_t number);
+
+inline std::string text_of(ConnectionId id) {
+  return "c" + std::to_string(id.value);
+}
 
 struct Bounds {
   std::size_t window_bytes = 0;
@@ -38,9 +43,9 @@ class Audit {
 
   // ---- the broker's end: promises 1, 4 and 6
   void broker_started();
-  void broker_takes(const std::string& route, const Message& message);
-  void broker_sends(const std::string& route, const Message& message);
-  void broker_cannot_reach(const std::string& route) { lose_holder(route); }
+  void broker_takes(ConnectionId connection, const Message& message);
+  void broker_sends(ConnectionId connection, const Message& message);
+  void broker_cannot_reach(ConnectionId connection) { lose_holder(connection); }
   void broker_rests(std::size_t window_bytes);
 
   // ---- a consumer's end: promise 1
@@ -84,12 +89,12 @@ class Audit {
   };
 
   [[nodiscard]] bool is_durable(const std::string& producer, std::uint64_t through) const;
-  void check_told(const std::string& route, std::uint64_t through, bool applied);
-  void check_lease(const std::string& route, const LeaseState& state);
-  void check_delivery(const std::string& route, const Delivery& delivery);
-  void check_holder(const std::string& route);
-  void take_results(const std::string& route, const Results& results);
-  void lose_holder(const std::string& route);
+  void check_told(ConnectionId connection, std::uint64_t through, bool applied);
+  void check_lease(ConnectionId connection, const LeaseState& state);
+  void check_delivery(ConnectionId connection, const Delivery& delivery);
+  void check_holder(ConnectionId connection);
+  void take_results(ConnectionId connection, const Results& results);
+  void lose_holder(ConnectionId connection);
 
   Host& host_;
   const JournalDisk& journal_;
@@ -101,16 +106,16 @@ class Audit {
   std::uint64_t rows_committed_ = 0;
 
   // Of this start of the broker.
-  std::unordered_map<std::string, std::string> producer_of_;  // by route
-  std::unordered_map<std::string, TimePoint> heard_;
-  std::optional<std::string> holder_;
+  std::unordered_map<ConnectionId, std::string> producer_of_;
+  std::unordered_map<ConnectionId, TimePoint> heard_;
+  std::optional<ConnectionId> holder_;
   bool is_holder_sure_ = true;
-  // Of this turn, by route: how often it said HELLO or BYE, and whether BYE.
+  // Of this turn, by connection: how often it said HELLO or BYE, and whether BYE.
   struct Greetings {
     int count = 0;
     bool has_left = false;
   };
-  std::unordered_map<std::string, Greetings> greetings_;
+  std::unordered_map<ConnectionId, Greetings> greetings_;
   std::uint64_t lease_ = 0;
   std::map<std::uint64_t, std::size_t> handed_over_;  // bytes in the consumer's hands, by ticket
   std::size_t handed_bytes_ = 0;

@@ -188,7 +188,7 @@ void BrokerProcess::start() {
   options.max_sessions = world_.setting.max_sessions;
   options.broker_id = "b" + std::to_string(++starts_);
   constexpr std::uint64_t kLeasesAStart = 1'000'000;
-  options.leases_behind = Lease{starts_ * kLeasesAStart};
+  options.leases_after = Lease{starts_ * kLeasesAStart};
   options.wall_clock_ms = [this] { return static_cast<std::uint64_t>(world_.wall_clock_ms); };
   core_ = std::make_unique<broker::Core>(std::move(options), *journal_, world_.now());
   world_.audit.broker_started();
@@ -210,18 +210,18 @@ void BrokerProcess::turn() {
     if (!arrived) {
       break;
     }
-    auto& route = arrived->first;
+    const ConnectionId connection = arrived->first;
     auto& message = arrived->second;
     ++taken_;
-    world_.trace(*this, [&] { return route + " > " + text_of(message); });
-    world_.audit.broker_takes(route, message);
+    world_.trace(*this, [&] { return text_of(connection) + " > " + text_of(message); });
+    world_.audit.broker_takes(connection, message);
     if (const auto* batch = std::get_if<Batch>(&message);
         batch != nullptr && world_.plan.planted == Planted::broker_answers_early) {
       const Stored stored{batch->header.last()};
-      world_.audit.broker_sends(route, stored);
-      world_.wire.send_to(route, stored, now);
+      world_.audit.broker_sends(connection, stored);
+      world_.wire.send_to(connection, stored, now);
     }
-    core_->receive(route, std::move(message), now);
+    core_->receive(connection, std::move(message), now);
   }
   core_->advance(now);
   send_outbox();
@@ -234,7 +234,7 @@ void BrokerProcess::turn() {
 void BrokerProcess::send_outbox() {
   std::size_t told = 0;
   for (auto& outgoing : core_->take_outbox()) {
-    auto& route = outgoing.route;
+    const ConnectionId connection = outgoing.connection;
     auto& message = outgoing.message;
     told += std::holds_alternative<Delivery>(message) ? 0 : 1;
     if (auto* state = std::get_if<LeaseState>(&message);
@@ -242,12 +242,12 @@ void BrokerProcess::send_outbox() {
       state->granted = true;
       ++state->lease.value;
     }
-    world_.audit.broker_sends(route, message);
-    world_.trace(*this, [&] { return route + " < " + text_of(message); });
-    if (!world_.wire.send_to(route, std::move(message), world_.now())) {
-      world_.trace(*this, [&] { return route + " cannot be reached"; });
-      world_.audit.broker_cannot_reach(route);
-      core_->unreachable(route);
+    world_.audit.broker_sends(connection, message);
+    world_.trace(*this, [&] { return text_of(connection) + " < " + text_of(message); });
+    if (!world_.wire.send_to(connection, std::move(message), world_.now())) {
+      world_.trace(*this, [&] { return text_of(connection) + " cannot be reached"; });
+      world_.audit.broker_cannot_reach(connection);
+      core_->unreachable(connection);
     }
     if (dies_after_sends > 0 && --dies_after_sends == 0) {
       throw ProcessDied{};

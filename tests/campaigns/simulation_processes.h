@@ -7,8 +7,8 @@
 #include <string>
 
 #include "broker/core.h"
-#include "consumer/consumer.h"
 #include "client/session.h"
+#include "consumer/consumer.h"
 #include "tests/campaigns/simulation_world.h"
 
 namespace turnstile::simulation {

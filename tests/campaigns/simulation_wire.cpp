@@ -106,7 +106,7 @@ void Wire::broker_gone(TimePoint now) {
   }
 }
 
-std::optional<std::pair<std::string, Message>> Wire::take(TimePoint now) {
+std::optional<std::pair<ConnectionId, Message>> Wire::take(TimePoint now) {
   // ROUTER takes from its connections in turn: any that has something may be next.
   std::size_t ready = 0;
   Connection* chosen = nullptr;
@@ -118,13 +118,13 @@ std::optional<std::pair<std::string, Message>> Wire::take(TimePoint now) {
   if (chosen == nullptr) {
     return std::nullopt;
   }
-  return std::pair(chosen->route, chosen->up.take().message);
+  return std::pair(chosen->id, chosen->up.take().message);
 }
 
-bool Wire::send_to(const std::string& route, Message&& message, TimePoint now) {
+bool Wire::send_to(ConnectionId id, Message&& message, TimePoint now) {
   for (std::size_t i = first_; i < connections_.size(); ++i) {
     Connection& connection = connections_[i];
-    if (connection.route != route) {
+    if (connection.id != id) {
       continue;
     }
     if (now >= connection.broker_knows || connection.down.size() >= rules_.queue_down) {
@@ -161,7 +161,7 @@ void Wire::advance(TimePoint now) {
     }
     c.connect_at = kNever;
     Connection& connection = connections_.emplace_back();
-    connection.route = "c" + std::to_string(connections_.size());
+    connection.id = {connections_.size()};
     connection.client = i;
     c.connection = &connection;
     connection.up.insert({now + dice_.between(rules_.shortest, rules_.longest), Heartbeat{}});
@@ -208,9 +208,9 @@ void Wire::part(Connection& connection, TimePoint now, TimePoint client_knows,
   connection.broker_knows = std::max(broker_knows, now);
 }
 
-std::optional<std::size_t> Wire::client_of(const std::string& route) const {
+std::optional<std::size_t> Wire::client_of(ConnectionId id) const {
   for (std::size_t i = first_; i < connections_.size(); ++i) {
-    if (connections_[i].route == route) {
+    if (connections_[i].id == id) {
       return connections_[i].client;
     }
   }

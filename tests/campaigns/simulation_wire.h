@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "link/connection_id.h"
 #include "link/link.h"
 #include "proto/messages.h"
 #include "tests/campaigns/simulation_dice.h"
@@ -79,9 +80,9 @@ class Wire {
   void broker_started() { broker_is_up_ = true; }
   void broker_gone(TimePoint now);
   // The next message that arrived; one of a connection that has begun is a heartbeat.
-  std::optional<std::pair<std::string, Message>> take(TimePoint now);
+  std::optional<std::pair<ConnectionId, Message>> take(TimePoint now);
   // False: nobody is there, or reads nothing.
-  bool send_to(const std::string& route, Message&& message, TimePoint now);
+  bool send_to(ConnectionId id, Message&& message, TimePoint now);
   [[nodiscard]] TimePoint next_for_broker() const;
 
   // ---- the world
@@ -89,11 +90,11 @@ class Wire {
   void advance(TimePoint now);
   [[nodiscard]] TimePoint next_connect() const;
   void cut(std::size_t client, TimePoint now);
-  [[nodiscard]] std::optional<std::size_t> client_of(const std::string& route) const;
+  [[nodiscard]] std::optional<std::size_t> client_of(ConnectionId id) const;
 
  private:
   struct Connection {
-    std::string route;
+    ConnectionId id;
     std::size_t client = 0;
     Flight up;
     Flight down;

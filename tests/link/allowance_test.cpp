@@ -1,4 +1,4 @@
-// What one connection may do of all that others wait for.
+// Limits what one connection may do while others wait.
 #include "link/allowance.h"
 
 #include <chrono>
@@ -27,7 +27,7 @@ class AllowanceTest : public testing::Test {
   TimePoint now_ = kStart;
 };
 
-TEST_F(AllowanceTest, SixteenQuestionsAreAskedAtOnceAndThenTwentyASecond) {
+TEST_F(AllowanceTest, ABurstOfSixteenQuestionsIsAllowedAndThenTwentyASecond) {
   EXPECT_EQ(asked_of(100), 16);
   now_ += 49ms;
   EXPECT_EQ(asked_of(100), 0);
@@ -39,7 +39,7 @@ TEST_F(AllowanceTest, SixteenQuestionsAreAskedAtOnceAndThenTwentyASecond) {
   EXPECT_EQ(asked_of(100), 16);
 }
 
-TEST_F(AllowanceTest, WhoPausesIsNeverCutAndWhoDoesNotIs) {
+TEST_F(AllowanceTest, AClientThatPausesIsNeverDisconnectedAndOneThatDoesNotIs) {
   for (int i = 0; i < 100; ++i) {
     EXPECT_LE(asked_of(200), 16);
     EXPECT_NE(allowance_.may_ask(now_), Asking::too_often);

@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 
 class BusyWaitTest : public ::testing::Test {
  protected:
-  // Whose answer comes with the question of that number.
+  // The answer comes with this poll.
   bool waits_for_answer(int number) {
     questions_ = 0;
     return busy_wait_.wait([&] { return ++questions_ == number; });
@@ -21,25 +21,25 @@ class BusyWaitTest : public ::testing::Test {
   int questions_ = 0;
 };
 
-TEST_F(BusyWaitTest, NobodyIsKeptAwakeBeforeItIsKnownToPay) {
+TEST_F(BusyWaitTest, ThereIsNoSpinningBeforeItPays) {
   EXPECT_FALSE(waits_for_answer(1));
   EXPECT_EQ(questions_, 0);
 }
 
-TEST_F(BusyWaitTest, AfterAShortWaitTheNextIsSpentAwakeUntilTheAnswerComes) {
+TEST_F(BusyWaitTest, AfterAShortWaitTheNextSpinsUntilTheAnswer) {
   busy_wait_.ended(9s);
   EXPECT_TRUE(waits_for_answer(1000));
   EXPECT_EQ(questions_, 1000);
 }
 
-TEST_F(BusyWaitTest, AfterALongWaitTheNextIsSpentAsleep) {
+TEST_F(BusyWaitTest, AfterALongWaitTheNextSleeps) {
   busy_wait_.ended(1us);
   busy_wait_.ended(10s);
   EXPECT_FALSE(waits_for_answer(1));
   EXPECT_EQ(questions_, 0);
 }
 
-TEST_F(BusyWaitTest, WaitThatTakesTooLongGoesOnAsleep) {
+TEST_F(BusyWaitTest, AWaitThatTakesTooLongSleeps) {
   BusyWait impatient(1us);
   impatient.ended(0us);
   EXPECT_FALSE(impatient.wait([&] {

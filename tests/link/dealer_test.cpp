@@ -1,4 +1,4 @@
-// What both links do alike.
+// What both links have in common.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -23,8 +23,8 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kDeadline{10'000};
 
-std::string endpoint_in(const Folder& folder) {
-  return "ipc://" + (folder.path() / "s").string();
+std::string endpoint_in(const Folder& directory) {
+  return "ipc://" + (directory.path() / "s").string();
 }
 
 struct Received {
@@ -32,7 +32,7 @@ struct Received {
   Frames frames;
 };
 
-// The other end: a ROUTER without any knowledge of the protocol.
+// The other end: a ROUTER that knows nothing of the protocol.
 class Router {
  public:
   explicit Router(const std::string& endpoint) : socket_(context_, zmq::socket_type::router) {
@@ -58,15 +58,14 @@ class Router {
     return received;
   }
 
-  // Who connected, by the empty message that a link announces itself with when its thread serves
-  // it.
+  // The sender of the empty message with which a link announces itself.
   std::string accept(Link& link) {
     const auto deadline = std::chrono::steady_clock::now() + kDeadline;
     zmq::pollitem_t item{socket_.handle(), 0, ZMQ_POLLIN, 0};
     while (zmq::poll(&item, 1, milliseconds(1)) == 0) {
       EXPECT_FALSE(link.receive(milliseconds(1)));
       if (std::chrono::steady_clock::now() > deadline) {
-        ADD_FAILURE() << "nobody connected";
+        ADD_FAILURE() << "no link connected";
         return {};
       }
     }
@@ -109,23 +108,23 @@ class LinkTest : public ::testing::Test {};
 using Dealers = ::testing::Types<ZmqDealer, IpcDealer>;
 TYPED_TEST_SUITE(LinkTest, Dealers);
 
-TYPED_TEST(LinkTest, LinkAnnouncesItselfWithAnEmptyMessage) {
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+TYPED_TEST(LinkTest, ALinkAnnouncesItselfWithAnEmptyMessage) {
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   EXPECT_FALSE(router.accept(*link).empty());
 }
 
 TYPED_TEST(LinkTest, BatchesArriveWholeAndInOrder) {
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   router.accept(*link);
   for (std::uint64_t i = 1; i <= 20; ++i) {
     ASSERT_TRUE(link->send(batch_of(i, std::string(i * 1000, 'r'))));
   }
   for (std::uint64_t i = 1; i <= 20; ++i) {
-    ASSERT_FALSE(link->receive(milliseconds(0)));  // sends on
+    ASSERT_FALSE(link->receive(milliseconds(0)));  // sends the rest
     const auto received = router.receive();
     ASSERT_TRUE(received);
     const auto message = decode(received->frames);
@@ -136,12 +135,12 @@ TYPED_TEST(LinkTest, BatchesArriveWholeAndInOrder) {
   }
 }
 
-TYPED_TEST(LinkTest, WhatThePeerReadsLateArrivesWholeAlsoAfterTheLinkEnded) {
+TYPED_TEST(LinkTest, MessagesReadLateArriveWholeEvenAfterTheLinkEnded) {
   constexpr std::uint64_t kBatches = 10;
   const std::string rows(std::size_t{100} * 1024, 'r');
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  auto link = connected<TypeParam>(endpoint_in(folder));
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  auto link = connected<TypeParam>(endpoint_in(directory));
   router.accept(*link);
   for (std::uint64_t i = 1; i <= kBatches; ++i) {
     ASSERT_TRUE(link->send(batch_of(i, rows)));
@@ -161,32 +160,32 @@ TYPED_TEST(LinkTest, WhatThePeerReadsLateArrivesWholeAlsoAfterTheLinkEnded) {
 }
 
 TYPED_TEST(LinkTest, AnswerComesBack) {
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   router.send(router.accept(*link), encode(Stored{Sequence{7}}));
   const auto message = link->receive(kDeadline);
   ASSERT_TRUE(message);
   EXPECT_EQ(std::get<Stored>(*message).through, Sequence{7});
 }
 
-TYPED_TEST(LinkTest, NothingComesWhenNothingWasSent) {
-  const Folder folder;
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+TYPED_TEST(LinkTest, ReceiveTimesOutWithoutAMessage) {
+  const Folder directory;
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   EXPECT_FALSE(link->receive(milliseconds(1)));
   EXPECT_FALSE(link->receive(milliseconds(0)));
 }
 
-TYPED_TEST(LinkTest, NothingIsTakenWhileNobodyListens) {
-  const Folder folder;
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+TYPED_TEST(LinkTest, NothingIsSentWhileNobodyListens) {
+  const Folder directory;
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   EXPECT_FALSE(link->send(Heartbeat{}));
 }
 
 TYPED_TEST(LinkTest, UndecodableMessagesAreDroppedAndCounted) {
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   const std::string peer = router.accept(*link);
   router.send(peer, {Bytes(std::string("garbage"))});
   router.send(peer, {Bytes()});
@@ -198,20 +197,20 @@ TYPED_TEST(LinkTest, UndecodableMessagesAreDroppedAndCounted) {
   EXPECT_EQ(link->dropped(), 3U);
 }
 
-TYPED_TEST(LinkTest, RestartedBrokerIsToldOfTheConnection) {
-  const Folder folder;
-  std::optional<Router> router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+TYPED_TEST(LinkTest, ALinkAnnouncesItselfToARestartedBroker) {
+  const Folder directory;
+  std::optional<Router> router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   router->accept(*link);
   router.reset();
-  router.emplace(endpoint_in(folder));
+  router.emplace(endpoint_in(directory));
   EXPECT_FALSE(router->accept(*link).empty());
 }
 
-TYPED_TEST(LinkTest, ReconnectIsAnotherConnection) {
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+TYPED_TEST(LinkTest, AReconnectMakesANewConnection) {
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   const std::string first = router.accept(*link);
   link->reconnect();
   const std::string second = router.accept(*link);
@@ -220,12 +219,12 @@ TYPED_TEST(LinkTest, ReconnectIsAnotherConnection) {
   EXPECT_TRUE(link->receive(kDeadline));
 }
 
-TYPED_TEST(LinkTest, AReconnectWithoutAFreeDescriptorIsTriedAgainAndNotWithoutAPause) {
+TYPED_TEST(LinkTest, AReconnectWithoutAFreeDescriptorIsRetriedWithPauses) {
   constexpr milliseconds kWait{50};
   constexpr rlim_t kInUse = 4;  // poll() takes no more than the limit
-  const Folder folder;
-  Router router(endpoint_in(folder));
-  const auto link = connected<TypeParam>(endpoint_in(folder));
+  const Folder directory;
+  Router router(endpoint_in(directory));
+  const auto link = connected<TypeParam>(endpoint_in(directory));
   const std::string first = router.accept(*link);
   rlimit usual{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &usual), 0);
@@ -252,7 +251,7 @@ TYPED_TEST(LinkTest, SocketPathTooLongForTheKernelIsRefused) {
   EXPECT_TRUE(TypeParam::connect("ipc:///tmp/" + std::string(102, 'x')));
 }
 
-TEST(ZmqDealerTest, EndpointOfNoKnownKindIsRefused) {
+TEST(ZmqDealerTest, AnEndpointOfUnknownKindIsRefused) {
   for (const char* endpoint : {"nonsense", "http://localhost", "tcp://host:port"}) {
     const auto link = ZmqDealer::connect(endpoint);
     ASSERT_FALSE(link) << endpoint;
@@ -260,7 +259,7 @@ TEST(ZmqDealerTest, EndpointOfNoKnownKindIsRefused) {
   }
 }
 
-TEST(ZmqDealerTest, AWayThatZeroMqDoesNotKnowIsBadInput) {
+TEST(ZmqDealerTest, AnUnknownTransportIsBadInput) {
   for (const char* endpoint : {"pigeon://loft", "127.0.0.1:5555", "tcp://", ""}) {
     const auto link = ZmqDealer::connect(endpoint);
     ASSERT_FALSE(link) << endpoint;
@@ -269,13 +268,13 @@ TEST(ZmqDealerTest, AWayThatZeroMqDoesNotKnowIsBadInput) {
   }
 }
 
-TEST(ZmqDealerTest, WithoutASocketLeftTheBrokerIsUnreachable) {
-  const Folder folder;
+TEST(ZmqDealerTest, WithoutAFreeSocketTheBrokerIsUnreachable) {
+  const Folder directory;
   const auto context = std::make_shared<zmq::context_t>(1);
   context->set(zmq::ctxopt::max_sockets, 1);
-  const auto first = ZmqDealer::connect(endpoint_in(folder), context);
+  const auto first = ZmqDealer::connect(endpoint_in(directory), context);
   ASSERT_TRUE(first);
-  const auto second = ZmqDealer::connect(endpoint_in(folder), context);
+  const auto second = ZmqDealer::connect(endpoint_in(directory), context);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().code, Errc::unreachable);
 }

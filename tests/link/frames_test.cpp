@@ -12,7 +12,7 @@ zmq::message_t message_of(const std::string& bytes) {
   return zmq::message_t(bytes);
 }
 
-TEST(FramesTest, FramesOfEverySizeComeBackAsTheyWere) {
+TEST(FramesTest, FramesOfEverySizeComeBackUnchanged) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{4096},
                                  std::size_t{4097}, std::size_t{1'000'000}}) {
     const Frames sent{Bytes(std::string("header")), Bytes(std::string(size, 'r')), Bytes()};
@@ -36,7 +36,7 @@ TEST(FramesTest, AnEmptyMessageHasNoFrames) {
   EXPECT_TRUE(frames->empty());
 }
 
-TEST(FramesTest, AMessageCutAnywhereIsRefused) {
+TEST(FramesTest, ATruncatedMessageIsRefused) {
   const std::string whole =
       packed({Bytes(std::string("header")), Bytes(std::string("rows"))}).to_string();
   const std::size_t boundary = 5 + 6;

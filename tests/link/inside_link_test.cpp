@@ -24,7 +24,7 @@ bool is_rung(const InsideLink& link) {
   return ::poll(&item, 1, 0) == 1;
 }
 
-TEST(InsideLinkTest, WhatTheConsumerSaysRingsAndIsTakenOnce) {
+TEST(InsideLinkTest, TheConsumersMessagesWakeTheBrokerAndAreTakenOnce) {
   InsideLink link;
   EXPECT_FALSE(is_rung(link));
   EXPECT_TRUE(link.send(Bye{}));
@@ -38,7 +38,7 @@ TEST(InsideLinkTest, WhatTheConsumerSaysRingsAndIsTakenOnce) {
   EXPECT_THAT(link.take().messages, IsEmpty());
 }
 
-TEST(InsideLinkTest, WhatTheBrokerGivesIsReceivedInOrderAndAnEmptyLinkIsNotWaitedFor) {
+TEST(InsideLinkTest, TheBrokersMessagesArriveInOrderAndAnEmptyLinkDoesNotWait) {
   InsideLink link;
   const auto connection = link.take().connection;
   EXPECT_TRUE(link.give(connection, Stored{{1}}));
@@ -51,13 +51,13 @@ TEST(InsideLinkTest, WhatTheBrokerGivesIsReceivedInOrderAndAnEmptyLinkIsNotWaite
   EXPECT_FALSE(link.receive(0ms));
 }
 
-TEST(InsideLinkTest, OfAConnectionThatIsOverNothingArrives) {
+TEST(InsideLinkTest, NothingArrivesFromAnEndedConnection) {
   InsideLink link;
   const auto before = link.take().connection;
   EXPECT_TRUE(link.give(before, Stored{{1}}));
   EXPECT_TRUE(link.send(Bye{}));
   link.reconnect();
-  EXPECT_TRUE(is_rung(link)) << "the broker must hear of the new one";
+  EXPECT_TRUE(is_rung(link)) << "the broker must notice the new connection";
   const auto taken = link.take();
   EXPECT_NE(taken.connection, before);
   EXPECT_THAT(taken.messages, IsEmpty());
@@ -66,7 +66,7 @@ TEST(InsideLinkTest, OfAConnectionThatIsOverNothingArrives) {
   EXPECT_FALSE(link.receive(0ms));
 }
 
-TEST(InsideLinkTest, HeartbeatsBehindAnotherMessageDoNotPileUp) {
+TEST(InsideLinkTest, HeartbeatsAfterAnotherMessageDoNotPileUp) {
   InsideLink link;
   const auto connection = link.take().connection;
   for (int i = 0; i < 3; ++i) {
@@ -76,7 +76,7 @@ TEST(InsideLinkTest, HeartbeatsBehindAnotherMessageDoNotPileUp) {
   EXPECT_FALSE(link.receive(0ms));
 }
 
-TEST(InsideLinkTest, AWaitEndsForAMessageOrWhenItIsWoken) {
+TEST(InsideLinkTest, AWaitEndsForAMessageOrAWake) {
   InsideLink link;
   const auto connection = link.take().connection;
   const auto begun = steady_clock::now();
@@ -91,7 +91,7 @@ TEST(InsideLinkTest, AWaitEndsForAMessageOrWhenItIsWoken) {
   EXPECT_TRUE(link.give(connection, Stored{{1}}));
   link.wake();
   consumer.join();
-  link.wait(kLong);  // the message is there yet
+  link.wait(kLong);  // the message is still there
   EXPECT_LT(steady_clock::now() - begun, kLong);
 }
 

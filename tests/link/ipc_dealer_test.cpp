@@ -85,7 +85,7 @@ class Peer {
     ::close(listening_);
   }
 
-  // While the link tries.
+  // Accepts, while the link tries to connect.
   bool accept(IpcDealer& link) {
     return until(link, [&] { return is_readable(listening_); }) &&
            (fd_ = ::accept4(listening_, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;
@@ -100,7 +100,7 @@ class Peer {
     return out;
   }
   // The link has closed its end.
-  bool is_left(IpcDealer& link) {
+  bool is_disconnected(IpcDealer& link) {
     std::array<char, 4096> rest{};
     return until(link, [&] {
       return is_readable(fd_) && ::recv(fd_, rest.data(), rest.size(), MSG_DONTWAIT) <= 0;
@@ -135,7 +135,7 @@ class Peer {
 
 class IpcDealerTest : public ::testing::Test {
  protected:
-  // A link that has been welcomed.
+  // A link after the handshake.
   void shake_hands() {
     ASSERT_TRUE(peer_.accept(*link_));
     peer_.send(greeting() + ready());
@@ -145,13 +145,13 @@ class IpcDealerTest : public ::testing::Test {
     ASSERT_EQ(peer_.read(2), "\0\0"sv) << "the empty message that announces it";
   }
 
-  Folder folder_;
-  Peer peer_{folder_.path() / "s"};
+  Folder directory_;
+  Peer peer_{directory_.path() / "s"};
   std::unique_ptr<IpcDealer> link_ =
-      std::move(*IpcDealer::connect("ipc://" + (folder_.path() / "s").string()));
+      std::move(*IpcDealer::connect("ipc://" + (directory_.path() / "s").string()));
 };
 
-TEST_F(IpcDealerTest, SaysItsTypeAndNoRoutingIdAndAnnouncesItselfWhenThePeerIsReady) {
+TEST_F(IpcDealerTest, SendsItsTypeAndNoRoutingIdAndAnnouncesItselfWhenThePeerIsReady) {
   shake_hands();
 }
 
@@ -166,13 +166,13 @@ TEST_F(IpcDealerTest, NothingIsSentBeforeThePeerIsReady) {
   EXPECT_TRUE(link_->send(Heartbeat{}));
 }
 
-TEST_F(IpcDealerTest, AnotherMechanismOrVersionOrNoZeroMqAtAllIsLeftAndTriedAgain) {
+TEST_F(IpcDealerTest, APeerWithAnotherMechanismOrVersionIsDisconnectedAndRetried) {
   std::string old = greeting();
   old[10] = 2;
   for (const std::string& first : {greeting("CURVE"), old, std::string(64, 'x')}) {
     ASSERT_TRUE(peer_.accept(*link_));
     peer_.send(first);
-    EXPECT_TRUE(peer_.is_left(*link_));
+    EXPECT_TRUE(peer_.is_disconnected(*link_));
     peer_.hang_up();
   }
   shake_hands();
@@ -182,7 +182,7 @@ TEST_F(IpcDealerTest, AnErrorOrAMessageInPlaceOfReadyEndsTheConnection) {
   for (const std::string& first : {frame(4, "\5ERROR\4busy"), message(Stored{Sequence{1}})}) {
     ASSERT_TRUE(peer_.accept(*link_));
     peer_.send(greeting() + first);
-    EXPECT_TRUE(peer_.is_left(*link_));
+    EXPECT_TRUE(peer_.is_disconnected(*link_));
     peer_.hang_up();
   }
 }
@@ -190,10 +190,10 @@ TEST_F(IpcDealerTest, AnErrorOrAMessageInPlaceOfReadyEndsTheConnection) {
 TEST_F(IpcDealerTest, AFrameLargerThanAnyMessageEndsTheConnectionBeforeItIsRead) {
   shake_hands();
   peer_.send("\2\0\0\0\0\x7F\xFF\xFF\xFF"sv);
-  EXPECT_TRUE(peer_.is_left(*link_));
+  EXPECT_TRUE(peer_.is_disconnected(*link_));
 }
 
-TEST_F(IpcDealerTest, CommandsBetweenMessagesArePassedOver) {
+TEST_F(IpcDealerTest, CommandsBetweenMessagesAreSkipped) {
   shake_hands();
   peer_.send(frame(4, "\4PING\0\0"sv) + message(Stored{Sequence{3}}));
   const auto got = link_->receive(kPeerDeadline);
@@ -202,7 +202,7 @@ TEST_F(IpcDealerTest, CommandsBetweenMessagesArePassedOver) {
   EXPECT_EQ(link_->dropped(), 0U);
 }
 
-TEST_F(IpcDealerTest, WhatCameTogetherIsTakenTogetherAndWhatCameLaterIsAskedFor) {
+TEST_F(IpcDealerTest, MessagesThatCameTogetherAreReceivedWithoutAnotherRead) {
   shake_hands();
   peer_.send(message(Stored{Sequence{1}}) + message(Stored{Sequence{2}}));
   ASSERT_TRUE(link_->receive(kPeerDeadline));
@@ -216,14 +216,14 @@ TEST_F(IpcDealerTest, WhatCameTogetherIsTakenTogetherAndWhatCameLaterIsAskedFor)
   EXPECT_EQ(std::get<Stored>(*third).through, Sequence{3});
 }
 
-TEST_F(IpcDealerTest, AnAnswerThatDoesNotComeIsWaitedForAsleep) {
+TEST_F(IpcDealerTest, AMissingAnswerIsWaitedForAsleep) {
   const auto processor_time = [] {
     timespec used{};
     ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
     return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
   };
   shake_hands();
-  for (std::uint64_t i = 1; i < 100; ++i) {  // that do come, at once
+  for (std::uint64_t i = 1; i < 100; ++i) {  // these do come, immediately
     ASSERT_TRUE(link_->send(Heartbeat{}));
     peer_.send(message(Stored{Sequence{i}}));
     ASSERT_TRUE(link_->receive(kPeerDeadline));
@@ -234,7 +234,7 @@ TEST_F(IpcDealerTest, AnAnswerThatDoesNotComeIsWaitedForAsleep) {
   EXPECT_LT(processor_time() - before, milliseconds(250));
 }
 
-TEST_F(IpcDealerTest, APeerThatHangsUpInTheMiddleOfAMessageIsConnectedToAnew) {
+TEST_F(IpcDealerTest, ALinkReconnectsAfterAHangUpInTheMiddleOfAMessage) {
   shake_hands();
   peer_.send(message(Stored{Sequence{3}}).substr(0, 5));
   EXPECT_FALSE(link_->receive(milliseconds(0)));
@@ -246,7 +246,7 @@ TEST_F(IpcDealerTest, APeerThatHangsUpInTheMiddleOfAMessageIsConnectedToAnew) {
   EXPECT_EQ(std::get<Stored>(*got).through, Sequence{4});
 }
 
-TEST_F(IpcDealerTest, HoweverTheStreamIsSplitTheSameMessagesCome) {
+TEST_F(IpcDealerTest, AStreamSplitAnywhereGivesTheSameMessages) {
   const unsigned seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
   std::mt19937 dice(seed);
@@ -286,7 +286,7 @@ long peak_resident_kib() {
   return used.ru_maxrss;
 }
 
-TEST_F(IpcDealerTest, AStreamThatIsNeverAllSentTakesNoMoreMemoryThanWhatIsStillToGo) {
+TEST_F(IpcDealerTest, AStreamUnderWayTakesOnlyTheMemoryOfItsUnsentBytes) {
   constexpr std::size_t kBytes = std::size_t{1} << 20U;
   constexpr long kMostKib = 32 * 1024;
   shake_hands();
@@ -309,7 +309,7 @@ TEST_F(IpcDealerTest, AStreamThatIsNeverAllSentTakesNoMoreMemoryThanWhatIsStillT
   }
 }
 
-TEST(IpcDealerEndpointTest, WhatIsNoPathIsBadInput) {
+TEST(IpcDealerEndpointTest, AnEndpointWithoutAPathIsBadInput) {
   for (const char* endpoint : {"ipc://", "tcp://127.0.0.1:5555", ""}) {
     const auto link = IpcDealer::connect(endpoint);
     ASSERT_FALSE(link) << endpoint;
@@ -323,33 +323,33 @@ LinkTrouble::Kind kind_of_trouble(const IpcDealer& link) {
 }
 
 TEST(IpcDealerTroubleTest, APathWithoutASocketIsNamedImmediately) {
-  const Folder folder;
-  const std::string path = (folder.path() / "none.sock").string();
+  const Folder directory;
+  const std::string path = (directory.path() / "none.sock").string();
   const auto link = IpcDealer::connect("ipc://" + path);
   ASSERT_TRUE(link);
   EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::no_socket);
   EXPECT_EQ((*link)->trouble()->what, "there is no socket " + path);
 }
 
-TEST(IpcDealerTroubleTest, AFileThatIsNoSocketIsNamed) {
-  const Folder folder;
-  const std::string path = folder.file("rows.csv", "a,b");
+TEST(IpcDealerTroubleTest, AFileThatIsNotASocketIsNamed) {
+  const Folder directory;
+  const std::string path = directory.file("rows.csv", "a,b");
   const auto link = IpcDealer::connect("ipc://" + path);
   ASSERT_TRUE(link);
   EXPECT_EQ(kind_of_trouble(**link), LinkTrouble::Kind::no_socket);
-  EXPECT_EQ((*link)->trouble()->what, path + " is no socket");
+  EXPECT_EQ((*link)->trouble()->what, path + " is not a socket");
 }
 
 TEST(IpcDealerTroubleTest, ASocketWithoutPermissionIsNamed) {
-  const Folder folder;
-  const std::string path = (folder.path() / "broker.sock").string();
+  const Folder directory;
+  const std::string path = (directory.path() / "broker.sock").string();
   const int fd = ::socket(AF_UNIX, SOCK_STREAM, 0);
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   ASSERT_EQ(::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(::listen(fd, 1), 0);
-  std::filesystem::permissions(folder.path(), std::filesystem::perms::all);
+  std::filesystem::permissions(directory.path(), std::filesystem::perms::all);
   std::filesystem::permissions(path, std::filesystem::perms::none);
   const uid_t user = ::geteuid();
   constexpr uid_t kNobody = 65534;
@@ -363,8 +363,8 @@ TEST(IpcDealerTroubleTest, ASocketWithoutPermissionIsNamed) {
 }
 
 TEST(IpcDealerTroubleTest, ASocketWhoseBrokerEndedIsNamedUntilOneListens) {
-  const Folder folder;
-  const std::string path = (folder.path() / "broker.sock").string();
+  const Folder directory;
+  const std::string path = (directory.path() / "broker.sock").string();
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());

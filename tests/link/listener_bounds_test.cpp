@@ -25,7 +25,7 @@ std::string head_of(std::size_t bytes) {
   return head;
 }
 
-TEST_F(ConnectionsTest, AFrameLargerThanAnyMessageIsNoticedBeforeItsFirstByte) {
+TEST_F(ListenerTest, AFrameLargerThanAnyMessageIsRefusedBeforeItsFirstByte) {
   listen();
   const Client client(path_);
   shake_hands(client);
@@ -33,7 +33,7 @@ TEST_F(ConnectionsTest, AFrameLargerThanAnyMessageIsNoticedBeforeItsFirstByte) {
   EXPECT_TRUE(until([&] { return received_.back().message.is_too_large; }));
 }
 
-TEST_F(ConnectionsTest, APingIsAnsweredWithItsContextAndOneWhoReadsNoAnswersGetsNoMore) {
+TEST_F(ListenerTest, APingIsAnsweredWithItsContextAndAClientThatReadsNothingGetsNoMore) {
   listen();
   const Client client(path_);
   shake_hands(client);
@@ -53,65 +53,65 @@ TEST_F(ConnectionsTest, APingIsAnsweredWithItsContextAndOneWhoReadsNoAnswersGets
   std::size_t answers = 0;
   shake_hands(Client(path_));  // others are served
   ASSERT_TRUE(until([&] {
-    const std::size_t now = client.read_what_is_there().size();
+    const std::size_t now = client.read_available().size();
     answers += now;
     return answers > 0 && now == 0;
   }));
   EXPECT_LT(answers, 20 * 10'000 * 7U) << "all were answered";
 }
 
-TEST_F(ConnectionsTest, OneThatNeverFinishesTheHandshakeIsLeftAfterAWhileAndOneThatDidIsNot) {
+TEST_F(ListenerTest, AnUnfinishedHandshakeIsDisconnectedAfterAWhile) {
   listen();
   const Client slow(path_);
   const Client silent(path_);
   slow.send(greeting());
   const Client quick(path_);
   shake_hands(quick);
-  connections_->tick(steady_clock::now());
-  EXPECT_FALSE(slow.is_left() || silent.is_left());
-  connections_->tick(steady_clock::now() + 6s);
-  EXPECT_TRUE(slow.is_left());
-  EXPECT_TRUE(silent.is_left());
-  EXPECT_FALSE(quick.is_left());
+  listener_->tick(steady_clock::now());
+  EXPECT_FALSE(slow.is_disconnected() || silent.is_disconnected());
+  listener_->tick(steady_clock::now() + 6s);
+  EXPECT_TRUE(slow.is_disconnected());
+  EXPECT_TRUE(silent.is_disconnected());
+  EXPECT_FALSE(quick.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, OverTcpASilentOneIsAskedForASignOfLifeAndLeftWithoutOne) {
+TEST_F(ListenerTest, ASilentTcpClientIsPingedAndDisconnectedWithoutAnAnswer) {
   const Client client(listen_at_port());
   shake_hands(client);
-  connections_->tick(steady_clock::now() + 3s);
+  listener_->tick(steady_clock::now() + 3s);
   EXPECT_TRUE(reads(client, "\4\7\4PING\0\0"sv));
   client.send("\4\5\4PONG"sv);
-  ASSERT_TRUE(connections_->wait(stop_, 1000ms));
-  EXPECT_FALSE(connections_->receive());
-  EXPECT_FALSE(client.is_left());
-  connections_->tick(steady_clock::now() + 20s);
-  EXPECT_TRUE(client.is_left());
+  ASSERT_TRUE(listener_->wait(stop_, 1000ms));
+  EXPECT_FALSE(listener_->receive());
+  EXPECT_FALSE(client.is_disconnected());
+  listener_->tick(steady_clock::now() + 20s);
+  EXPECT_TRUE(client.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, OneThatNeverSaysHelloIsClosedAfterAWhile) {
+TEST_F(ListenerTest, AConnectionWithoutHelloIsClosedAfterAWhile) {
   listen();
   const Client client(path_);
   shake_hands(client);
-  connections_->tick(steady_clock::now() + 29s);
-  EXPECT_FALSE(client.is_left());
-  connections_->tick(steady_clock::now() + 31s);
-  EXPECT_TRUE(client.is_left());
+  listener_->tick(steady_clock::now() + 29s);
+  EXPECT_FALSE(client.is_disconnected());
+  listener_->tick(steady_clock::now() + 31s);
+  EXPECT_TRUE(client.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, TheSystemNamesTheUserOfAnIpcConnection) {
+TEST_F(ListenerTest, TheSystemNamesTheUserOfAnIpcConnection) {
   listen();
   const Client client(path_);
   shake_hands(client);
-  EXPECT_EQ(connections_->user(received_.back().route), User(::geteuid()));
+  EXPECT_EQ(listener_->user(received_.back().from), User(::geteuid()));
 }
 
-TEST_F(ConnectionsTest, OverTcpNobodyNamesTheUser) {
+TEST_F(ListenerTest, TheUserOfATcpConnectionIsUnknown) {
   const Client client(listen_at_port());
   shake_hands(client);
-  EXPECT_EQ(connections_->user(received_.back().route), User());
+  EXPECT_EQ(listener_->user(received_.back().from), User());
 }
 
-TEST_F(ConnectionsTest, AMessageThatIsTooLargeIsGivenOnceAndItsConnectionClosedWhenItWasAnswered) {
+TEST_F(ListenerTest, ATooLargeMessageIsReportedOnceAndItsConnectionClosedAfterTheAnswer) {
   listen();
   const Client client(path_);
   shake_hands(client);
@@ -123,78 +123,78 @@ TEST_F(ConnectionsTest, AMessageThatIsTooLargeIsGivenOnceAndItsConnectionClosedW
   client.send(head + std::string(1000, 'x'));
   ASSERT_TRUE(until([&] { return received_.size() > before; }));
   EXPECT_TRUE(received_.back().message.is_too_large);
-  const auto route = received_.back().route;
-  EXPECT_TRUE(connections_->send(route, {Bytes(std::string("too large"))}, true));
-  connections_->flush();
-  connections_->cut_soon(route, steady_clock::now());
+  const auto id = received_.back().from;
+  EXPECT_TRUE(listener_->send(id, {Bytes(std::string("too large"))}, true));
+  listener_->flush();
+  listener_->disconnect_soon(id, steady_clock::now());
   EXPECT_TRUE(reads(client, "too large"));
   EXPECT_EQ(received_.size(), before + 1);
-  EXPECT_FALSE(client.is_left());
-  connections_->tick(steady_clock::now() + 2s);
-  EXPECT_TRUE(client.is_left());
+  EXPECT_FALSE(client.is_disconnected());
+  listener_->tick(steady_clock::now() + 2s);
+  EXPECT_TRUE(client.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, OverIpcASilentOneIsLeftAlone) {
+TEST_F(ListenerTest, ASilentIpcClientStaysConnected) {
   listen();
   const Client client(path_);
   shake_hands(client);
-  connections_->greeted(received_.back().route);
-  connections_->tick(steady_clock::now() + 1h);
-  EXPECT_FALSE(client.is_left());
+  listener_->note_hello(received_.back().from);
+  listener_->tick(steady_clock::now() + 1h);
+  EXPECT_FALSE(client.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, WhoReadsNothingIsCutWhenAMebibyteWaitsAndAConsumerIsNot) {
+TEST_F(ListenerTest, AClientThatReadsNothingIsDisconnectedAtOneMebibyteAndAConsumerIsNot) {
   listen();
   const Client deaf(path_);
   shake_hands(deaf);
-  const auto route = received_[0].route;
+  const auto id = received_[0].from;
   const Frames answer{Bytes(std::string(100'000, 'a'))};
   int sent = 0;
-  while (sent < 100 && connections_->send(route, answer, false)) {
-    connections_->flush();
+  while (sent < 100 && listener_->send(id, answer, false)) {
+    listener_->flush();
     ++sent;
   }
   EXPECT_EQ(sent, 100);
-  while (sent < 200 && connections_->send(route, answer, true)) {
-    connections_->flush();
+  while (sent < 200 && listener_->send(id, answer, true)) {
+    listener_->flush();
     ++sent;
   }
   EXPECT_LT(sent, 112);
-  EXPECT_TRUE(deaf.is_left());
-  EXPECT_FALSE(connections_->send(route, answer, true)) << "nobody is there";
-  EXPECT_EQ(connections_->allowance(route), nullptr);
+  EXPECT_TRUE(deaf.is_disconnected());
+  EXPECT_FALSE(listener_->send(id, answer, true)) << "it is disconnected";
+  EXPECT_EQ(listener_->allowance(id), nullptr);
 }
 
-TEST_F(ConnectionsTest, WhoReadsLittleOfMuchIsCutBeforeItFillsMemory) {
+TEST_F(ListenerTest, ASlowReaderIsDisconnectedBeforeItFillsMemory) {
   listen();
   const Client slow(path_);
   shake_hands(slow);
-  const auto route = received_[0].route;
+  const auto id = received_[0].from;
   const Frames answer{Bytes(std::string(100'000, 'a'))};
   int sent = 0;
-  while (sent < 1000 && connections_->send(route, answer, true)) {
-    connections_->flush();
-    static_cast<void>(slow.read_what_is_there());
+  while (sent < 1000 && listener_->send(id, answer, true)) {
+    listener_->flush();
+    static_cast<void>(slow.read_available());
     ++sent;
   }
-  EXPECT_LT(sent, 200) << "of 100 MB, most of which nobody read";
-  EXPECT_EQ(connections_->allowance(route), nullptr);
+  EXPECT_LT(sent, 200) << "of 100 MB, mostly unread";
+  EXPECT_EQ(listener_->allowance(id), nullptr);
 }
 
-TEST_F(ConnectionsTest, WhoReadsNothingAtTheEndIsNotWaitedForWithoutEnd) {
+TEST_F(ListenerTest, LingeringForAClientThatReadsNothingEnds) {
   listen();
   const Client deaf(path_);
   shake_hands(deaf);
-  ASSERT_TRUE(connections_->send(received_[0].route, {Bytes(std::string(4'000'000, 'l'))}, false));
-  connections_->flush();
+  ASSERT_TRUE(listener_->send(received_[0].from, {Bytes(std::string(4'000'000, 'l'))}, false));
+  listener_->flush();
   const auto begun = steady_clock::now();
-  connections_->linger(20ms);
+  listener_->linger(20ms);
   EXPECT_GE(steady_clock::now() - begun, 20ms);
   EXPECT_LT(steady_clock::now() - begun, kServedWithin);
 }
 
 // Promise 6.
-TEST_F(ConnectionsTest, OfTooManyMessagesThatAreBegunTheOneBegunFirstIsGivenUp) {
+TEST_F(ListenerTest, TheOldestOfTooManyPartialMessagesIsDropped) {
   listen();
   const std::string head("\2\0\0\0\0\0\x4C\x4B\x40", 9);  // 5,000,000 bytes
   // In pieces that the socket takes, each of which is read before the next.
@@ -212,15 +212,17 @@ TEST_F(ConnectionsTest, OfTooManyMessagesThatAreBegunTheOneBegunFirstIsGivenUp) 
     client.send(head);
     send_piecemeal(client, 4'000'000);
   }
-  EXPECT_TRUE(
-      until([&] { return clients[0].is_left() && clients[1].is_left() && clients[2].is_left(); }));
-  EXPECT_FALSE(clients[3].is_left() || clients[4].is_left());
+  EXPECT_TRUE(until([&] {
+    return clients[0].is_disconnected() && clients[1].is_disconnected() &&
+           clients[2].is_disconnected();
+  }));
+  EXPECT_FALSE(clients[3].is_disconnected() || clients[4].is_disconnected());
   send_piecemeal(clients[4], 1'000'000);
   ASSERT_EQ(received_.size(), 6U);
   EXPECT_EQ(received_.back().message.body.size(), 5'000'000U);
 }
 
-TEST_F(ConnectionsTest, WithoutAFreeDescriptorItSaysSoAndLetsTheNextInWhenThereIsOne) {
+TEST_F(ListenerTest, WithoutAFreeDescriptorItSaysSoAndAcceptsAgainLater) {
   listen();
   const Client waiting(path_);
   rlimit before{};
@@ -229,16 +231,16 @@ TEST_F(ConnectionsTest, WithoutAFreeDescriptorItSaysSoAndLetsTheNextInWhenThereI
   ::close(next);
   const rlimit none{static_cast<rlim_t>(next), before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  EXPECT_TRUE(until([&] { return connections_->lacks_descriptors(); }));
-  connections_->tick(steady_clock::now());
-  EXPECT_TRUE(connections_->lacks_descriptors());
+  EXPECT_TRUE(until([&] { return listener_->lacks_descriptors(); }));
+  listener_->tick(steady_clock::now());
+  EXPECT_TRUE(listener_->lacks_descriptors());
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  connections_->tick(steady_clock::now());
-  EXPECT_FALSE(connections_->lacks_descriptors());
+  listener_->tick(steady_clock::now());
+  EXPECT_FALSE(listener_->lacks_descriptors());
   shake_hands(waiting);
 }
 
-TEST_F(ConnectionsTest, TheLastDescriptorsAreLeftToTheJournal) {
+TEST_F(ListenerTest, TheLastDescriptorsAreReservedForTheJournal) {
   listen();
   const Client waiting(path_);
   std::vector<int> taken;
@@ -249,7 +251,7 @@ TEST_F(ConnectionsTest, TheLastDescriptorsAreLeftToTheJournal) {
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   const rlimit few{static_cast<rlim_t>(taken.back() + 9), before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
-  EXPECT_TRUE(until([&] { return connections_->lacks_descriptors(); }));
+  EXPECT_TRUE(until([&] { return listener_->lacks_descriptors(); }));
   for (int i = 0; i < 8; ++i) {
     taken.push_back(::dup(stop_));
     EXPECT_GE(taken.back(), 0) << i;
@@ -257,15 +259,15 @@ TEST_F(ConnectionsTest, TheLastDescriptorsAreLeftToTheJournal) {
   for (const int fd : taken) {
     ::close(fd);
   }
-  connections_->tick(steady_clock::now());
-  EXPECT_FALSE(connections_->lacks_descriptors());
+  listener_->tick(steady_clock::now());
+  EXPECT_FALSE(listener_->lacks_descriptors());
   shake_hands(waiting);
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
-TEST_F(ConnectionsTest, AMessageOfWhichMuchIsMissingRestsBetweenItsPiecesAndArrivesWhole) {
+TEST_F(ListenerTest, ALargePartialMessageIsThrottledAndArrivesWhole) {
   constexpr std::size_t kLarge = 4'000'000;
-  constexpr auto kNoFaster = 11ms;  // at 300 MiB/s but for the last 256 KiB
+  constexpr auto kNoFaster = 11ms;  // at 300 MiB/s, except the last 256 KiB
   listen();
   const Client greedy(path_);
   const Client modest(path_);
@@ -291,7 +293,7 @@ TEST_F(ConnectionsTest, AMessageOfWhichMuchIsMissingRestsBetweenItsPiecesAndArri
   EXPECT_EQ(received_[1].message.body, large.substr(9));
 }
 
-TEST_F(ConnectionsTest, WhoLeavesInTheMiddleOfALargeMessageIsForgotten) {
+TEST_F(ListenerTest, AClientThatDisconnectsInTheMiddleOfALargeMessageIsForgotten) {
   listen();
   for (const bool with_reset : {false, true}) {
     SCOPED_TRACE(with_reset);
@@ -300,18 +302,18 @@ TEST_F(ConnectionsTest, WhoLeavesInTheMiddleOfALargeMessageIsForgotten) {
       shake_hands(client);
       client.send(head_of(4'000'000));
       client.send(std::string(100'000, 'm'));
-      if (with_reset) {  // what it did not read makes its end a reset
-        EXPECT_TRUE(connections_->send(received_.back().route, {Bytes("answer"s)}, false));
-        connections_->flush();
+      if (with_reset) {  // unread bytes turn its end into a reset
+        EXPECT_TRUE(listener_->send(received_.back().from, {Bytes("answer"s)}, false));
+        listener_->flush();
       }
     }
-    const auto route = received_.back().route;
-    EXPECT_TRUE(until([&] { return connections_->allowance(route) == nullptr; }));
+    const auto id = received_.back().from;
+    EXPECT_TRUE(until([&] { return listener_->allowance(id) == nullptr; }));
   }
-  EXPECT_EQ(connections_->cut_where([](const auto* /*route*/) { return true; }), 0U);
+  EXPECT_EQ(listener_->disconnect_where([](auto /*id*/) { return true; }), 0U);
 }
 
-TEST_F(ConnectionsTest, OneOfEachInTurnHoweverMuchOneHasSent) {
+TEST_F(ListenerTest, ConnectionsTakeTurnsHoweverMuchOneHasSent) {
   listen();
   const Client greedy(path_);
   const Client modest(path_);

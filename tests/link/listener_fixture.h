@@ -1,5 +1,5 @@
-// What the tests of the broker's end of its connections share: clients that say just what they are
-// told to, and serving until something is so.
+// Shared by the tests of the listener: clients that send exact bytes, and serving until a condition
+// holds.
 #pragma once
 
 #include <linux/sockios.h>
@@ -33,7 +33,7 @@ using namespace std::string_literals;
 using namespace std::string_view_literals;
 using std::chrono::steady_clock;
 
-inline constexpr std::size_t kBegunBytes = 10'000'000;
+inline constexpr std::size_t kPartialBytes = 10'000'000;
 inline constexpr auto kServedWithin = 10s;
 
 inline std::string greeting(char version = 3, std::string_view mechanism = "NULL") {
@@ -44,7 +44,7 @@ inline std::string greeting(char version = 3, std::string_view mechanism = "NULL
 }
 inline constexpr auto kReady = "\4\x1C\5READY\13Socket-Type\0\0\0\6DEALER"sv;
 
-// A client that says just what it is told to.
+// A client that sends exactly the given bytes.
 class Client {
  public:
   explicit Client(const std::string& path) : fd_(::socket(AF_UNIX, SOCK_STREAM, 0)) {
@@ -68,22 +68,22 @@ class Client {
     EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL),
               static_cast<ssize_t>(bytes.size()));
   }
-  // Waits for room. How many.
+  // Waits for room. Gives the bytes sent.
   [[nodiscard]] ssize_t send_some(std::string_view bytes) const {
     return std::max<ssize_t>(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);
   }
-  // By the other end.
+  // Not yet read by the other end.
   [[nodiscard]] int unread_bytes() const {
     int bytes = 0;
     EXPECT_EQ(::ioctl(fd_, SIOCOUTQ, &bytes), 0);
     return bytes;
   }
-  [[nodiscard]] std::string read_what_is_there() const {
+  [[nodiscard]] std::string read_available() const {
     std::array<char, 4096> bytes{};
     const ssize_t got = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
     return {bytes.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
   }
-  [[nodiscard]] bool is_left() const {
+  [[nodiscard]] bool is_disconnected() const {
     std::array<char, 4096> bytes{};
     ssize_t got = 0;
     while ((got = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT)) > 0) {
@@ -99,24 +99,24 @@ class Client {
   int fd_;
 };
 
-class ConnectionsTest : public testing::Test {
+class ListenerTest : public testing::Test {
  protected:
-  ~ConnectionsTest() override { ::close(stop_); }
+  ~ListenerTest() override { ::close(stop_); }
 
-  void listen() { ASSERT_TRUE(connections_->listen("ipc://" + path_)); }
+  void listen() { ASSERT_TRUE(listener_->listen("ipc://" + path_)); }
   std::uint16_t listen_at_port() {
-    EXPECT_TRUE(connections_->listen("tcp://127.0.0.1:*"));
-    const std::string& endpoint = connections_->endpoint();
+    EXPECT_TRUE(listener_->listen("tcp://127.0.0.1:*"));
+    const std::string& endpoint = listener_->endpoint();
     return static_cast<std::uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
   }
 
-  // Serves until it is so, and keeps what comes.
+  // Serves until `done`, and keeps the received messages.
   template <typename Done>
   bool until(const Done& done) {
     const auto deadline = steady_clock::now() + kServedWithin;
     while (!done()) {
-      EXPECT_TRUE(connections_->wait(stop_, 5ms));
-      while (auto received = connections_->receive()) {
+      EXPECT_TRUE(listener_->wait(stop_, 5ms));
+      while (auto received = listener_->receive()) {
         received_.push_back(std::move(*received));
       }
       if (steady_clock::now() > deadline) {
@@ -125,7 +125,7 @@ class ConnectionsTest : public testing::Test {
     }
     return true;
   }
-  // One that is ready, and whose hello was read.
+  // Completes the handshake and sends one message.
   void shake_hands(const Client& client) {
     const std::size_t before = received_.size();
     client.send(greeting() + std::string(kReady) + "\0\1h"s);
@@ -133,13 +133,13 @@ class ConnectionsTest : public testing::Test {
   }
   bool reads(const Client& client, std::string_view wanted) {
     std::string all;
-    return until([&] { return (all += client.read_what_is_there()).find(wanted) != all.npos; });
+    return until([&] { return (all += client.read_available()).find(wanted) != all.npos; });
   }
 
-  Folder folder_;
-  std::string path_ = (folder_ / "s").string();
+  TempDirectory directory_;
+  std::string path_ = (directory_ / "s").string();
   int stop_ = ::eventfd(0, EFD_CLOEXEC);
-  std::unique_ptr<Listener> connections_ = std::move(*Listener::make(kBegunBytes));
+  std::unique_ptr<Listener> listener_ = std::move(*Listener::make(kPartialBytes));
   std::vector<Listener::Received> received_;
 };
 

@@ -1,4 +1,4 @@
-// The broker's end of its connections, byte by byte, and with ZeroMQ's library at the other.
+// The listener, byte by byte, and with ZeroMQ's library at the other end.
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -20,11 +20,11 @@ namespace {
 using testing::HasSubstr;
 
 template <typename Dealer>
-class ConnectionsAndLinkTest : public ConnectionsTest {};
+class ListenerAndLinkTest : public ListenerTest {};
 using Dealers = testing::Types<ZmqDealer, IpcDealer>;
-TYPED_TEST_SUITE(ConnectionsAndLinkTest, Dealers);
+TYPED_TEST_SUITE(ListenerAndLinkTest, Dealers);
 
-TYPED_TEST(ConnectionsAndLinkTest, SmallAndLargeMessagesArriveWholeInOrderBothWays) {
+TYPED_TEST(ListenerAndLinkTest, SmallAndLargeMessagesArriveWholeInOrderBothWays) {
   this->listen();
   const auto link = std::move(*TypeParam::connect("ipc://" + this->path_));
   ASSERT_TRUE(this->until([&] {
@@ -67,9 +67,9 @@ TYPED_TEST(ConnectionsAndLinkTest, SmallAndLargeMessagesArriveWholeInOrderBothWa
     return Message(Delivery{{i}, std::move(batch.header_frame), std::move(batch.rows_frame)});
   };
   for (std::size_t i = 0; i < sizes.size(); ++i) {
-    ASSERT_TRUE(this->connections_->send(this->received_[0].route, encode(delivery(i)), false));
+    ASSERT_TRUE(this->listener_->send(this->received_[0].from, encode(delivery(i)), false));
   }
-  this->connections_->flush();
+  this->listener_->flush();
   std::size_t got = 0;
   ASSERT_TRUE(this->until([&] {
     while (auto message = link->receive(0ms)) {
@@ -85,13 +85,13 @@ TYPED_TEST(ConnectionsAndLinkTest, SmallAndLargeMessagesArriveWholeInOrderBothWa
   }));
 }
 
-TEST_F(ConnectionsTest, ByteByByteItIsTheSameMessage) {
+TEST_F(ListenerTest, AMessageArrivesByteByByte) {
   listen();
   const Client client(path_);
   for (const char byte : greeting() + std::string(kReady) + "\0\5hello\2\0\0\0\0\0\0\0\2hi"s) {
     client.send({&byte, 1});
-    ASSERT_TRUE(connections_->wait(stop_, 1000ms));
-    while (auto received = connections_->receive()) {
+    ASSERT_TRUE(listener_->wait(stop_, 1000ms));
+    while (auto received = listener_->receive()) {
       received_.push_back(std::move(*received));
     }
   }
@@ -100,27 +100,27 @@ TEST_F(ConnectionsTest, ByteByByteItIsTheSameMessage) {
   EXPECT_EQ(received_[1].message.body, "hi");
 }
 
-TEST_F(ConnectionsTest, AnotherProtocolVersionOrMechanismIsLeft) {
+TEST_F(ListenerTest, AnotherProtocolVersionOrMechanismIsDisconnected) {
   listen();
   for (const std::string& begin :
        {greeting(1), greeting(3, "PLAIN"), std::string(64, 'G'), std::string(300, '\0')}) {
     const Client client(path_);
     client.send(begin);
-    EXPECT_TRUE(until([&] { return client.is_left(); }));
+    EXPECT_TRUE(until([&] { return client.is_disconnected(); }));
   }
 }
 
-TEST_F(ConnectionsTest, AMessageBeforeTheHandshakeOrAnErrorInItEndsIt) {
+TEST_F(ListenerTest, AMessageBeforeTheHandshakeOrAnErrorInItEndsTheConnection) {
   listen();
   for (const std::string_view begin : {"\0\1h"sv, "\4\6\5ERROR"sv}) {
     const Client client(path_);
     client.send(greeting() + std::string(begin));
-    EXPECT_TRUE(until([&] { return client.is_left(); }));
+    EXPECT_TRUE(until([&] { return client.is_disconnected(); }));
   }
   EXPECT_TRUE(received_.empty());
 }
 
-TEST_F(ConnectionsTest, OfAMessageInPartsOnlyThatIsTold) {
+TEST_F(ListenerTest, AMessageInPartsHasNoBody) {
   listen();
   const Client client(path_);
   shake_hands(client);
@@ -131,96 +131,94 @@ TEST_F(ConnectionsTest, OfAMessageInPartsOnlyThatIsTold) {
   EXPECT_EQ(received_[2].message.body, "d");
 }
 
-TEST_F(ConnectionsTest, WhoDiesWhileAnswersWaitIsForgottenAndOthersAreServed) {
+TEST_F(ListenerTest, AClientThatDiesWithUnsentAnswersIsForgottenAndOthersAreServed) {
   listen();
   {
     const Client dying(path_);
     shake_hands(dying);
-    ASSERT_TRUE(
-        connections_->send(received_[0].route, {Bytes(std::string(2'000'000, 'a'))}, false));
-    connections_->flush();
-    ASSERT_TRUE(connections_->wait(stop_, 0ms));
+    ASSERT_TRUE(listener_->send(received_[0].from, {Bytes(std::string(2'000'000, 'a'))}, false));
+    listener_->flush();
+    ASSERT_TRUE(listener_->wait(stop_, 0ms));
     dying.send("\0\1m"sv);
   }
-  EXPECT_TRUE(until([&] { return connections_->allowance(received_[0].route) == nullptr; }));
+  EXPECT_TRUE(until([&] { return listener_->allowance(received_[0].from) == nullptr; }));
   const Client other(path_);
   shake_hands(other);
 }
 
-TEST_F(ConnectionsTest, WhatWasSentBeforeTheEndArrives) {
+TEST_F(ListenerTest, MessagesSentBeforeTheEndArrive) {
   listen();
   const Client client(path_);
   shake_hands(client);
-  ASSERT_TRUE(connections_->send(received_[0].route, {Bytes("goodbye"s)}, true));
-  connections_->flush();
-  connections_->linger(100ms);
-  connections_.reset();
-  EXPECT_THAT(client.read_what_is_there(), HasSubstr("goodbye"));
+  ASSERT_TRUE(listener_->send(received_[0].from, {Bytes("goodbye"s)}, true));
+  listener_->flush();
+  listener_->linger(100ms);
+  listener_.reset();
+  EXPECT_THAT(client.read_available(), HasSubstr("goodbye"));
   EXPECT_FALSE(std::filesystem::exists(path_)) << "the socket's path stays";
 }
 
-TEST_F(ConnectionsTest, WhatIsStillToBeSentAtTheEndArrivesIfItIsRead) {
+TEST_F(ListenerTest, UnsentMessagesAtTheEndArriveIfTheClientReads) {
   listen();
   const Client client(path_);
   shake_hands(client);
   const std::string large(4'000'000, 'l');
-  ASSERT_TRUE(connections_->send(received_[0].route, {Bytes(large)}, false));
-  connections_->flush();
+  ASSERT_TRUE(listener_->send(received_[0].from, {Bytes(large)}, false));
+  listener_->flush();
   std::size_t got = 0;
   std::thread reader([&] {
     const auto deadline = steady_clock::now() + kServedWithin;
     while (got < large.size() && steady_clock::now() < deadline) {
-      got += client.read_what_is_there().size();
+      got += client.read_available().size();
     }
   });
-  connections_->linger(kServedWithin);
-  connections_.reset();
+  listener_->linger(kServedWithin);
+  listener_.reset();
   reader.join();
   EXPECT_GT(got, large.size());
 }
 
-TEST_F(ConnectionsTest, OverIpv6TheEndpointSaysSo) {
-  const auto listening = connections_->listen("tcp://[::1]:*");
+TEST_F(ListenerTest, AnIpv6EndpointHasBrackets) {
+  const auto listening = listener_->listen("tcp://[::1]:*");
   if (!listening) {
     EXPECT_EQ(listening.error().code, Errc::unreachable);
     GTEST_SKIP() << listening.error().what;
   }
-  EXPECT_TRUE(connections_->endpoint().starts_with("tcp://[::1]:")) << connections_->endpoint();
+  EXPECT_TRUE(listener_->endpoint().starts_with("tcp://[::1]:")) << listener_->endpoint();
 }
 
-TEST_F(ConnectionsTest, OneWhoLeavesIsForgotten) {
+TEST_F(ListenerTest, ADisconnectedClientIsForgotten) {
   listen();
   {
     const Client client(path_);
     shake_hands(client);
   }
-  const auto route = received_[0].route;
-  EXPECT_TRUE(until([&] { return connections_->allowance(route) == nullptr; }));
-  EXPECT_FALSE(connections_->send(route, {Bytes("late"s)}, true));
-  EXPECT_FALSE(connections_->send("no route", {Bytes("late"s)}, true));
-  EXPECT_FALSE(connections_->send("no route of this kind", {Bytes("late"s)}, true));
-  connections_->cut(route);
+  const auto id = received_[0].from;
+  EXPECT_TRUE(until([&] { return listener_->allowance(id) == nullptr; }));
+  EXPECT_FALSE(listener_->send(id, {Bytes("late"s)}, true));
+  EXPECT_FALSE(listener_->send(ConnectionId{0}, {Bytes("late"s)}, true));
+  listener_->disconnect(id);
 }
 
-TEST_F(ConnectionsTest, ThoseThatAreWantedAreCutAndOnlyThoseWithoutAMessageHaveNoRoute) {
+TEST_F(ListenerTest, DisconnectWhereClosesChosenConnectionsAndGivesSilentOnesNoId) {
   listen();
   const Client silent(path_);
   const Client heard(path_);
   shake_hands(heard);
-  std::size_t without_route = 0;
-  EXPECT_EQ(connections_->cut_where([&](const Listener::Route* route) {
-    without_route += route == nullptr ? 1U : 0U;
-    return route != nullptr;
+  std::size_t silent_ones = 0;
+  EXPECT_EQ(listener_->disconnect_where([&](std::optional<ConnectionId> id) {
+    silent_ones += id ? 0U : 1U;
+    return id.has_value();
   }),
             1U);
-  EXPECT_EQ(without_route, 1U);
-  EXPECT_TRUE(heard.is_left());
-  EXPECT_FALSE(silent.is_left());
+  EXPECT_EQ(silent_ones, 1U);
+  EXPECT_TRUE(heard.is_disconnected());
+  EXPECT_FALSE(silent.is_disconnected());
 }
 
-TEST_F(ConnectionsTest, AFileOfTheSocketsNameIsLeftAloneUnlessItIsEmptyOrASocket) {
-  std::ofstream(path_) << "somebody's notes";
-  const auto refused = connections_->listen("ipc://" + path_);
+TEST_F(ListenerTest, AFileAtTheSocketsPathStaysUnlessItIsEmptyOrASocket) {
+  std::ofstream(path_) << "another program's notes";
+  const auto refused = listener_->listen("ipc://" + path_);
   ASSERT_FALSE(refused);
   EXPECT_THAT(refused.error().what, HasSubstr("there is a file of that name"));
   std::filesystem::resize_file(path_, 0);
@@ -228,9 +226,9 @@ TEST_F(ConnectionsTest, AFileOfTheSocketsNameIsLeftAloneUnlessItIsEmptyOrASocket
   EXPECT_TRUE(std::filesystem::is_socket(path_));
 }
 
-TEST_F(ConnectionsTest, APortThatIsTakenOrAHostThatIsNotThereIsNamed) {
+TEST_F(ListenerTest, ATakenPortOrAMissingHostIsNamed) {
   const auto port = listen_at_port();
-  const auto other = std::move(*Listener::make(kBegunBytes));
+  const auto other = std::move(*Listener::make(kPartialBytes));
   const auto taken = other->listen("tcp://127.0.0.1:" + std::to_string(port));
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.error().code, Errc::unreachable);
@@ -253,28 +251,28 @@ TEST_F(ConnectionsTest, APortThatIsTakenOrAHostThatIsNotThereIsNamed) {
 
 // ---- the socket's path
 
-TEST_F(ConnectionsTest, APathThatIsGoneIsListenedAtAgainAndThoseConnectedStay) {
+TEST_F(ListenerTest, AMissingPathIsListenedAtAgainAndConnectedClientsStay) {
   listen();
   const Client before(path_);
   shake_hands(before);
-  EXPECT_EQ(connections_->path(), Listener::Path::ours);
+  EXPECT_EQ(listener_->path(), ListenSocket::Path::ours);
   std::filesystem::remove(path_);
-  EXPECT_EQ(connections_->path(), Listener::Path::gone);
-  ASSERT_TRUE(connections_->listen_again());
-  EXPECT_EQ(connections_->path(), Listener::Path::ours);
+  EXPECT_EQ(listener_->path(), ListenSocket::Path::gone);
+  ASSERT_TRUE(listener_->listen_again());
+  EXPECT_EQ(listener_->path(), ListenSocket::Path::ours);
   const Client after(path_);
   shake_hands(after);
   before.send("\0\2hi"sv);
   EXPECT_TRUE(until([&] { return received_.back().message.body == "hi"; }));
 }
 
-TEST_F(ConnectionsTest, WhatSomebodyElseMadeAtThePathIsLeftAlone) {
+TEST_F(ListenerTest, AnotherFileAtThePathStays) {
   listen();
   std::filesystem::remove(path_);
   std::ofstream(path_) << "a note";
-  EXPECT_EQ(connections_->path(), Listener::Path::taken);
-  EXPECT_FALSE(connections_->listen_again());
-  connections_.reset();
+  EXPECT_EQ(listener_->path(), ListenSocket::Path::taken);
+  EXPECT_FALSE(listener_->listen_again());
+  listener_.reset();
   EXPECT_TRUE(std::filesystem::exists(path_));
 }
 

@@ -1,4 +1,4 @@
-// The window with producers whose rows the target refuses, beside others.
+// The window with producers whose rows the target refuses, and others beside them.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -20,9 +20,9 @@ using testing::SizeIs;
 using Verdict = Window::Verdict;
 using Handed = std::pair<std::string, std::uint64_t>;
 
-class WindowDoubtTest : public testing::Test {
+class WindowSuspectsTest : public testing::Test {
  protected:
-  WindowDoubtTest() { window_.consumer_attached(now_); }
+  WindowSuspectsTest() { window_.consumer_attached(now_); }
 
   Verdict offer(const std::string& producer, std::uint64_t row, std::size_t bytes = 100) {
     return window_.offer(batch_of(producer, row, row, bytes), now_);
@@ -40,23 +40,23 @@ class WindowDoubtTest : public testing::Test {
     }
     return out;
   }
-  // The consumer answers what it has.
+  // The consumer answers all its batches.
   void answer(bool is_dead) {
     for (const auto& [ticket, row] : std::exchange(handed_, {})) {
       ASSERT_TRUE(window_.settle({ticket, Outcome::applied, {row}, is_dead ? 1U : 0U, {}}, now_));
     }
   }
-  // A producer of whom the target took one row; for the other the window then has a neighbour.
+  // One row is applied. The window then has another producer beside the suspect.
   void apply_one_of(const std::string& producer) {
     ASSERT_EQ(offer(producer, 1), Verdict::taken);
     hand_over();
     answer(false);
   }
-  void become_doubted(const std::string& producer) {
-    offer(producer, 1, kDoubtedAfter, Verdict::taken);
+  void become_suspect(const std::string& producer) {
+    offer(producer, 1, kSuspectAfter, Verdict::taken);
     hand_over();
     answer(true);
-    ASSERT_TRUE(window_.is_doubted(ProducerId{producer}));
+    ASSERT_TRUE(window_.is_suspect(ProducerId{producer}));
   }
   std::vector<Handed> stored_in_order() {
     std::vector<Handed> out;
@@ -75,41 +75,41 @@ class WindowDoubtTest : public testing::Test {
   std::uint64_t next_offset_ = 1;
 };
 
-TEST_F(WindowDoubtTest, RowsOfOthersWaitBehindFewBatchesThatTheTargetRefuses) {
+TEST_F(WindowSuspectsTest, OthersWaitForOnlyAFewBatchesOfASuspect) {
   apply_one_of("honest");
-  become_doubted("liar");
-  offer("liar", 17, 500, Verdict::taken);
-  EXPECT_THAT(hand_over(), SizeIs(kDoubtedHanded));
+  become_suspect("suspect");
+  offer("suspect", 17, 500, Verdict::taken);
+  EXPECT_THAT(hand_over(), SizeIs(kSuspectsInFlight));
   offer("honest", 2, 4, Verdict::taken);
   EXPECT_THAT(hand_over(),
               ElementsAre(Handed("honest", 2), Handed("honest", 3), Handed("honest", 4)));
   answer(true);
-  EXPECT_THAT(hand_over(), SizeIs(kDoubtedHanded)) << "it goes on, a few at a time";
+  EXPECT_THAT(hand_over(), SizeIs(kSuspectsInFlight)) << "it continues, a few at a time";
 }
 
-TEST_F(WindowDoubtTest, LargeBatchesThatTheTargetRefusesGoOneAtATime) {
+TEST_F(WindowSuspectsTest, LargeBatchesOfASuspectGoOneAtATime) {
   apply_one_of("honest");
-  become_doubted("liar");
+  become_suspect("suspect");
   for (std::uint64_t row = 17; row < 20; ++row) {
-    EXPECT_EQ(offer("liar", row, kDoubtedHandedBytes), Verdict::taken);
+    EXPECT_EQ(offer("suspect", row, kSuspectsInFlightBytes), Verdict::taken);
   }
-  EXPECT_THAT(hand_over(), ElementsAre(Handed("liar", 17)));
+  EXPECT_THAT(hand_over(), ElementsAre(Handed("suspect", 17)));
   answer(true);
-  EXPECT_THAT(hand_over(), ElementsAre(Handed("liar", 18)));
+  EXPECT_THAT(hand_over(), ElementsAre(Handed("suspect", 18)));
 }
 
-TEST_F(WindowDoubtTest, OneOfWhomNothingIsKnownYetSendsAsItLikesOnceARowOfItsIsApplied) {
+TEST_F(WindowSuspectsTest, ANewProducerIsSuspectUntilItsFirstRowIsApplied) {
   apply_one_of("honest");
   offer("new", 1, 300, Verdict::taken);
-  EXPECT_THAT(hand_over(), SizeIs(kDoubtedAfter + kDoubtedHanded));
+  EXPECT_THAT(hand_over(), SizeIs(kSuspectAfter + kSuspectsInFlight));
   answer(false);
   const auto rest = hand_over();
-  EXPECT_THAT(rest, SizeIs(300 - kDoubtedAfter - kDoubtedHanded));
-  EXPECT_EQ(rest.front(), Handed("new", kDoubtedAfter + kDoubtedHanded + 1));
+  EXPECT_THAT(rest, SizeIs(300 - kSuspectAfter - kSuspectsInFlight));
+  EXPECT_EQ(rest.front(), Handed("new", kSuspectAfter + kSuspectsInFlight + 1));
   EXPECT_TRUE(std::is_sorted(rest.begin(), rest.end()));
 }
 
-TEST_F(WindowDoubtTest, WhatWaitsOfAStoppedProducerKeepsItsOrder) {
+TEST_F(WindowSuspectsTest, WaitingBatchesOfAStoppedProducerKeepTheirOrder) {
   apply_one_of("honest");
   offer("new", 1, 20, Verdict::taken);
   window_.stop({"new"});
@@ -118,94 +118,94 @@ TEST_F(WindowDoubtTest, WhatWaitsOfAStoppedProducerKeepsItsOrder) {
   EXPECT_TRUE(std::is_sorted(handed.begin(), handed.end()));
 }
 
-TEST_F(WindowDoubtTest, ManyRefusedRowsAmongThoseThatArriveRaiseNoDoubt) {
+TEST_F(WindowSuspectsTest, ManyRefusedRowsAmongAppliedOnesMakeNoSuspect) {
   apply_one_of("honest");
   apply_one_of("some");
   for (std::uint64_t row = 2; row < 300; ++row) {
     offer("some", row, row, Verdict::taken);
     hand_over();
     answer(row % 8 != 0);
-    EXPECT_FALSE(window_.is_doubted({"some"})) << row;
+    EXPECT_FALSE(window_.is_suspect({"some"})) << row;
   }
 }
 
-TEST_F(WindowDoubtTest, ARowNowAndThenEndsNoDoubtAndTwoInARowDo) {
+TEST_F(WindowSuspectsTest, AnOccasionalRowDoesNotClearASuspectAndTwoInARowDo) {
   apply_one_of("honest");
-  become_doubted("liar");
+  become_suspect("suspect");
   std::uint64_t row = 17;
   const auto next = [&](bool is_dead) {
-    offer("liar", row, row, Verdict::taken);
+    offer("suspect", row, row, Verdict::taken);
     ++row;
     hand_over();
     answer(is_dead);
   };
   for (int i = 0; i < 200; ++i) {
     next(i % 50 != 49);
-    ASSERT_TRUE(window_.is_doubted({"liar"})) << i;
+    ASSERT_TRUE(window_.is_suspect({"suspect"})) << i;
   }
   next(false);
   next(false);
-  EXPECT_FALSE(window_.is_doubted({"liar"}));
+  EXPECT_FALSE(window_.is_suspect({"suspect"}));
 }
 
-TEST_F(WindowDoubtTest, AloneAProducerIsNotHeldUp) {
-  offer("liar", 1, 16, Verdict::taken);
+TEST_F(WindowSuspectsTest, ASingleProducerIsNeverSuspect) {
+  offer("suspect", 1, 16, Verdict::taken);
   hand_over();
   answer(true);
-  offer("liar", 17, 500, Verdict::taken);
+  offer("suspect", 17, 500, Verdict::taken);
   EXPECT_THAT(hand_over(), SizeIs(484));
 }
 
-TEST_F(WindowDoubtTest, WhatIsHeldOfARefusedProducerIsBoundedAndItMayGoBack) {
+TEST_F(WindowSuspectsTest, HeldBatchesOfASuspectAreBoundedAndItMayGoBack) {
   apply_one_of("honest");
-  become_doubted("liar");
-  offer("liar", 17, 16 + kDoubtedBatches, Verdict::taken);
-  EXPECT_EQ(offer("liar", 17 + kDoubtedBatches), Verdict::go_back);
-  EXPECT_EQ(offer("liar", 18 + kDoubtedBatches), Verdict::skipped);
+  become_suspect("suspect");
+  offer("suspect", 17, 16 + kSuspectBatches, Verdict::taken);
+  EXPECT_EQ(offer("suspect", 17 + kSuspectBatches), Verdict::go_back);
+  EXPECT_EQ(offer("suspect", 18 + kSuspectBatches), Verdict::skipped);
   offer("honest", 2, 200, Verdict::taken);
   hand_over();
   answer(true);
-  EXPECT_EQ(offer("liar", 17 + kDoubtedBatches), Verdict::taken);
+  EXPECT_EQ(offer("suspect", 17 + kSuspectBatches), Verdict::taken);
 }
 
-TEST_F(WindowDoubtTest, WithoutAConsumerAllIsStoredInTheOrderOfItsProducer) {
+TEST_F(WindowSuspectsTest, WithoutAConsumerAllIsStoredInEachProducersOrder) {
   apply_one_of("honest");
-  become_doubted("liar");
-  offer("liar", 17, 40, Verdict::taken);
+  become_suspect("suspect");
+  offer("suspect", 17, 40, Verdict::taken);
   offer("honest", 2, 2, Verdict::taken);
   hand_over();
   window_.consumer_gone();
-  offer("liar", 41, 41, Verdict::taken);
+  offer("suspect", 41, 41, Verdict::taken);
   auto stored = stored_in_order();
   EXPECT_THAT(stored, SizeIs(26));
   std::erase(stored, Handed("honest", 2));
   EXPECT_TRUE(std::is_sorted(stored.begin(), stored.end()));
-  EXPECT_EQ(window_.stored_through({"liar"}), Sequence{41});
+  EXPECT_EQ(window_.stored_through({"suspect"}), Sequence{41});
   EXPECT_THAT(window_.to_store(SIZE_MAX), IsEmpty());
 }
 
-TEST_F(WindowDoubtTest, ARefusedBatchTakesWithItWhatWaitsOfItsProducer) {
+TEST_F(WindowSuspectsTest, ARefusedBatchDropsItsProducersWaitingBatches) {
   apply_one_of("honest");
-  become_doubted("liar");
-  offer("liar", 17, 100, Verdict::taken);
-  EXPECT_THAT(hand_over(), SizeIs(kDoubtedHanded));
+  become_suspect("suspect");
+  offer("suspect", 17, 100, Verdict::taken);
+  EXPECT_THAT(hand_over(), SizeIs(kSuspectsInFlight));
   const auto settled = window_.settle({handed_.front().first, Outcome::hole, {16}, 0, {}}, now_);
   ASSERT_TRUE(settled && !settled->applied);
   EXPECT_EQ(window_.batches_in_memory(), 0U);
   EXPECT_EQ(window_.memory_bytes(), 0U);
-  offer("liar", 17, 20, Verdict::taken);
+  offer("suspect", 17, 20, Verdict::taken);
   EXPECT_THAT(hand_over(), SizeIs(4));
 }
 
-TEST_F(WindowDoubtTest, WhatWaitsFollowsWhatTheJournalHasWhenItIsOpenedAnew) {
+TEST_F(WindowSuspectsTest, AfterAReopenWaitingBatchesFollowTheJournals) {
   apply_one_of("honest");
-  become_doubted("liar");
-  offer("liar", 17, 40, Verdict::taken);
-  EXPECT_THAT(hand_over(), SizeIs(kDoubtedHanded));
+  become_suspect("suspect");
+  offer("suspect", 17, 40, Verdict::taken);
+  EXPECT_THAT(hand_over(), SizeIs(kSuspectsInFlight));
   window_.journal_opened({{1}, {0}}, {});
   std::vector<Handed> again = hand_over();
   ASSERT_THAT(again, SizeIs(24));
-  EXPECT_EQ(again.front(), Handed("liar", 17));
+  EXPECT_EQ(again.front(), Handed("suspect", 17));
   EXPECT_TRUE(std::is_sorted(again.begin(), again.end()));
 }
 
