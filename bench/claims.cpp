@@ -26,7 +26,7 @@ const std::vector<Claim>& claims() {
       {7, "waiting-p999", "64 processes: 99.9 % of rows wait", "64 processes direct", "ms", median, at_most, 15, false},
       {7, "waiting-worst", "64 processes: longest wait", "64 processes direct", "ms", worst, at_most, 40, false},
       {7, "waiting-lost", "64 processes: rows lost", "64 processes direct", "rows", worst, at_most, 0, false},
-      {7, "waiting-fair", "64 processes: slowest of fastest", "64 processes direct", "of 1", median, at_least, 0.8, true},
+      {7, "waiting-fair", "64 processes: slowest / fastest", "64 processes direct", "of 1", median, at_least, 0.8, true},
       {8, "one", "1 process, row by row: median wait", "1 process direct", "µs", ratio, at_most, 2.2, false},
       {8, "one-serve", "the same with turnstile serve", "1 process direct", "µs", ratio, at_most, 2.2, false},
       {8, "one-jetstream", "1 process, row by row: median wait", "JetStream to commit", "µs", ratio, at_most, 0.75, false},
@@ -70,7 +70,7 @@ double Figure::judged() const {
     case Judged::worst:
       return claim_->sense == Sense::at_most ? ours().max : ours().min;
   }
-  throw std::logic_error("no such way to judge");
+  throw std::logic_error("unknown value of Judged");
 }
 
 bool Figure::met() const {

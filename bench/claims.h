@@ -1,4 +1,4 @@
-// What is claimed, what was measured for it, and whether it holds.
+// The claims about speed, what was measured for them, and whether they hold.
 #pragma once
 
 #include <cstddef>
@@ -13,8 +13,8 @@
 
 namespace turnstile::bench {
 
-// What is held against the bound: the median of the rounds' ratios (ours / theirs), the median of
-// ours, or the worst of ours.
+// The value that is compared with the bound: the median of the rounds' ratios (ours / theirs), our
+// median, or our worst value.
 enum class Judged { ratio, median, worst };
 enum class Sense { at_least, at_most };
 
@@ -22,12 +22,12 @@ struct Claim {
   int line;  // of the table in README.md
   std::string_view key;
   std::string_view name;
-  std::string_view theirs;  // what it is compared with; empty: with nothing
+  std::string_view theirs;  // what it is compared with; empty: nothing
   std::string_view unit;
   Judged judged;
   Sense sense;
   double bound;
-  // Whether more of the unit is better, as for rows/s.
+  // True for rows/s, false for a time.
   bool more_is_better;
 };
 
@@ -44,12 +44,12 @@ class Figure {
   void skip(std::string why) { skipped_ = std::move(why); }
 
   [[nodiscard]] const Claim& claim() const { return *claim_; }
-  // Why there is nothing; empty when there is.
+  // Why the figure was not measured; empty if it was.
   [[nodiscard]] const std::string& skipped() const { return skipped_; }
   [[nodiscard]] bool measured() const { return !ours_.empty(); }
   [[nodiscard]] Spread ours() const { return spread_of(ours_); }
   [[nodiscard]] std::optional<Spread> theirs() const;
-  [[nodiscard]] std::optional<Spread> ratio() const;  // of ours and theirs in one round
+  [[nodiscard]] std::optional<Spread> ratio() const;  // ours / theirs in one round
   // Only when measured.
   [[nodiscard]] bool met() const;
 
@@ -63,12 +63,12 @@ class Figure {
   std::string skipped_;
 };
 
-// One figure a claim of the lines that were asked for.
+// One figure for each claim of the selected lines.
 class Figures {
  public:
   explicit Figures(const std::set<int>& lines);
 
-  // Of a claim that was not asked for: nothing happens.
+  // Ignores claims of lines that are not selected.
   void add(std::string_view key, double ours, std::optional<double> theirs = std::nullopt);
   void skip(std::string_view key, const std::string& why);
 

@@ -35,7 +35,7 @@ std::optional<std::int64_t> integer_of(std::string_view text) {
                                                                  : std::nullopt;
 }
 
-// A row as SQLite keeps it: integers are integers before the time begins.
+// A row with SQLite's types. Integers are parsed before the measured time begins.
 struct ParsedRow {
   Row texts;
   std::int64_t id;

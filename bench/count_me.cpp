@@ -1,7 +1,7 @@
-// One inner loop for a given number of rows, for a program that counts its instructions.
+// Runs one inner loop, so that valgrind can count its instructions.
 //
-//   bench_count_me                           names the loops, and the rows of one run
-//   bench_count_me SAMPLE FOLDER LOOP RUNS   does that many runs of one
+//   bench_count_me                              prints the loops, and the rows per run
+//   bench_count_me SAMPLE DIRECTORY LOOP RUNS   does RUNS runs of one loop
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
     return EXIT_SUCCESS;
   }
   if (argc != 5) {
-    fmt::print(stderr, "give a CSV of nutrients, a folder for files, a loop and a number\n");
+    fmt::print(stderr, "give a CSV of nutrients, a directory for files, a loop and a number\n");
     return 2;
   }
   try {

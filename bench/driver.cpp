@@ -1,5 +1,5 @@
-// bench_driver: measures the lines of the table, prints it, writes it as JSON and as a picture.
-// bench/run builds and calls it.
+// bench_driver: measures the lines of the table, prints the table, and writes JSON and a picture.
+// bench/run builds and runs it.
 #include <unistd.h>
 
 #include <cstdio>
@@ -17,8 +17,8 @@
 #include "bench/jetstream.h"
 #include "bench/lines.h"
 #include "bench/report.h"
-#include "inspect/disk.h"
 #include "flags/system_info.h"
+#include "inspect/disk.h"
 
 namespace turnstile::bench {
 namespace {
@@ -34,30 +34,30 @@ constexpr Counts kQuick{.rows = 100'000,
 
 struct Flags {
   bool quick = false;
-  int rounds = 0;  // 0: as many as --quick or its absence says
+  int rounds = 0;  // 0: the default, which depends on --quick
   std::uint64_t rows = 0;
   std::uint64_t waiting_rows = 0;
   std::vector<int> lines;
   std::string json;
   std::string picture;
-  std::string folder = ".";
+  std::string directory = ".";
   std::string program;
   std::string sample;
 };
 
-// Removed with everything in it.
-class WorkFolder {
+// A temporary directory, removed with its files.
+class WorkDirectory {
  public:
-  explicit WorkFolder(const std::filesystem::path& parent) {
+  explicit WorkDirectory(const std::filesystem::path& parent) {
     std::string path = (std::filesystem::absolute(parent) / "bench.XXXXXX").string();
     if (::mkdtemp(path.data()) == nullptr) {
-      throw Failure("cannot make a folder like " + path);
+      throw Failure("cannot make a directory like " + path);
     }
     path_ = path;
   }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-  ~WorkFolder() {
+  WorkDirectory(const WorkDirectory&) = delete;
+  WorkDirectory& operator=(const WorkDirectory&) = delete;
+  ~WorkDirectory() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
@@ -67,13 +67,13 @@ class WorkFolder {
   std::filesystem::path path_;
 };
 
-std::string machine_of(const std::filesystem::path& folder) {
+std::string machine_of(const std::filesystem::path& directory) {
   const Machine machine = look_at_machine();
   std::string text =
       fmt::format("{} CPUs ({}), {}, {}, {}", machine.cpus, machine.cpu_model,
                   format_bytes(machine.memory_bytes), machine.system, machine.distribution);
-  const auto disk = look_at_disk(folder);
-  const auto sync = measure_sync(folder);
+  const auto disk = look_at_disk(directory);
+  const auto sync = measure_sync(directory);
   if (disk && sync) {
     text += fmt::format("; {}, a sync of 4 KiB takes {} µs appended, {} µs overwritten",
                         disk->file_system.name, sync->appended.count(), sync->overwritten.count());
@@ -94,7 +94,7 @@ std::string all_versions() {
 
 std::string work_of(const Flags& flags, const Counts& counts, int rounds) {
   return fmt::format(
-      "{}{} rows a time (line 7: {}, line 8: {}, line 11: {}), {} round{}; all with "
+      "{}{} rows each time (line 7: {}, line 8: {}, line 11: {}), {} round{}; all with "
       "synchronous=FULL, rows checked each time",
       flags.quick ? "QUICK, so only a hint: " : "", counts.rows, counts.waiting_rows,
       counts.one_rows, counts.big_rows, rounds, rounds == 1 ? "" : "s");
@@ -108,20 +108,20 @@ void write_file(const std::string& path, const std::string& text) {
   }
 }
 
-// Makes its folder, and finds out what cannot be written before minutes are spent on it.
+// Makes the picture's directory, and reports an unwritable file before minutes of measuring.
 void expect_to_write(const std::string& path) {
   if (path.empty()) {
     return;
   }
-  std::error_code not_made;  // what follows says it
-  std::filesystem::create_directories(std::filesystem::absolute(path).parent_path(), not_made);
+  std::error_code ignored;  // opening the file reports the error
+  std::filesystem::create_directories(std::filesystem::absolute(path).parent_path(), ignored);
   if (!std::ofstream(path, std::ios::app)) {
     throw Failure("cannot write " + path);
   }
 }
 
 int measure(const Flags& flags) {
-  heed_interrupts();
+  catch_interrupts();
   expect_to_write(flags.json);
   expect_to_write(flags.picture);
   Counts counts = flags.quick ? kQuick : Counts{};
@@ -138,14 +138,14 @@ int measure(const Flags& flags) {
   for (int line = 1; flags.lines.empty() && line <= kLines; ++line) {
     lines.insert(line);
   }
-  const WorkFolder folder(flags.folder);
-  const Circumstances with{.machine = machine_of(folder.path()),
+  const WorkDirectory directory(flags.directory);
+  const Circumstances with{.machine = machine_of(directory.path()),
                            .versions = all_versions(),
                            .work = work_of(flags, counts, rounds)};
   Figures figures(lines);
   Lines to_measure({.program = std::filesystem::absolute(flags.program),
                     .sample = flags.sample,
-                    .folder = folder.path(),
+                    .directory = directory.path(),
                     .counts = counts},
                    lines, figures);
   const bool terminal = ::isatty(STDERR_FILENO) == 1;
@@ -176,23 +176,23 @@ int measure(const Flags& flags) {
 int main(int argc, char** argv) {
   using namespace turnstile::bench;
   Flags flags;
-  CLI::App app("Measures turnstile against what people use today. README.md says how.",
+  CLI::App app("Compare turnstile with what people use today. README.md describes how.",
                "bench/run");
   app.add_flag("--quick", flags.quick, "Fewer rows and rounds: a hint in about a minute");
-  app.add_option("--rounds", flags.rounds, "How often each comparison is made")
+  app.add_option("--rounds", flags.rounds, "Make each comparison N times")
       ->check(CLI::Range(1, 999));
   app.add_option("--rows", flags.rows,
                  "Rows of lines 1 to 6, 9 and 10; line 11 has ten times as many")
       ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}));
-  app.add_option("--waiting-rows", flags.waiting_rows, "Rows of line 7, of all processes together")
+  app.add_option("--waiting-rows", flags.waiting_rows, "Rows of line 7, all processes together")
       ->check(CLI::Range(std::uint64_t{100}, std::uint64_t{100'000'000}));
-  app.add_option("--lines", flags.lines, "Only these, such as 1,3,7")
+  app.add_option("--lines", flags.lines, "Measure only these lines, such as 1,3,7")
       ->delimiter(',')
       ->check(CLI::Range(1, kLines));
-  app.add_option("--json", flags.json, "Write the figures there, for a program to read");
-  // bench/run gives both before what its caller gave.
-  app.add_option("--picture", flags.picture, "Write an SVG there")->take_last();
-  app.add_option("--dir", flags.folder, "Where files lie meanwhile: the disk that is measured")
+  app.add_option("--json", flags.json, "Write the figures to FILE as JSON");
+  // bench/run puts its own values before those of its caller.
+  app.add_option("--picture", flags.picture, "Write the figures to FILE as SVG")->take_last();
+  app.add_option("--dir", flags.directory, "Directory for files, on the disk to measure")
       ->take_last()
       ->check(CLI::ExistingDirectory);
   app.add_option("--program", flags.program, "turnstile")->required()->check(CLI::ExistingFile);

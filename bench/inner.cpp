@@ -1,6 +1,6 @@
-// Times what is done for each row. bench/inner builds and runs it.
+// Times the work done for each row. bench/inner builds and runs it.
 //
-//   bench_inner SAMPLE FOLDER [--benchmark_...]
+//   bench_inner SAMPLE DIRECTORY [--benchmark_...]
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   using namespace turnstile::bench;
   benchmark::Initialize(&argc, argv);
   if (argc != 3) {
-    fmt::print(stderr, "give a CSV of nutrients and a folder for files\n");
+    fmt::print(stderr, "give a CSV of nutrients and a directory for files\n");
     return 2;
   }
   try {

@@ -26,13 +26,13 @@ constexpr std::uint32_t kBatchRows = 1000;
 constexpr std::size_t kBatches = kRowsPerRun / kBatchRows;
 constexpr const char* kProducer = "bench";
 
-// Keeps the compiler from leaving out what led to `value`.
+// Keeps the compiler from removing the computation of `value`.
 template <typename T>
 void keep(const T& value) {
   asm volatile("" : : "g"(&value) : "memory");
 }
 
-// The batches of one run, rows 1 to kRowsPerRun.
+// The batches of one run: rows 1 to kRowsPerRun.
 std::vector<Batch> batches_of(const std::filesystem::path& csv) {
   Sample sample(csv);
   std::vector<Batch> batches;
@@ -57,8 +57,8 @@ std::vector<Batch> batches_of(const std::filesystem::path& csv) {
 
 class CsvRow final : public InnerLoop {
  public:
-  CsvRow(const std::filesystem::path& csv, const std::filesystem::path& folder) {
-    const auto path = folder / "rows.csv";
+  CsvRow(const std::filesystem::path& csv, const std::filesystem::path& directory) {
+    const auto path = directory / "rows.csv";
     Sample(csv).write_csv(path, 1, kRowsPerRun);
     std::ifstream file(path, std::ios::binary);
     std::string header;
@@ -76,7 +76,7 @@ class CsvRow final : public InnerLoop {
   }
 
  private:
-  // The same rows without end.
+  // Repeats the same rows endlessly.
   struct Endless final : csv::ByteSource {
     std::string text;
     std::size_t at = 0;
@@ -92,9 +92,9 @@ class CsvRow final : public InnerLoop {
 
 class Encode final : public InnerLoop {
  public:
-  Encode(const std::filesystem::path& csv, const std::filesystem::path& folder)
+  Encode(const std::filesystem::path& csv, const std::filesystem::path& directory)
       : rows_([&] {
-          const auto path = folder / "encode.csv";
+          const auto path = directory / "encode.csv";
           Sample(csv).write_csv(path, 1, kBatchRows);
           return MemoryRows(path);
         }()) {}
@@ -116,7 +116,7 @@ class Encode final : public InnerLoop {
 
 class Decode final : public InnerLoop {
  public:
-  Decode(const std::filesystem::path& csv, const std::filesystem::path& /*folder*/)
+  Decode(const std::filesystem::path& csv, const std::filesystem::path& /*directory*/)
       : batch_(batches_of(csv).front()) {}
 
   void run(std::uint64_t rows) override {
@@ -131,14 +131,14 @@ class Decode final : public InnerLoop {
   DecodedRows decoded_;
 };
 
-// Decode, bind and step: a group of batches in one transaction of a target, which is then rolled
-// back, so that the file stays as it is.
+// Decode, bind and step: applies a group of batches in one transaction of a target, and rolls it
+// back, so that the file does not change.
 class Apply final : public InnerLoop {
  public:
-  Apply(const std::filesystem::path& csv, const std::filesystem::path& folder)
+  Apply(const std::filesystem::path& csv, const std::filesystem::path& directory)
       : batches_(batches_of(csv)) {
     store::TargetOptions options;
-    options.path = folder / "target.db";
+    options.path = directory / "target.db";
     target_ = value_of(store::Target::open(std::move(options)));
     static_cast<void>(value_of(target_->take_over()));
     static_cast<void>(value_of(target_->check_table(kTable, column_names())));
@@ -162,10 +162,10 @@ class Apply final : public InnerLoop {
   std::unique_ptr<store::Target> target_;
 };
 
-// Into the journal in one synced transaction, and out again with the next one.
+// Stores batches in the journal in one synced transaction, and removes them in the next one.
 class JournalAppend final : public InnerLoop {
  public:
-  JournalAppend(const std::filesystem::path& csv, const std::filesystem::path& folder) {
+  JournalAppend(const std::filesystem::path& csv, const std::filesystem::path& directory) {
     for (const auto& batch : batches_of(csv)) {
       held_.push_back({.producer = batch.header.producer,
                        .first = batch.header.first,
@@ -177,7 +177,7 @@ class JournalAppend final : public InnerLoop {
                        .ticket = {}});
     }
     broker::JournalOptions options;
-    options.path = folder / "journal.db";
+    options.path = directory / "journal.db";
     journal_.emplace(value_of(broker::Journal::open(std::move(options))));
   }
 
@@ -205,10 +205,10 @@ class JournalAppend final : public InnerLoop {
 
 class TextLine final : public InnerLoop {
  public:
-  TextLine(const std::filesystem::path& csv, const std::filesystem::path& folder)
+  TextLine(const std::filesystem::path& csv, const std::filesystem::path& directory)
       : batch_(batches_of(csv).front()),
         connection_(
-            value_of(sqlite::Connection::open(folder / "lines.db", sqlite::Access::create))),
+            value_of(sqlite::Connection::open(directory / "lines.db", sqlite::Access::create))),
         tables_(connection_) {
     check(connection_.execute(kCreateTable));
     check(tables_.refresh());
@@ -244,8 +244,8 @@ class TextLine final : public InnerLoop {
 
 template <typename Loop>
 NamedLoop named(std::string_view name) {
-  return {name, [](const std::filesystem::path& csv, const std::filesystem::path& folder) {
-            return std::unique_ptr<InnerLoop>(std::make_unique<Loop>(csv, folder));
+  return {name, [](const std::filesystem::path& csv, const std::filesystem::path& directory) {
+            return std::unique_ptr<InnerLoop>(std::make_unique<Loop>(csv, directory));
           }};
 }
 

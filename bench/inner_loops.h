@@ -1,4 +1,4 @@
-// What is done for each row, one loop each, so that it can be timed (inner.cpp) and its
+// The work done for each row, one loop per step, to be timed (inner.cpp) and to have its
 // instructions counted (instructions).
 #pragma once
 
@@ -18,7 +18,7 @@ class InnerLoop {
   InnerLoop& operator=(const InnerLoop&) = delete;
   virtual ~InnerLoop() = default;
 
-  // Does it for that many rows: a multiple of kRowsPerRun.
+  // `rows`: a multiple of kRowsPerRun.
   virtual void run(std::uint64_t rows) = 0;
 };
 
@@ -26,9 +26,10 @@ inline constexpr std::uint64_t kRowsPerRun = 20'000;
 
 struct NamedLoop {
   std::string_view name;
-  // `csv` is a sample of nutrients; what is written lies in `folder`, which must outlive the loop.
+  // `csv`: a sample of nutrients. The loop writes its files into `directory`, which must outlive
+  // it.
   std::function<std::unique_ptr<InnerLoop>(const std::filesystem::path& csv,
-                                           const std::filesystem::path& folder)>
+                                           const std::filesystem::path& directory)>
       make;
 };
 const std::vector<NamedLoop>& inner_loops();

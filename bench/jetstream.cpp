@@ -26,12 +26,12 @@ constexpr const char* kSubject = "rows";
 constexpr const char* kDone = "done";
 constexpr std::uint32_t kRowsPerMessage = 1000;
 constexpr std::int64_t kWaitMs = 60'000;
-// On their way at most: enough that neither side waits for the other's acknowledgement.
+// Most messages in flight: enough that neither side waits for the other's acknowledgement.
 constexpr std::int64_t kMessagesOfOneRow = 16'384;
 constexpr std::int64_t kMessagesOfManyRows = 128;
-// Bounds of one transaction, as the product's consumer has them.
+// The bounds of one transaction in Turnstile's consumer.
 constexpr std::uint32_t kConsumerGroupRows = 20'000;
-// Messages of fewer rows become one batch before they are applied.
+// Messages with fewer rows are merged into one batch before they are applied.
 constexpr std::uint32_t kFewRows = 100;
 
 void must(natsStatus status, const char* doing) {
@@ -54,8 +54,8 @@ using Subscription = std::unique_ptr<natsSubscription, Destroyer<natsSubscriptio
 using Message = std::shared_ptr<natsMsg>;
 
 std::string find_server() {
-  for (const char* folder : {"/usr/sbin", "/usr/local/bin", "/usr/bin", "/usr/local/sbin"}) {
-    std::string path = fmt::format("{}/nats-server", folder);
+  for (const char* directory : {"/usr/sbin", "/usr/local/bin", "/usr/bin", "/usr/local/sbin"}) {
+    std::string path = fmt::format("{}/nats-server", directory);
     if (::access(path.c_str(), X_OK) == 0) {
       return path;
     }
@@ -65,12 +65,12 @@ std::string find_server() {
 
 class Server {
  public:
-  explicit Server(const std::filesystem::path& folder)
+  explicit Server(const std::filesystem::path& directory)
       : process_(Process::start({find_server(), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd",
-                                 folder / "jetstream", "--ports_file_dir", folder},
-                                folder / "nats-server")) {
+                                 directory / "jetstream", "--ports_file_dir", directory},
+                                directory / "nats-server")) {
     wait_until("nats-server was ready", std::chrono::milliseconds(20), [&] {
-      for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         if (entry.path().extension() == ".ports") {
           std::ifstream file(entry.path());
           const auto ports = nlohmann::json::parse(file, nullptr, false);
@@ -182,19 +182,19 @@ Message next_message(const Subscription& subscription) {
   return {message, natsMsg_Destroy};
 }
 
-// Nothing when none is there.
+// Empty if there is no message.
 Message message_at_hand(const Subscription& subscription) {
   std::uint64_t waiting = 0;
   must(natsSubscription_QueuedMsgs(subscription.get(), &waiting), "looking for messages");
   return waiting == 0 ? Message() : next_message(subscription);
 }
 
-// The product's code from the rows frame on.
+// Turnstile's code, from decoding the rows frame.
 class Applying {
  public:
-  explicit Applying(const std::filesystem::path& folder) {
+  explicit Applying(const std::filesystem::path& directory) {
     store::TargetOptions options;
-    options.path = jetstream_target(folder);
+    options.path = jetstream_target(directory);
     target_ = value_of(store::Target::open(std::move(options)));
     static_cast<void>(value_of(target_->take_over()));
     const auto answer = value_of(target_->check_table(kTable, column_names()));
@@ -209,7 +209,7 @@ class Applying {
 
   void begin() { check(target_->begin()); }
 
-  // How many rows it had.
+  // Returns the number of rows.
   std::uint32_t add(const Message& message) {
     const std::string_view payload(natsMsg_GetData(message.get()),
                                    static_cast<std::size_t>(natsMsg_GetDataLength(message.get())));
@@ -263,17 +263,17 @@ class Applying {
 
 struct Consuming {
   std::string url;
-  std::filesystem::path folder;
+  std::filesystem::path directory;
   std::uint64_t rows;
   std::int64_t on_their_way;
-  bool tells_when_done = false;  // each group, on kDone
+  bool reports_commits = false;  // publishes each committed group on kDone
 };
 
 void consume(const Consuming& with, Gate& gate) {
-  Client client(with.url, with.tells_when_done ? Send::at_once : Send::gathered, with.on_their_way);
+  Client client(with.url, with.reports_commits ? Send::at_once : Send::gathered, with.on_their_way);
   client.add_stream();
   const auto subscription = client.subscribe_to_rows(with.on_their_way);
-  Applying applying(with.folder);
+  Applying applying(with.directory);
   gate.pass();
   for (std::uint64_t done = 0; done < with.rows;) {
     Message last = next_message(subscription);
@@ -288,7 +288,7 @@ void consume(const Consuming& with, Gate& gate) {
       last = std::move(more);
     }
     applying.commit();
-    if (with.tells_when_done) {
+    if (with.reports_commits) {
       client.publish(kDone);
     }
     must(natsMsg_Ack(last.get(), nullptr), "acknowledging");
@@ -296,10 +296,10 @@ void consume(const Consuming& with, Gate& gate) {
   }
 }
 
-// Starts server and consumer, runs `publish` in a process of its own, and returns the seconds from
-// what it returned, now_seconds(), to the last commit.
+// Starts server and consumer, and runs `publish` in its own process. `publish` returns its start as
+// now_seconds(). Returns the seconds from there to the last commit.
 double run_with_consumer(Consuming with, const std::function<double(const std::string&)>& publish) {
-  Server server(with.folder);
+  Server server(with.directory);
   with.url = server.url();
   const Shared<double> began(1);
   const Shared<double> ended(1);
@@ -322,8 +322,8 @@ std::string jetstream_problem() {
 }
 
 std::string jetstream_version() {
-  const auto folder = std::filesystem::temp_directory_path();
-  const auto log = folder / fmt::format("turnstile-bench-nats-{}", ::getpid());
+  const auto directory = std::filesystem::temp_directory_path();
+  const auto log = directory / fmt::format("turnstile-bench-nats-{}", ::getpid());
   auto server = Process::start({find_server(), "--version"}, log);
   server.finish();
   const std::string text = server.output();  // nats-server: v2.9.10
@@ -335,13 +335,13 @@ std::string jetstream_version() {
              : "nats-server " + text.substr(version + 3, text.find('\n') - version - 3);
 }
 
-double jetstream_each(const std::filesystem::path& folder, const std::filesystem::path& csv,
+double jetstream_each(const std::filesystem::path& directory, const std::filesystem::path& csv,
                       std::uint64_t rows) {
   return run_with_consumer({.url = {},
-                            .folder = folder,
+                            .directory = directory,
                             .rows = rows,
                             .on_their_way = kMessagesOfOneRow,
-                            .tells_when_done = false},
+                            .reports_commits = false},
                            [&](const std::string& url) {
                              const MemoryRows memory(csv);
                              Client client(url, Send::gathered, kMessagesOfOneRow);
@@ -356,13 +356,13 @@ double jetstream_each(const std::filesystem::path& folder, const std::filesystem
                            });
 }
 
-double jetstream_csv(const std::filesystem::path& folder, const std::filesystem::path& csv,
+double jetstream_csv(const std::filesystem::path& directory, const std::filesystem::path& csv,
                      std::uint64_t rows) {
   return run_with_consumer({.url = {},
-                            .folder = folder,
+                            .directory = directory,
                             .rows = rows,
                             .on_their_way = kMessagesOfManyRows,
-                            .tells_when_done = false},
+                            .reports_commits = false},
                            [&](const std::string& url) {
                              const double began = now_seconds();
                              turnstile::csv::CsvOptions options;
@@ -384,14 +384,14 @@ double jetstream_csv(const std::filesystem::path& folder, const std::filesystem:
                            });
 }
 
-std::vector<double> jetstream_waiting(const std::filesystem::path& folder, Sample& sample,
+std::vector<double> jetstream_waiting(const std::filesystem::path& directory, Sample& sample,
                                       std::uint64_t rows) {
   const Shared<double> latencies(rows);
   run_with_consumer({.url = {},
-                     .folder = folder,
+                     .directory = directory,
                      .rows = rows,
                      .on_their_way = kMessagesOfManyRows,
-                     .tells_when_done = true},
+                     .reports_commits = true},
                     [&](const std::string& url) {
                       Client client(url, Send::at_once, kMessagesOfManyRows);
                       const auto done = client.subscribe(kDone);
@@ -410,8 +410,8 @@ std::vector<double> jetstream_waiting(const std::filesystem::path& folder, Sampl
   return {latencies.all().begin(), latencies.all().end()};
 }
 
-std::filesystem::path jetstream_target(const std::filesystem::path& folder) {
-  return folder / "shared.db";
+std::filesystem::path jetstream_target(const std::filesystem::path& directory) {
+  return directory / "shared.db";
 }
 
 }  // namespace turnstile::bench

@@ -1,6 +1,6 @@
-// NATS JetStream in the broker's place: nats-server with a stream on disk, a publisher, and a
-// consumer that applies with the product's own code (store::Target), many messages a transaction,
-// and acknowledges when they are committed. Two processes beside the server, as with the product.
+// NATS JetStream in place of the broker: nats-server with a stream on disk, a publisher, and a
+// consumer that applies many messages per transaction with Turnstile's own code (store::Target),
+// and acknowledges them after the commit. Two processes plus the server, as with Turnstile.
 #pragma once
 
 #include <cstdint>
@@ -13,25 +13,27 @@
 
 namespace turnstile::bench {
 
-// Why it cannot be measured here; empty when it can.
+// Why JetStream cannot be measured here; empty if it can.
 std::string jetstream_problem();
-// nats-server's version.
+// The version of nats-server.
 std::string jetstream_version();
 
-// Rows in memory, published one a message. Seconds from the first to the commit of the last.
-double jetstream_each(const std::filesystem::path& folder, const std::filesystem::path& csv,
+// Publishes rows from memory, one per message. Returns the seconds from the first to the commit of
+// the last.
+double jetstream_each(const std::filesystem::path& directory, const std::filesystem::path& csv,
                       std::uint64_t rows);
 
-// A CSV file that is read and published, 1,000 rows a message. Seconds from the start of the
-// process that reads it to the commit of the last row.
-double jetstream_csv(const std::filesystem::path& folder, const std::filesystem::path& csv,
+// Reads and publishes a CSV file, 1,000 rows per message. Returns the seconds from the start of the
+// publisher to the commit of the last row.
+double jetstream_csv(const std::filesystem::path& directory, const std::filesystem::path& csv,
                      std::uint64_t rows);
 
-// Rows 1 to `rows`, each published when the one before is committed. Seconds of each.
-std::vector<double> jetstream_waiting(const std::filesystem::path& folder, Sample& sample,
+// Publishes rows 1 to `rows`, each after the commit of the previous one. Returns the seconds of
+// each.
+std::vector<double> jetstream_waiting(const std::filesystem::path& directory, Sample& sample,
                                       std::uint64_t rows);
 
-// The target that they write, in their folder.
-std::filesystem::path jetstream_target(const std::filesystem::path& folder);
+// The target that these write in `directory`.
+std::filesystem::path jetstream_target(const std::filesystem::path& directory);
 
 }  // namespace turnstile::bench

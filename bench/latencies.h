@@ -1,4 +1,4 @@
-// How long each of many rows took, and what one wants to know of that.
+// The time that each of many rows took, and quantiles of it.
 #pragma once
 
 #include <span>
@@ -10,7 +10,8 @@ class Latencies {
  public:
   explicit Latencies(std::span<const double> seconds);
 
-  // Nearest rank: the smallest that at least this share (0 to 1) of all do not exceed. Seconds.
+  // Nearest rank: the smallest value that at least this share (0 to 1) of values do not exceed.
+  // Seconds.
   [[nodiscard]] double quantile(double share) const;
   [[nodiscard]] double median() const { return quantile(0.5); }
   [[nodiscard]] double worst() const { return sorted_.back(); }
@@ -19,7 +20,7 @@ class Latencies {
   std::vector<double> sorted_;
 };
 
-// Median, least and greatest of the rounds.
+// Median, least and greatest value of the rounds.
 struct Spread {
   double median = 0;
   double min = 0;

@@ -23,15 +23,15 @@ constexpr double kUs = 1e6;
 constexpr double kKib = 1024;
 constexpr std::size_t kQuarters = 4;
 constexpr double kNearlyAll = 0.999;
-// How often a round makes the comparisons that take about a second, as often in one order as in the
-// other: two such measurements side by side differ most where a machine's speed changes.
+// How often a round repeats the comparisons that take about a second, half of them in each order.
+// Short measurements vary most when the machine's speed changes.
 constexpr int kShortTimes = 4;
 constexpr int kLongTimes = 2;
-// A row takes some 50 bytes of the journal's files, and later 40 of the target's.
+// A row takes about 50 bytes in the journal's files, and later 40 in the target's.
 constexpr std::uint64_t kFilesARow = 64;
 constexpr const char* kNoServe = "this program has no 'serve'";
 
-// Ours and theirs, or the other way round every second time.
+// Measures ours and theirs; every second time in the opposite order.
 struct Pair {
   double ours;
   double theirs;
@@ -56,7 +56,7 @@ Lines::Lines(Setting setting, const std::set<int>& lines, Figures& figures)
       lines_(lines),
       figures_(figures),
       sample_(setting_.sample),
-      has_serve_(has_serve(setting_.program, setting_.folder)),
+      has_serve_(has_serve(setting_.program, setting_.directory)),
       jetstream_problem_(jetstream_problem()) {
   const std::uint64_t rows = setting_.counts.rows;
   all_ = make_input("rows", 1, rows);
@@ -82,7 +82,7 @@ Lines::Lines(Setting setting, const std::set<int>& lines, Figures& figures)
 
 Lines::Input Lines::make_input(const std::string& name, std::uint64_t first, std::uint64_t rows) {
   Input input;
-  input.csv = setting_.folder / (name + ".csv");
+  input.csv = setting_.directory / (name + ".csv");
   sample_.write_csv(input.csv, first, rows);
   input.fingerprint = sample_.fingerprint(first, rows);
   return input;
@@ -92,7 +92,7 @@ double Lines::rate(double seconds) const {
   return static_cast<double>(setting_.counts.rows) / seconds;
 }
 
-void Lines::run(int round, const std::function<void(const std::string& what)>& tell) {
+void Lines::run(int round, const std::function<void(const std::string& what)>& on_begin) {
   const bool has_jetstream = jetstream_problem_.empty();
   struct Part {
     const char* name;
@@ -117,18 +117,18 @@ void Lines::run(int round, const std::function<void(const std::string& what)>& t
   }};
   for (const Part& part : parts) {
     for (int time = 1; part.wanted && time <= part.times; ++time) {
-      tell(part.name);
+      on_begin(part.name);
       part.measure(part.times * (round - 1) + time);
     }
   }
 }
 
-// ---- what is measured
+// ---- the measurements
 
 std::filesystem::path Lines::fresh(const std::string& name) const {
-  auto folder = fresh_folder(setting_.folder, name);
-  warm_memory(folder, 2 * kFilesARow * setting_.counts.rows);
-  return folder;
+  auto directory = fresh_directory(setting_.directory, name);
+  warm_memory(directory, 2 * kFilesARow * setting_.counts.rows);
+  return directory;
 }
 
 double Lines::through_turnstile(bool with_text) {
@@ -146,16 +146,17 @@ double Lines::through_turnstile(bool with_text) {
 }
 
 double Lines::through_import() {
-  const auto folder = fresh("import");
-  const double seconds = import_with_shell(all_.csv, folder / "import.db", folder / "sqlite3");
-  check_database(folder / "import.db", all_.fingerprint, {setting_.counts.rows});
+  const auto directory = fresh("import");
+  const double seconds =
+      import_with_shell(all_.csv, directory / "import.db", directory / "sqlite3");
+  check_database(directory / "import.db", all_.fingerprint, {setting_.counts.rows});
   return seconds;
 }
 
 double Lines::through_limit() {
-  const auto folder = fresh("limit");
-  const double seconds = insert_from_memory(all_.csv, folder / "limit.db");
-  check_database(folder / "limit.db", all_.fingerprint, {setting_.counts.rows});
+  const auto directory = fresh("limit");
+  const double seconds = insert_from_memory(all_.csv, directory / "limit.db");
+  check_database(directory / "limit.db", all_.fingerprint, {setting_.counts.rows});
   return seconds;
 }
 
@@ -188,23 +189,23 @@ double Lines::append_for_each() {
 }
 
 double Lines::through_jetstream(bool one_row_a_message) {
-  const auto folder = fresh("jetstream");
+  const auto directory = fresh("jetstream");
   const auto run = one_row_a_message ? jetstream_each : jetstream_csv;
-  const double seconds = run(folder, all_.csv, setting_.counts.rows);
-  check_database(jetstream_target(folder), all_.fingerprint, {setting_.counts.rows});
+  const double seconds = run(directory, all_.csv, setting_.counts.rows);
+  check_database(jetstream_target(directory), all_.fingerprint, {setting_.counts.rows});
   return seconds;
 }
 
 Lines::Stored Lines::store_and_drain(const Input& input) {
-  const auto folder = fresh_folder(setting_.folder, "turnstile");
+  const auto directory = fresh_directory(setting_.directory, "turnstile");
   const std::uint64_t files = kFilesARow * input.fingerprint.rows;
-  warm_memory(folder, files);
-  System system(setting_.program, folder);
+  warm_memory(directory, files);
+  System system(setting_.program, directory);
   system.start_broker();
   auto producer = system.produce(input.csv, {"--ack", "stored"});
   producer.finish();
   ProgressWatch watch(system.db());
-  warm_memory(folder, files);
+  warm_memory(directory, files);
   const double began = now_seconds();
   system.start_consumer();
   wait_until("the backlog was applied", milliseconds(2),
@@ -218,21 +219,21 @@ Lines::Stored Lines::store_and_drain(const Input& input) {
 
 double Lines::median_wait(Way way) {
   const std::uint64_t rows = setting_.counts.one_rows;
-  const auto folder = fresh("one");
+  const auto directory = fresh("one");
   const auto finish = [&](const std::vector<double>& latencies, const std::filesystem::path& db) {
     check_database(db, sample_.fingerprint(1, rows), {rows});
     return Latencies(latencies).median();
   };
   if (way == Way::jetstream) {
-    return finish(jetstream_waiting(folder, sample_, rows), jetstream_target(folder));
+    return finish(jetstream_waiting(directory, sample_, rows), jetstream_target(directory));
   }
   if (way == Way::direct) {
-    const auto db = folder / "direct.db";
+    const auto db = directory / "direct.db";
     make_direct_database(db);
     const auto open = [&](std::size_t) { return open_direct_writer(db); };
     return finish(write_waiting(sample_, {rows}, open).latencies, db);
   }
-  System system(setting_.program, folder);
+  System system(setting_.program, directory);
   if (way == Way::serve) {
     system.start_serve();
     system.wait_for_consumer();

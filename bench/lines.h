@@ -1,5 +1,5 @@
-// The lines of the table: how each is measured. A figure counts only when all rows were there and
-// right. README.md says why each comparison is fair.
+// Measures the lines of the table. A figure counts only if all rows arrived unchanged. README.md
+// says why each comparison is fair.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace turnstile::bench {
 struct Counts {
   std::uint64_t rows = 1'000'000;
   std::uint64_t big_rows = 10'000'000;  // line 11
-  std::uint64_t waiting_rows = 20'000;  // line 7, of all processes
+  std::uint64_t waiting_rows = 20'000;  // line 7, all processes together
   std::uint64_t one_rows = 5'000;       // line 8
   std::size_t writers = 64;
   std::size_t idle_producers = 100;
@@ -25,20 +25,20 @@ struct Counts {
 };
 
 struct Setting {
-  std::filesystem::path program;  // turnstile
-  std::filesystem::path sample;   // a CSV of nutrients
-  std::filesystem::path folder;   // where files lie meanwhile
+  std::filesystem::path program;    // turnstile
+  std::filesystem::path sample;     // a CSV of nutrients
+  std::filesystem::path directory;  // for files during the measurement
   Counts counts;
 };
 
 class Lines {
  public:
-  // Makes the files that the lines read.
+  // Creates the files that the lines read.
   Lines(Setting setting, const std::set<int>& lines, Figures& figures);
 
-  // Measures everything once, and what takes only seconds several times; who is first changes from
-  // time to time. Rounds count from 1. `tell` is called with what begins.
-  void run(int round, const std::function<void(const std::string& what)>& tell);
+  // One round: measures each line, short ones several times, and alternates which side goes first.
+  // Rounds count from 1. Calls `on_begin` with the line that begins.
+  void run(int round, const std::function<void(const std::string& what)>& on_begin);
 
  private:
   struct Stored {
@@ -56,10 +56,10 @@ class Lines {
   [[nodiscard]] bool wanted(int line) const { return lines_.contains(line); }
   [[nodiscard]] double rate(double seconds) const;
 
-  // An empty folder, and memory to work in.
+  // Makes an empty directory, and memory available.
   [[nodiscard]] std::filesystem::path fresh(const std::string& name) const;
 
-  // What is measured: each in a fresh folder, from nothing. Seconds.
+  // The measurements: each starts from nothing, in a fresh directory. Seconds.
   double through_turnstile(bool with_text);
   double through_import();
   double through_limit();

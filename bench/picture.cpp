@@ -44,7 +44,7 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-// A line of text; `anchor` is SVG's start, middle or end.
+// A line of text; `anchor`: SVG's start, middle or end.
 std::string text_at(double x, double y, std::string_view text, std::string_view anchor,
                     const char* color, int size, bool bold = false) {
   return fmt::format(
@@ -65,7 +65,7 @@ struct Bar {
   int line = 0;
   std::string name;
   std::string detail;             // below the name
-  std::string value = "skipped";  // at the right
+  std::string value = "skipped";  // right of the bar
   double zero = 0;
   double middle = 0;
   double low = 0;
@@ -101,13 +101,13 @@ std::string drawn(const Bar& bar, double y) {
   return svg + text_at(kPlotRight + 14, center + 4, bar.value, "start", kDark, 13, true);
 }
 
-// How many times as fast as the other one.
+// How many times as fast as the other side.
 double advantage(const Claim& claim, double ratio) {
   return claim.more_is_better ? ratio : 1 / ratio;
 }
 
 std::string verdict(const Figure& figure) {
-  return figure.met() ? "" : " (short of it)";
+  return figure.met() ? "" : " (missed)";
 }
 
 class Speedups {
@@ -169,7 +169,7 @@ class Speedups {
   double high_ = 4;
 };
 
-// Bars of the share of a limit: 100 % stands at two thirds of the width.
+// A bar for the share of a limit that is used: 100 % is at two thirds of the width.
 Bar limit_bar(const Figure& figure) {
   constexpr double kWhole = kPlotLeft + (kPlotRight - kPlotLeft) * 2 / 3;
   const Claim& claim = figure.claim();
@@ -230,11 +230,11 @@ std::string as_picture(const std::vector<Figure>& figures, const Circumstances& 
   };
   const Speedups speedups(ratios);
   chart(
-      ratios, "Times as fast as the other one, in the same round (further right is better)",
+      ratios, "Times as fast as the other side, in the same round (further right is better)",
       [&](double top, double bottom) { return speedups.axis(top, bottom); },
       [&](const Figure& figure) { return speedups.bar(figure); });
   chart(
-      limits, "Held against a limit", [](double, double) { return std::string(); }, limit_bar);
+      limits, "Compared with a limit", [](double, double) { return std::string(); }, limit_bar);
 
   const double height = y - kGap + 62;
   std::string svg = fmt::format(
@@ -245,10 +245,11 @@ std::string as_picture(const std::vector<Figure>& figures, const Circumstances& 
   svg += text_at(24, 38, "Turnstile: measured against what people use today", "start", kDark, 21,
                  true);
   svg += body;
-  svg += text_at(24, height - 44,
-                 "Bars: median of the rounds. Lines: least to greatest. Triangles: what is to be "
-                 "reached; orange bars fall short of it.",
-                 "start", kPale, 12);
+  svg +=
+      text_at(24, height - 44,
+              "Bars: median of the rounds. Lines: least to greatest. Triangles: the goal; orange "
+              "bars miss it.",
+              "start", kPale, 12);
   svg += text_at(24, height - 27, with.work, "start", kPale, 12);
   svg += text_at(24, height - 10, with.machine, "start", kPale, 12);
   return svg + "</svg>\n";

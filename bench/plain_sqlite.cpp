@@ -62,12 +62,12 @@ std::string PlainDatabase::text(const std::string& sql) {
   return statement.step() ? std::string(statement.text(0)) : std::string();
 }
 
-std::int64_t PlainDatabase::integer_or(const std::string& sql, std::int64_t otherwise) {
+std::int64_t PlainDatabase::integer_or(const std::string& sql, std::int64_t fallback) {
   sqlite3_stmt* raw = nullptr;
   const int code = sqlite3_prepare_v2(handle_.get(), sql.c_str(), -1, &raw, nullptr);
   PlainStatement statement;
   statement.handle_.reset(raw);
-  return code == SQLITE_OK && statement.try_step() == SQLITE_ROW ? statement.integer(0) : otherwise;
+  return code == SQLITE_OK && statement.try_step() == SQLITE_ROW ? statement.integer(0) : fallback;
 }
 
 void PlainDatabase::keep_log_at_close() {

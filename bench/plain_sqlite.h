@@ -1,5 +1,5 @@
-// SQLite as any C++ program would use it, with no code of the product: for what the product is
-// compared with, and for the checks. Failures throw.
+// SQLite as any C++ program would use it, without code of Turnstile: for the comparisons and the
+// checks. Failures throw.
 #pragma once
 
 #include <sqlite3.h>
@@ -14,9 +14,9 @@ namespace turnstile::bench {
 
 class PlainStatement {
  public:
-  // False at the end.
+  // False after the last row.
   bool step();
-  // An SQLite result code, for those who expect some.
+  // Returns SQLite's result code instead of throwing.
   int try_step() { return sqlite3_step(handle_.get()); }
   void reset() { sqlite3_reset(handle_.get()); }
 
@@ -46,20 +46,20 @@ class PlainDatabase {
  public:
   enum class Mode { read, create };
 
-  // Opened for one thread. Waits for a lock for 5 s.
+  // For one thread. The busy timeout is 5 s.
   PlainDatabase(const std::filesystem::path& path, Mode mode);
 
   void execute(const std::string& sql);
-  // An SQLite result code, for those who expect some.
+  // Returns SQLite's result code instead of throwing.
   int try_execute(const char* sql) {
     return sqlite3_exec(handle_.get(), sql, nullptr, nullptr, nullptr);
   }
   PlainStatement prepare(const std::string& sql);
   std::string text(const std::string& sql);
-  // `otherwise` when the file cannot be asked that now.
-  std::int64_t integer_or(const std::string& sql, std::int64_t otherwise);
+  // `fallback` if the query fails.
+  std::int64_t integer_or(const std::string& sql, std::int64_t fallback);
 
-  // Lets the write-ahead log as it is when the database is closed.
+  // Keeps the write-ahead log when the database is closed.
   void keep_log_at_close();
 
  private:

@@ -27,7 +27,7 @@ namespace {
 volatile std::sig_atomic_t interrupted = 0;
 
 constexpr double kKibPerMib = 1024;
-constexpr std::chrono::minutes kPatience{10};
+constexpr std::chrono::minutes kTimeout{10};
 
 [[noreturn]] void fail_with_errno(const std::string& doing) {
   throw Failure(doing + ": " + std::strerror(errno));
@@ -44,7 +44,7 @@ std::string end_of(const std::filesystem::path& path) {
   return text.size() > kShown ? text.substr(text.size() - kShown) : text;
 }
 
-// The number behind `key` in a file of /proc; 0 when it is not there.
+// The number after `key` in a file of /proc; 0 if there is none.
 double number_in(const std::filesystem::path& path, std::string_view key) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -73,9 +73,9 @@ void redirect(int descriptor, const std::string& path) {
 
 }  // namespace
 
-void heed_interrupts() {
+void catch_interrupts() {
   struct sigaction action {};
-  action.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART: waits end
+  action.sa_handler = [](int) { interrupted = 1; };  // no SA_RESTART: waits must end
   ::sigaction(SIGINT, &action, nullptr);
   ::sigaction(SIGTERM, &action, nullptr);
 }
@@ -237,35 +237,32 @@ double Process::written_bytes() const {
   return number_in(fmt::format("/proc/{}/io", pid_), "write_bytes:");
 }
 
-// ---- beginning together
+// ---- a common start
 
-Gate::Gate() {
-  if (::pipe2(ready_, O_CLOEXEC) != 0 || ::pipe2(go_, O_CLOEXEC) != 0) {
+Gate::Pipe::Pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
     fail_with_errno("making a pipe");
   }
+  read.reset(ends[0]);
+  write.reset(ends[1]);
 }
 
-Gate::~Gate() {
-  for (const int descriptor : {ready_[0], ready_[1], go_[0], go_[1]}) {
-    if (descriptor >= 0) {
-      ::close(descriptor);
-    }
-  }
-}
+Gate::Gate() = default;
 
 void Gate::pass() {
-  ::close(std::exchange(go_[1], -1));
+  go_.write.reset();
   char byte = 0;
-  // What is read is the end: that the last writer, the parent, has closed it.
-  if (::write(ready_[1], &byte, 1) != 1 || ::read(go_[0], &byte, 1) != 0) {
+  // The read returns 0 when the last writer, the parent, closes its end.
+  if (::write(ready_.write.get(), &byte, 1) != 1 || ::read(go_.read.get(), &byte, 1) != 0) {
     fail_with_errno("waiting to begin");
   }
 }
 
 void Gate::open(std::size_t children) {
-  const auto deadline = Clock::now() + kPatience;
+  const auto deadline = Clock::now() + kTimeout;
   for (std::size_t ready = 0; ready < children; ++ready) {
-    pollfd item{ready_[0], POLLIN, 0};
+    pollfd item{ready_.read.get(), POLLIN, 0};
     while (::poll(&item, 1, 100) <= 0) {
       stop_if_interrupted();
       if (Clock::now() > deadline) {
@@ -273,11 +270,11 @@ void Gate::open(std::size_t children) {
       }
     }
     char byte = 0;
-    if (::read(ready_[0], &byte, 1) != 1) {
+    if (::read(ready_.read.get(), &byte, 1) != 1) {
       fail_with_errno("waiting for processes");
     }
   }
-  ::close(std::exchange(go_[1], -1));
+  go_.write.reset();
 }
 
 void pause(std::chrono::milliseconds time) {
@@ -287,7 +284,7 @@ void pause(std::chrono::milliseconds time) {
 
 void wait_until(const std::string& what, std::chrono::milliseconds every,
                 const std::function<bool()>& done) {
-  const auto deadline = Clock::now() + kPatience;
+  const auto deadline = Clock::now() + kTimeout;
   while (!done()) {
     if (Clock::now() > deadline) {
       throw Failure("gave up waiting until " + what);

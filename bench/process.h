@@ -1,5 +1,5 @@
-// Real processes: programs that are started, and functions that run in a process of their own.
-// Whatever fails here ends the benchmark (Failure). Every child dies with its parent.
+// Real processes: programs, and functions that run in a process of their own. Any failure ends the
+// benchmark (Failure). Every child dies with its parent.
 #pragma once
 
 #include <sys/mman.h>
@@ -17,13 +17,14 @@
 #include <type_traits>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/result.h"
 
 namespace turnstile::bench {
 
 using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC: the same for all processes
 
-// Nothing was measured, and why.
+// The measurement failed; `what` says why.
 class Failure : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -34,8 +35,8 @@ class Interrupted : public Failure {
   Interrupted() : Failure("interrupted") {}
 };
 
-// From here on Ctrl+C makes what waits throw Interrupted.
-void heed_interrupts();
+// After this call, Ctrl+C makes waiting functions throw Interrupted.
+void catch_interrupts();
 void stop_if_interrupted();
 
 template <typename T>
@@ -53,29 +54,29 @@ inline void check(const Result<void>& result) {
 
 double seconds_between(Clock::time_point begin, Clock::time_point end);
 
-// Seconds since some moment of the past, the same for all processes.
+// Seconds on a clock that all processes share.
 double now_seconds();
 
 class Process {
  public:
   // Its output goes to LOG.out and LOG.err.
   static Process start(const std::vector<std::string>& arguments, const std::filesystem::path& log);
-  // A copy of this process that does `work`, and exits with 1 if that throws.
+  // Forks a process that runs `work`, and exits with 1 if `work` throws.
   static Process run(const std::string& name, const std::function<void()>& work);
 
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
   Process(Process&& other) noexcept;
   Process& operator=(Process&& other) noexcept;
-  ~Process();  // kills what still runs
+  ~Process();  // kills the process if it still runs
 
-  // Until it ends; its exit code.
+  // Waits for the end. Returns the exit code.
   int wait();
-  // Until it ends, which must be with exit code 0; its end of output otherwise.
+  // Waits for the end. Throws Failure with the end of the output unless the exit code is 0.
   void finish();
   // SIGTERM, then finish().
   void stop();
-  // SIGTERM, however it ends then.
+  // SIGTERM, then wait(). Ignores the exit code.
   void end();
 
   [[nodiscard]] Clock::time_point started() const { return started_; }
@@ -83,9 +84,9 @@ class Process {
   [[nodiscard]] double seconds() const { return seconds_between(started_, ended_); }
   [[nodiscard]] std::string output() const;
 
-  // The most memory that it had resident.
+  // The peak of its resident memory.
   [[nodiscard]] double peak_mib() const;
-  // Only while it runs: processor time and bytes that went to a disk, of all its threads so far.
+  // Only while it runs: processor time and bytes written to disk so far, of all its threads.
   [[nodiscard]] double cpu_seconds() const;
   [[nodiscard]] double written_bytes() const;
 
@@ -98,10 +99,10 @@ class Process {
   pid_t pid_ = -1;
   Clock::time_point started_ = Clock::now();
   Clock::time_point ended_;
-  double peak_mib_ = 0;  // from the moment it has ended
+  double peak_mib_ = 0;  // valid after its end
 };
 
-// Zeroed memory that this process and those that it starts see in common.
+// Zeroed memory that this process shares with its children.
 template <typename T>
 requires std::is_trivially_copyable_v<T>
 class Shared {
@@ -126,28 +127,31 @@ class Shared {
   std::size_t count_;
 };
 
-// Lets processes begin at the same moment, when all are ready.
+// Lets processes begin at the same time, when all are ready.
 class Gate {
  public:
   Gate();
-  Gate(const Gate&) = delete;
-  Gate& operator=(const Gate&) = delete;
-  ~Gate();
 
-  // In a child: says that it is ready, and waits.
+  // In a child: reports that it is ready, and waits until the gate opens.
   void pass();
-  // In the parent, when `children` were started: waits for them, and opens.
+  // In the parent, after starting `children`: waits until all are ready, and opens.
   void open(std::size_t children);
 
  private:
-  int ready_[2];
-  int go_[2];
+  struct Pipe {
+    Pipe();
+    Descriptor read;
+    Descriptor write;
+  };
+  Pipe ready_;
+  Pipe go_;
 };
 
-// Waits that long, or throws Interrupted.
+// Sleeps, or throws Interrupted.
 void pause(std::chrono::milliseconds time);
 
-// Asks so often, for ten minutes at most; `what` names it in the Failure.
+// Calls `done` at this interval, for at most ten minutes; `what` names the condition in the
+// Failure.
 void wait_until(const std::string& what, std::chrono::milliseconds every,
                 const std::function<bool()>& done);
 

@@ -6,9 +6,9 @@
 
 #include <fmt/format.h>
 
-#include "link/endpoint.h"
 #include "client/identity.h"
 #include "client/producer.h"
+#include "link/endpoint.h"
 
 namespace turnstile::bench {
 namespace {

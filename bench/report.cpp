@@ -18,7 +18,7 @@ std::string spread_text(const Spread& spread) {
                      short_number(spread.max));
 }
 
-// Columns that are wide on a terminal as they are long: one a code point.
+// The width on a terminal: one column per code point.
 std::size_t width_of(std::string_view text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) {
     return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;

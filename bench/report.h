@@ -1,4 +1,4 @@
-// The figures for people, for programs, and as a picture.
+// The figures as a table, as JSON, and as a picture.
 #pragma once
 
 #include <string>
@@ -11,14 +11,14 @@
 
 namespace turnstile::bench {
 
-// What a figure is worth only with.
+// The conditions of the measurement.
 struct Circumstances {
   std::string machine;   // one line
   std::string versions;  // one line
   std::string work;      // rows, rounds
 };
 
-// "1.82 M", "273", "0.94": three digits that count.
+// Three significant digits: "1.82 M", "273", "0.94".
 std::string short_number(double value);
 
 // ">= 2.2", "<= 15 ms"
@@ -26,7 +26,7 @@ std::string target_text(const Claim& claim);
 
 std::string as_table(const std::vector<Figure>& figures, const Circumstances& with);
 nlohmann::json as_json(const std::vector<Figure>& figures);
-// SVG: how many times as fast as what it is compared with, and how much of a limit is used.
+// SVG: how many times as fast as the other side, and the share of each limit that is used.
 std::string as_picture(const std::vector<Figure>& figures, const Circumstances& with);
 
 }  // namespace turnstile::bench

@@ -25,7 +25,7 @@ void for_each_record(const std::filesystem::path& csv,
   while (auto item = value_of(source->next())) {
     const auto* record = std::get_if<turnstile::csv::Record>(&*item);
     if (record == nullptr || record->fields.size() != kColumns) {
-      throw Failure(fmt::format("{} has a row that is not of {} values", csv.string(), kColumns));
+      throw Failure(fmt::format("{} has a row without exactly {} values", csv.string(), kColumns));
     }
     take(*record);
   }
@@ -162,8 +162,8 @@ std::uint64_t first_of(const Shares& shares, std::size_t producer) {
 
 void check_database(const std::filesystem::path& db, const Fingerprint& expected,
                     const Shares& shares, Holes holes) {
-  std::vector<std::uint64_t> last_ids;  // of each producer: what its share ends with
-  std::vector<std::uint64_t> seen;      // the last of each that was found so far
+  std::vector<std::uint64_t> last_ids;  // last id of each producer's share
+  std::vector<std::uint64_t> seen;      // last id found so far of each producer
   std::uint64_t id = 0;
   for (const auto share : shares) {
     seen.push_back(id);
@@ -183,17 +183,17 @@ void check_database(const std::filesystem::path& db, const Fingerprint& expected
     const auto number = static_cast<std::uint64_t>(select.integer(0));
     const auto owner = std::lower_bound(last_ids.begin(), last_ids.end(), number);
     if (owner == last_ids.end()) {
-      throw Failure(fmt::format("{} has row {}, which nobody sent", db.string(), number));
+      throw Failure(fmt::format("{} has row {}, which was never sent", db.string(), number));
     }
     auto& before = seen[static_cast<std::size_t>(owner - last_ids.begin())];
     if (number <= before || (holes == Holes::none && number != before + 1)) {
-      throw Failure(fmt::format("{} has row {} behind row {}", db.string(), number, before));
+      throw Failure(fmt::format("{} has row {} after row {}", db.string(), number, before));
     }
     before = number;
   }
   if (found != expected) {
-    throw Failure(
-        fmt::format("{} has {} rows of {}, or other ones", db.string(), found.rows, expected.rows));
+    throw Failure(fmt::format("{} has {} rows instead of {}, or wrong values", db.string(),
+                              found.rows, expected.rows));
   }
   if (database.text("PRAGMA quick_check") != "ok") {
     throw Failure(db.string() + " is damaged");
@@ -211,7 +211,7 @@ void check_text(const std::filesystem::path& text, const std::filesystem::path& 
   while (select.step()) {
     ++number;
     if (!std::getline(file, line) || line != select.text(0)) {
-      throw Failure(fmt::format("{} line {} is not what the table holds", text.string(), number));
+      throw Failure(fmt::format("{} line {} differs from the table", text.string(), number));
     }
   }
   if (std::getline(file, line)) {

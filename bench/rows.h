@@ -1,5 +1,5 @@
-// The rows that everybody writes: the sample's, again and again, numbered anew; and whether they
-// are all there, unchanged and in order, read with no code of the product.
+// The rows that all sides write: the sample's rows, repeated and renumbered. And checks that all of
+// them arrived, unchanged and in order, without code of Turnstile.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ std::vector<std::string> column_names();
 
 using Row = std::array<std::string_view, kColumns>;
 
-// The same for the same rows in whatever order.
+// Equal for the same rows in any order.
 struct Fingerprint {
   std::uint64_t rows = 0;
   std::uint64_t sum = 0;
@@ -53,7 +53,7 @@ class Sample {
   Row row_;
 };
 
-// Rows of a CSV file in memory, parsed.
+// The parsed rows of a CSV file, in memory.
 class MemoryRows {
  public:
   explicit MemoryRows(const std::filesystem::path& csv);
@@ -63,29 +63,30 @@ class MemoryRows {
 
  private:
   std::string bytes_;
-  std::vector<std::size_t> ends_;  // of the values, row by row
+  std::vector<std::size_t> ends_;  // end of each value, row by row
 };
 
-// How many rows each producer has, in order of their ids: producer 0 has 1 to rows[0], and so on.
+// The number of rows of each producer, in order of their ids: producer 0 has rows 1 to shares[0],
+// and so on.
 using Shares = std::vector<std::uint64_t>;
 Shares equal_shares(std::uint64_t rows, std::size_t producers);
 std::uint64_t first_of(const Shares& shares, std::size_t producer);
 
-// Throws Failure unless the table holds exactly these rows, and those of each producer stand in
-// order. `holes`: some are missing, as the fingerprint says.
+// Throws Failure unless the table holds exactly these rows, with each producer's rows in order.
+// Holes::known: rows are missing, and the fingerprint accounts for it.
 enum class Holes { none, known };
 void check_database(const std::filesystem::path& db, const Fingerprint& expected,
                     const Shares& shares, Holes holes = Holes::none);
 
-// Throws Failure unless each line is that of the table's row in its place.
+// Throws Failure unless line N is the table's row N, for all rows.
 void check_text(const std::filesystem::path& text, const std::filesystem::path& db);
 
-// Looks at a target that is being measured, through one connection: to open one takes longer than
-// to ask it.
+// Watches a target during a measurement. Keeps one connection, because opening one takes longer
+// than a query.
 class ProgressWatch {
  public:
   explicit ProgressWatch(std::filesystem::path db) : db_(std::move(db)) {}
-  // Rows that producers' progress counts in the target; 0 while there is none.
+  // The rows that the producers' progress counts in the target; 0 if there is no target yet.
   [[nodiscard]] std::uint64_t rows();
 
  private:

@@ -17,27 +17,28 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kPieceBytes = std::size_t{256} * 1024;
 
-std::filesystem::path make_socket_folder() {
+std::filesystem::path make_socket_directory() {
   std::string path = (std::filesystem::temp_directory_path() / "turnstile-bench.XXXXXX").string();
   if (::mkdtemp(path.data()) == nullptr) {
-    throw Failure("cannot make a folder like " + path);
+    throw Failure("cannot make a directory like " + path);
   }
   return path;
 }
 
 }  // namespace
 
-std::filesystem::path fresh_folder(const std::filesystem::path& parent, const std::string& name) {
-  auto folder = parent / name;
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
+std::filesystem::path fresh_directory(const std::filesystem::path& parent,
+                                      const std::string& name) {
+  auto directory = parent / name;
+  std::filesystem::remove_all(directory);
+  std::filesystem::create_directories(directory);
   ::sync();
-  return folder;
+  return directory;
 }
 
-void warm_memory(const std::filesystem::path& folder, std::uint64_t bytes) {
+void warm_memory(const std::filesystem::path& directory, std::uint64_t bytes) {
   const std::string piece(kPieceBytes, 'w');
-  const auto path = folder / "warm";
+  const auto path = directory / "warm";
   std::ofstream file(path, std::ios::binary);
   for (std::uint64_t written = 0; written < bytes; written += piece.size()) {
     file << piece;
@@ -49,21 +50,21 @@ void warm_memory(const std::filesystem::path& folder, std::uint64_t bytes) {
   std::filesystem::remove(path);
 }
 
-System::System(std::filesystem::path program, std::filesystem::path folder, Text text)
+System::System(std::filesystem::path program, std::filesystem::path directory, Text text)
     : program_(std::move(program)),
-      folder_(std::move(folder)),
-      socket_folder_(make_socket_folder()),
-      endpoint_("ipc://" + (socket_folder_ / "broker.sock").string()),
+      directory_(std::move(directory)),
+      socket_directory_(make_socket_directory()),
+      endpoint_("ipc://" + (socket_directory_ / "broker.sock").string()),
       has_text_(text == Text::yes) {}
 
 System::~System() {
   running_.clear();
   std::error_code ignored;
-  std::filesystem::remove_all(socket_folder_, ignored);
+  std::filesystem::remove_all(socket_directory_, ignored);
 }
 
 std::vector<std::string> System::broker_flags() const {
-  return {"--journal-file", folder_ / "journal.db"};
+  return {"--journal-file", directory_ / "journal.db"};
 }
 
 std::vector<std::string> System::consumer_flags() const {
@@ -77,7 +78,7 @@ std::vector<std::string> System::consumer_flags() const {
 void System::launch(const std::string& command, const std::vector<std::string>& flags) {
   std::vector<std::string> arguments{program_, command, "--broker", endpoint_, "--quiet"};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
-  running_.push_back(Process::start(arguments, folder_ / command));
+  running_.push_back(Process::start(arguments, directory_ / command));
 }
 
 void System::start_broker() {
@@ -99,7 +100,7 @@ void System::wait_for_consumer() {
   wait_until("the consumer was attached", milliseconds(20), [this] {
     auto status =
         Process::start({program_, "status", "--broker", endpoint_, "--timeout", "5s", "--json"},
-                       folder_ / "status");
+                       directory_ / "status");
     status.wait();  // 1, 3: not yet
     const auto report = nlohmann::json::parse(status.output(), nullptr, false);
     return report.is_object() && report.contains("consumer") &&
@@ -118,7 +119,7 @@ Process System::produce(const std::filesystem::path& csv, const std::vector<std:
   std::vector<std::string> arguments{program_,    "produce",  "csv",     csv,       "--table",
                                      "nutrients", "--broker", endpoint_, "--quiet", "--json"};
   arguments.insert(arguments.end(), more.begin(), more.end());
-  return Process::start(arguments, folder_ / name);
+  return Process::start(arguments, directory_ / name);
 }
 
 void System::stop() {
@@ -152,8 +153,8 @@ double System::peak_mib() const {
   return most;
 }
 
-bool has_serve(const std::filesystem::path& program, const std::filesystem::path& folder) {
-  auto help = Process::start({program, "serve", "--help"}, folder / "serve-help");
+bool has_serve(const std::filesystem::path& program, const std::filesystem::path& directory) {
+  auto help = Process::start({program, "serve", "--help"}, directory / "serve-help");
   try {
     help.finish();
   } catch (const Interrupted&) {

@@ -1,4 +1,4 @@
-// The system that is measured: broker and consumer as people run them, in a folder of its own.
+// The measured system: broker and consumer as people run them, in a directory of its own.
 #pragma once
 
 #include <cstdint>
@@ -11,21 +11,20 @@
 
 namespace turnstile::bench {
 
-// Folder NAME in `parent`, made anew; what was in it is removed, and what is to be written to disk
-// is written before this returns.
-std::filesystem::path fresh_folder(const std::filesystem::path& parent, const std::string& name);
+// Makes an empty directory NAME in `parent`, removes an old one, and syncs all pending writes.
+std::filesystem::path fresh_directory(const std::filesystem::path& parent, const std::string& name);
 
-// Has files of so many bytes written in `folder` find memory that the machine has at hand: writes
-// such a file and removes it. What a virtual machine does not use, its host may take back within
-// seconds (free page reporting), and the first write to it then takes up to ten times as long.
-void warm_memory(const std::filesystem::path& folder, std::uint64_t bytes);
+// Makes this much memory available for files in `directory`, by writing such a file and removing
+// it. A host may take back free memory of a virtual machine within seconds (free page reporting);
+// the first write to such memory takes up to ten times as long.
+void warm_memory(const std::filesystem::path& directory, std::uint64_t bytes);
 
 class System {
  public:
   enum class Text { no, yes };
 
-  // `program` is turnstile. Nothing is started yet.
-  System(std::filesystem::path program, std::filesystem::path folder, Text text = Text::no);
+  // `program`: turnstile. Starts nothing.
+  System(std::filesystem::path program, std::filesystem::path directory, Text text = Text::no);
   System(const System&) = delete;
   System& operator=(const System&) = delete;
   ~System();
@@ -34,22 +33,22 @@ class System {
   void start_consumer();
   void start_serve();  // both in one process
   void wait_for_consumer();
-  // Broker and consumer, ready for rows.
+  // Starts broker and consumer, and waits until they are ready for rows.
   void start();
 
-  // `produce csv FILE` with these flags besides.
+  // Starts `produce csv FILE` with additional flags.
   Process produce(const std::filesystem::path& csv, const std::vector<std::string>& more = {},
                   const std::string& name = "produce");
 
-  // Ends all, which must go well.
+  // Stops all processes. Throws Failure unless each exits with 0.
   void stop();
 
   [[nodiscard]] const std::string& endpoint() const { return endpoint_; }
-  [[nodiscard]] std::filesystem::path db() const { return folder_ / "shared.db"; }
-  [[nodiscard]] std::filesystem::path text() const { return folder_ / "out9.txt"; }
+  [[nodiscard]] std::filesystem::path db() const { return directory_ / "shared.db"; }
+  [[nodiscard]] std::filesystem::path text() const { return directory_ / "out9.txt"; }
 
-  // Of broker and consumer while they run: processor time and bytes written to disk in all, and the
-  // most memory that one had.
+  // Of broker and consumer while they run: total processor time, total bytes written to disk, and
+  // the larger peak of memory.
   [[nodiscard]] double cpu_seconds() const;
   [[nodiscard]] double written_bytes() const;
   [[nodiscard]] double peak_mib() const;
@@ -60,14 +59,14 @@ class System {
   void launch(const std::string& command, const std::vector<std::string>& flags);
 
   std::filesystem::path program_;
-  std::filesystem::path folder_;
-  std::filesystem::path socket_folder_;  // short: the kernel limits the path of a socket
+  std::filesystem::path directory_;
+  std::filesystem::path socket_directory_;  // short: the kernel limits the path of a socket
   std::string endpoint_;
   bool has_text_;
-  std::vector<Process> running_;  // in the order of starting
+  std::vector<Process> running_;  // in the order they were started
 };
 
-// Whether `turnstile serve` is there.
-bool has_serve(const std::filesystem::path& program, const std::filesystem::path& folder);
+// Whether the program has `turnstile serve`.
+bool has_serve(const std::filesystem::path& program, const std::filesystem::path& directory);
 
 }  // namespace turnstile::bench

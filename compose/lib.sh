@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share. Sourced, never run. Needs bash and util-linux.
+# Functions that the scripts share; to be sourced. Needs bash and util-linux.
 
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly project
@@ -7,7 +7,7 @@ readonly project
 readonly kDone=0 kRefused=1 kUsage=2 kUnreachable=3 kInterrupted=130
 export kDone kRefused kUsage kUnreachable kInterrupted
 
-# The kernel's limit for a socket's path, without the final NUL.
+# The kernel's limit for the path of a socket, without the final NUL.
 readonly kLongestSocketPath=107
 
 die() { # die CODE MESSAGE...
@@ -17,9 +17,9 @@ die() { # die CODE MESSAGE...
   exit "$code"
 }
 
-usage_error() { die "$kUsage" "$* (--help shows what there is)"; }
+usage_error() { die "$kUsage" "$* (see --help)"; }
 
-# The comment block below the first line of a script is its help.
+# Prints the comment block at the top of the script.
 print_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p;}' "$0"; }
 
 need_value() { # need_value FLAG [VALUE...]
@@ -38,7 +38,7 @@ need_duration_range() { # need_duration_range FLAG VALUE
   fi
 }
 
-seconds_of() { # seconds_of DURATION: as sleep understands it
+seconds_of() { # seconds_of DURATION: in the format of sleep
   case $1 in
     0) echo 0 ;;
     *ms) printf '%d.%03d\n' "$((10#${1%ms} / 1000))" "$((10#${1%ms} % 1000))" ;;
@@ -48,21 +48,21 @@ seconds_of() { # seconds_of DURATION: as sleep understands it
 
 # --- SQLite -------------------------------------------------------------------------------------
 
-# The sqlite3 shell without the user's own settings.
+# Runs the sqlite3 shell without the user's settings.
 sql() { # sql DB STATEMENT...
   sqlite3 -batch -init /dev/null -noheader -list -cmd '.timeout 5000' "$@"
 }
 
 sql_text() { printf "'%s'" "${1//\'/\'\'}"; }
 
-json_value() { # json_value FILE PATH: empty when the file holds no JSON or not that value
+json_value() { # json_value FILE PATH: empty if the file is not JSON or lacks the value
   sql :memory: "WITH file(text) AS (SELECT CAST(readfile($(sql_text "$1")) AS TEXT))
     SELECT CASE WHEN json_valid(text) THEN json_extract(text, $(sql_text "$2")) END FROM file"
 }
 
 # --- processes ----------------------------------------------------------------------------------
 
-# A process id alone may have gone to a stranger meanwhile; with its start and the boot it has not.
+# Identifies a process. The kernel may reuse the id alone, but not with the same start time and boot.
 identity_of() { # identity_of PID: "PID START BOOT"
   local stat fields boot
   { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
@@ -72,7 +72,7 @@ identity_of() { # identity_of PID: "PID START BOOT"
   printf '%s %s %s\n' "$1" "${fields[19]}" "$boot"
 }
 
-# running_in PIDFILE: prints the process id, if the process that the file means still runs.
+# running_in PIDFILE: prints the process id if the process in the file still runs.
 running_in() {
   local identity
   { read -r identity <"$1"; } 2>/dev/null || return 1
@@ -80,7 +80,7 @@ running_in() {
   echo "${identity%% *}"
 }
 
-# wait_until SECONDS COMMAND...: tries it every 0.1 s until it succeeds.
+# wait_until SECONDS COMMAND...: runs the command every 0.1 s until it succeeds.
 wait_until() {
   local deadline=$((SECONDS + $1))
   shift
@@ -92,15 +92,15 @@ wait_until() {
 
 is_gone() { ! identity_of "$1" >/dev/null; }
 
-# In the background and in a process group of its own, so that Ctrl+C is answered at once, ends the
-# whole group, and no half of it stays.
+# Runs a command in the background in a process group of its own, so that Ctrl+C takes effect
+# immediately and ends the whole group.
 run_stoppable() { # run_stoppable COMMAND...
   local job code=0
   set -m
   "$@" 9>&- &
   set +m
   job=$!
-  # shellcheck disable=SC2064  # the job's number is meant as it is now
+  # shellcheck disable=SC2064  # expand the job's number now
   trap "kill -TERM -- -$job; exit $kInterrupted" INT TERM HUP
   wait "$job" || code=$?
   trap - INT TERM HUP
@@ -109,14 +109,14 @@ run_stoppable() { # run_stoppable COMMAND...
 
 # --- the program --------------------------------------------------------------------------------
 
-# Sets `turnstile`. TURNSTILE_PROGRAM names a program that was built elsewhere.
+# TURNSTILE_PROGRAM names a program built elsewhere.
 turnstile=${TURNSTILE_PROGRAM:-$project/build/release/cli/turnstile}
 
-# Makes sure that there is a program, and all that the scripts need.
+# Installs the packages and builds the program, unless TURNSTILE_PROGRAM names one.
 need_program() {
   if [[ -n ${TURNSTILE_PROGRAM:-} ]]; then
     [[ -x $turnstile ]] ||
-      die "$kUnreachable" "TURNSTILE_PROGRAM: '$turnstile' is no program that can be run"
+      die "$kUnreachable" "TURNSTILE_PROGRAM: '$turnstile' is not an executable program"
     turnstile=$(realpath -- "$turnstile")
     [[ -n $(type -P sqlite3) ]] ||
       die "$kUnreachable" "the sqlite3 shell is missing: apt-get install sqlite3"
@@ -126,8 +126,8 @@ need_program() {
   fi
 }
 
-# Sets `bench` to a program of bench/, and `turnstile`. A program that was built elsewhere has it
-# beside itself.
+# Sets `bench` to a program of bench/, and `turnstile`. For TURNSTILE_PROGRAM, looks in the same build
+# directory.
 need_bench() { # need_bench NAME
   if [[ -n ${TURNSTILE_PROGRAM:-} ]]; then
     need_program
@@ -137,34 +137,34 @@ need_bench() { # need_bench NAME
     run_stoppable "$project/compose/build" --bench || exit
     bench=$project/build/release/bench/$1
   fi
-  [[ -x $bench ]] || die "$kUnreachable" "'$bench' is missing: compose/setup --bench, and again"
+  [[ -x $bench ]] || die "$kUnreachable" "'$bench' is missing: run compose/setup --bench, then try again"
 }
 
-# --- work folder --------------------------------------------------------------------------------
+# --- work directory -----------------------------------------------------------------------------
 
-open_run_folder() { # open_run_folder DIR: makes it where it is missing, and sets `run`
+open_run_directory() { # open_run_directory DIR: creates it if it is missing, and sets `run`
   run=${1%/}
-  [[ -n $run ]] || usage_error "--run: '$1' cannot be a work folder"
-  # Promise 10: the socket's folder is the user's own.
-  (umask 077 && mkdir -p -- "$run/log") || die "$kUnreachable" "cannot make the folder '$run'"
-  [[ -w $run && -w $run/log ]] || die "$kUnreachable" "the folder '$run' cannot be written"
+  [[ -n $run ]] || usage_error "--run: '$1' cannot be a work directory"
+  # Promise 10: the socket's directory belongs to the user.
+  (umask 077 && mkdir -p -- "$run/log") || die "$kUnreachable" "cannot make the directory '$run'"
+  [[ -w $run && -w $run/log ]] || die "$kUnreachable" "the directory '$run' cannot be written"
 }
 
-# Held while a script starts, uses or stops what runs in the folder; given up by the end of the
-# process. Children must not inherit it: they are started with 9>&-.
-lock_run_folder() {
+# A script holds this lock while it starts, uses or stops processes in the directory. The lock ends with
+# the script. Children must not inherit it: they are started with 9>&-.
+lock_run_directory() {
   exec 9>"$run/lock"
-  flock -n 9 || die "$kRefused" "another script is at work in '$run'; end it, or use --run DIR"
+  flock -n 9 || die "$kRefused" "another script is using '$run'; stop it, or use --run DIR"
 }
 
-# A script that empties its folder leaves a marker in it, which names the files that it made. Files
-# that the marker does not cover are somebody's data, and are never removed.
+# A script that empties its directory leaves a marker there, which lists the files that it made. Other
+# files are user data, and are never removed.
 readonly kMarker=.made-by-the-demo
 readonly kDataFiles=(shared.db journal.db out9.txt)
 
 file_identity() { stat -c '%d:%i' -- "$1"; }
 
-# Prints the names of data files that no script made.
+# Prints the data files that no script made.
 data_of_others() {
   local name known
   for name in "${kDataFiles[@]}"; do
@@ -177,10 +177,10 @@ data_of_others() {
   done
 }
 
-# The data files that are made from now on are this script's.
-claim_run_folder() { : >"$run/$kMarker"; }
+# Marks data files that are made from now on as this script's.
+claim_run_directory() { : >"$run/$kMarker"; }
 
-# Which files they are by now: one that is put in their place later is not.
+# Records the identity of these files, so that a file that replaces one later is not removed.
 mark_data_files() {
   local name
   [[ -e $run/$kMarker ]] || return 0
@@ -189,11 +189,11 @@ mark_data_files() {
   done >"$run/$kMarker"
 }
 
-# From now on the data in the folder is somebody's.
-keep_run_folder() { rm -f -- "$run/$kMarker"; }
+# From now on the files count as user data.
+keep_run_directory() { rm -f -- "$run/$kMarker"; }
 
-# Only what these scripts make there: the folder may hold other files, which are not ours.
-empty_run_folder() {
+# Removes only files that these scripts make: the directory may hold other files.
+empty_run_directory() {
   local name
   for name in shared.db journal.db; do
     rm -f -- "$run/$name" "$run/$name-wal" "$run/$name-shm" "$run/$name-journal"
@@ -201,8 +201,8 @@ empty_run_folder() {
   rm -f -- "$run/out9.txt" "$run/broker.sock" "$run"/*.pid "$run"/log/*.log "$run"/log/*.json
 }
 
-# An endpoint for the folder's socket that fits the kernel's limit: as given, absolute, relative,
-# or through a short link in a folder of the user's own.
+# Prints an endpoint for the directory's socket that fits the kernel's limit: as given, absolute,
+# relative, or through a short link in a directory that belongs to the user.
 endpoint() {
   local whole relative short
   whole=$(realpath -- "$run")/broker.sock
@@ -216,7 +216,7 @@ endpoint() {
   short=${XDG_RUNTIME_DIR:-/tmp}/turnstile-$UID
   ((${#short} <= 80)) || short=/tmp/turnstile-$UID
   (umask 077 && mkdir -p -- "$short")
-  [[ -O $short && ! -L $short ]] || die "$kUnreachable" "'$short' belongs to somebody else"
+  [[ -O $short && ! -L $short ]] || die "$kUnreachable" "'$short' belongs to another user"
   short+=/$(cksum <<<"$whole" | cut -d ' ' -f 1)
   ln -sfn -- "${whole%/*}" "$short"
   printf 'ipc://%s/broker.sock\n' "$short"

@@ -38,7 +38,7 @@ Result<std::vector<Mode>> modes_in(const nlohmann::json& asked, const Scenario& 
   }
   std::vector<Mode> modes;
   if (!found->is_array() || found->empty() || found->size() > scenario.modes.size()) {
-    return fail(Errc::bad_input, "modes is a list of the scenario's modes");
+    return fail(Errc::bad_input, "modes must be a list of the scenario's modes");
   }
   for (const auto& name : *found) {
     const auto mode = name.is_string() ? mode_of(name.get<std::string>()) : std::nullopt;
@@ -55,7 +55,7 @@ Result<std::vector<Mode>> modes_in(const nlohmann::json& asked, const Scenario& 
 
 Api::Api(ApiOptions options)
     : options_(std::move(options)), stop_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (stop_fd_ < 0) {
+  if (!stop_fd_) {
     throw std::system_error(errno, std::generic_category(), "eventfd");
   }
 }
@@ -65,7 +65,6 @@ Api::~Api() {
   if (thread_.joinable()) {
     thread_.join();
   }
-  ::close(stop_fd_);
 }
 
 HttpAnswer Api::answer(const HttpRequest& request) {
@@ -130,12 +129,12 @@ HttpAnswer Api::numbers() const {
 
 HttpAnswer Api::start(const std::string& body) {
   if (is_running_) {
-    return http_error(kConflict, "a run is under way: stop it, or wait for its end");
+    return http_error(kConflict, "a run is in progress: stop it, or wait until it ends");
   }
   const auto asked = nlohmann::json::parse(body, nullptr, false);
   const auto name = asked.is_object() ? asked.find("scenario") : asked.end();
   if (!asked.is_object() || name == asked.end() || !name->is_string()) {
-    return http_error(kBadRequest, "the body is an object with a scenario");
+    return http_error(kBadRequest, "the body must be an object with a scenario");
   }
   auto scenario = find_scenario(name->get<std::string>());
   if (!scenario) {
@@ -160,7 +159,7 @@ HttpAnswer Api::start(const std::string& body) {
     thread_.join();
   }
   std::uint64_t ignored = 0;
-  [[maybe_unused]] const ssize_t emptied = ::read(stop_fd_, &ignored, sizeof(ignored));
+  [[maybe_unused]] const ssize_t emptied = ::read(stop_fd_.get(), &ignored, sizeof(ignored));
   is_running_ = true;
   thread_ = std::thread([this, orders] { run_all(orders); });
   return {kAccepted, "application/json", dump({{"runs", std::move(runs)}}), {}};
@@ -168,11 +167,11 @@ HttpAnswer Api::start(const std::string& body) {
 
 HttpAnswer Api::stop() {
   const std::uint64_t one = 1;
-  [[maybe_unused]] const ssize_t written = ::write(stop_fd_, &one, sizeof(one));
+  [[maybe_unused]] const ssize_t written = ::write(stop_fd_.get(), &one, sizeof(one));
   return {kAccepted, "application/json", "{}", {}};
 }
 
-// ---- the thread of the runs
+// ---- on the thread of the runs
 
 void Api::run_all(const std::vector<Order>& orders) {
   for (const Order& order : orders) {
@@ -185,7 +184,7 @@ void Api::run_all(const std::vector<Order>& orders) {
 }
 
 bool Api::is_to_stop() const {
-  pollfd item{stop_fd_, POLLIN, 0};
+  pollfd item{stop_fd_.get(), POLLIN, 0};
   return ::poll(&item, 1, 0) == 1;
 }
 
@@ -193,8 +192,8 @@ void Api::run_one(const Order& order) {
   const Plan plan = make_plan(*order.scenario, order.mode, order.settings);
   std::unique_ptr<LiveRun> live;
   Watcher watcher;
-  watcher.on_begin = [&](const RunInfo& run, const std::filesystem::path& folder) {
-    live = std::make_unique<LiveRun>(run, order.number, folder);
+  watcher.on_begin = [&](const RunInfo& run, const std::filesystem::path& directory) {
+    live = std::make_unique<LiveRun>(run, order.number, directory);
     options_.post([this, order] { begin_run(order); });
     tell({live->begin()});
   };
@@ -206,7 +205,7 @@ void Api::run_one(const Order& order) {
     tell(live->end(*outcome, plan, tables));
     options_.post([this, order, outcome] { keep(order, std::move(*outcome)); });
   };
-  const auto ran = run_plan(plan, stop_fd_, watcher);
+  const auto ran = run_plan(plan, stop_fd_.get(), watcher);
   if (!ran) {
     tell({{order.number,
            "failed",
@@ -223,11 +222,11 @@ void Api::tell(std::vector<LiveMessage> messages) {
 // ---- on the server's thread
 
 void Api::begin_run(const Order& order) {
-  if (work_.scenario != order.scenario || !(work_.settings == order.settings)) {
+  if (shown_work_.scenario != order.scenario || !(shown_work_.settings == order.settings)) {
     stream_.clear();
     shown_.clear();
   }
-  work_ = order;
+  shown_work_ = order;
   Shown& shown = shown_[order.mode];
   stream_.forget(shown.number);
   shown = {order.number, {}};

@@ -1,8 +1,8 @@
-// What the page asks (HTTP.md): the scenarios, to run and to stop, the report. Runs go on in a
-// thread of their own; everything else belongs to the thread of the server.
+// Answers the page's requests (HTTP.md): list scenarios, run, stop, report. Runs have a thread of
+// their own; everything else belongs to the server's thread.
 //
-// What is shown is the latest run of each mode, as long as the work is the same: so that modes
-// which were run one by one stand beside each other too.
+// The latest run of each mode is shown, so that modes run one by one appear together. A run of
+// another scenario, or with other settings, clears what is shown.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "lab/http_server.h"
 #include "lab/live.h"
 #include "lab/numbers.h"
@@ -22,7 +23,7 @@
 namespace turnstile::lab {
 
 struct ApiOptions {
-  std::function<void(std::function<void()>)> post;  // to the server's thread, from any
+  std::function<void(std::function<void()>)> post;  // from any thread to the server's
   std::function<void(std::string)> send;            // to all listeners
 };
 
@@ -31,7 +32,7 @@ class Api {
   explicit Api(ApiOptions options);
   Api(const Api&) = delete;
   Api& operator=(const Api&) = delete;
-  // Ends what is under way.
+  // Stops the current runs.
   ~Api();
 
   HttpAnswer answer(const HttpRequest& request);
@@ -45,7 +46,7 @@ class Api {
     Settings settings;
   };
 
-  // A run that is shown, from its beginning on.
+  // A run that is shown; `outcome` is set when it has ended.
   struct Shown {
     std::uint64_t number = 0;
     std::optional<Outcome> outcome;
@@ -67,12 +68,12 @@ class Api {
 
   ApiOptions options_;
   Stream stream_;
-  Order work_;                   // whose scenario and settings are shown; its mode says nothing
-  std::map<Mode, Shown> shown_;  // in the order of modes
+  Order shown_work_;  // scenario and settings of what is shown; its mode is unused
+  std::map<Mode, Shown> shown_;
   std::uint64_t next_number_ = 1;
   bool is_running_ = false;
   std::thread thread_;  // of the latest request
-  int stop_fd_ = -1;    // readable when what is under way is to end
+  Descriptor stop_fd_;  // readable when the current runs must stop
 };
 
 }  // namespace turnstile::lab

@@ -1,4 +1,4 @@
-// The files of lab/page/, as they were when this program was built.
+// The files of lab/page/, embedded when this program was built.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ struct Asset {
 
 std::span<const Asset> assets();
 
-// Its content; empty when there is no such file.
+// The file's content; empty when there is no such file.
 std::string_view asset(std::string_view name);
 
 }  // namespace turnstile::lab

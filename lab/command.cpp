@@ -29,7 +29,7 @@ void add_list_command(CLI::App& lab, int& exit_code) {
 
 void add_lab_command(CLI::App& app, int& exit_code) {
   CLI::App& lab = *app.add_subcommand(
-      "lab", "See the lock, see the queue: the same work direct and through the broker");
+      "lab", "Run the same work direct and through the broker, and see who waits for the lock");
   lab.require_subcommand(1);
   add_list_command(lab, exit_code);
   lab::add_run_command(lab, exit_code);

@@ -5,7 +5,7 @@
 
 namespace turnstile {
 
-// The command's exit code goes to `exit_code`, which must outlive the parse.
+// Stores the command's exit code in `exit_code`, which must outlive the parse.
 void add_lab_command(CLI::App& app, int& exit_code);
 
 namespace lab {

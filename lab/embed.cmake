@@ -1,4 +1,5 @@
-# cmake -DPAGE=DIR -DOUT=FILE -P embed.cmake: the files of DIR as the source of lab/assets.h.
+# cmake -DPAGE=DIR -DOUT=FILE -P embed.cmake: writes FILE, which implements lab/assets.h with the
+# files of DIR.
 file(GLOB files RELATIVE ${PAGE} ${PAGE}/*.html ${PAGE}/*.js ${PAGE}/*.css ${PAGE}/*.svg
      ${PAGE}/*.png ${PAGE}/*.ico)
 set(arrays "")
@@ -25,7 +26,7 @@ foreach(file IN LISTS files)
   math(EXPR count "${count} + 1")
 endforeach()
 file(WRITE ${OUT}.new "// Made by lab/embed.cmake.
-// NOLINTBEGIN: read as it is made
+// NOLINTBEGIN: generated code
 #include \"lab/assets.h\"
 
 #include <array>
@@ -35,7 +36,7 @@ namespace turnstile::lab {
 namespace {
 
 ${arrays}
-// Without the zero at its end.
+// Without the terminating zero.
 template <std::size_t kSize>
 std::string_view text_of(const unsigned char (&bytes)[kSize]) {
   return {reinterpret_cast<const char*>(bytes), kSize - 1};

@@ -6,8 +6,6 @@
 #include <sstream>
 #include <utility>
 
-#include "store/sqlite.h"
-
 namespace turnstile::lab {
 namespace {
 
@@ -21,62 +19,30 @@ std::vector<std::string> split_lines(std::string_view text) {
   return lines;
 }
 
-Result<Table> read_table(sqlite::Connection& connection, const TablePlan& plan) {
-  auto columns = connection.prepare("SELECT name FROM pragma_table_info(" +
-                                    sqlite::quoted(plan.name) + ") ORDER BY cid");
-  auto rows = connection.prepare("SELECT * FROM " + sqlite::quoted(plan.name) + " ORDER BY rowid");
-  if (!columns || !rows) {
-    return tl::make_unexpected((!columns ? columns : rows).error());
-  }
-  Table table;
-  int code = columns->step();
-  for (; code == SQLITE_ROW; code = columns->step()) {
-    table.columns.emplace_back(columns->text(0));
-  }
-  for (code = rows->step(); code == SQLITE_ROW; code = rows->step()) {
-    std::vector<std::string> row;
-    row.reserve(table.columns.size());
-    for (int i = 0; i < rows->columns(); ++i) {
-      row.emplace_back(rows->text(i));
-    }
-    table.rows.push_back(std::move(row));
-  }
-  if (code != SQLITE_DONE) {
-    return tl::make_unexpected(connection.error(code, "reading " + plan.name));
-  }
-  return table;
-}
-
-Result<sqlite::Connection> open_database(const std::filesystem::path& path) {
-  constexpr int kPatienceMs = 5000;
-  return sqlite::Connection::open(path, sqlite::Access::read_write)
-      .map([](sqlite::Connection connection) {
-        sqlite3_busy_timeout(connection.handle(), kPatienceMs);
-        return connection;
-      });
+Result<Table> query(const std::filesystem::path& path, const std::string& sql) {
+  constexpr std::chrono::seconds kBusyTimeout{5};
+  return Database::open(path, kBusyTimeout).and_then([&](Database database) {
+    return database.query(sql);
+  });
 }
 
 }  // namespace
 
 Result<std::vector<Table>> read_tables(const std::filesystem::path& database,
                                        const std::vector<TablePlan>& tables) {
-  auto connection = open_database(database);
-  if (!connection) {
-    return tl::make_unexpected(connection.error());
-  }
   std::vector<Table> all;
   for (const TablePlan& plan : tables) {
-    auto table = read_table(*connection, plan);
+    auto table = query(database, "SELECT * FROM " + plan.name + " ORDER BY rowid");
     if (!table) {
-      return tl::make_unexpected(table.error());
+      return fail(table.error().code, "cannot read " + plan.name + ": " + table.error().what);
     }
     all.push_back(std::move(*table));
   }
   return all;
 }
 
-Result<Facts> find_facts(const std::filesystem::path& folder, const Plan& plan) {
-  const auto database = folder / kDatabase;
+Result<Facts> find_facts(const std::filesystem::path& directory, const Plan& plan) {
+  const auto database = directory / kDatabase;
   auto tables = read_tables(database, plan.tables);
   if (!tables) {
     return tl::make_unexpected(tables.error());
@@ -96,25 +62,23 @@ Result<Facts> find_facts(const std::filesystem::path& folder, const Plan& plan) 
     }
   }
   if (plan.run.has_text) {
-    facts.text = compare_text(read_file(folder / kTextLog), lines);
+    facts.text = compare_text(read_file(directory / kTextLog), lines);
   }
-  auto integrity = open_database(database).and_then([](sqlite::Connection connection) {
-    return connection.query_text("PRAGMA integrity_check");
-  });
-  facts.integrity = integrity ? *integrity : integrity.error().what;
+  const auto integrity = query(database, "PRAGMA integrity_check");
+  facts.integrity = integrity ? integrity->rows.at(0).at(0) : integrity.error().what;
   return facts;
 }
 
 TextFacts compare_text(std::string_view text, const std::vector<std::string>& expected) {
-  std::map<std::string, std::size_t> due;
+  std::map<std::string, std::size_t> unseen;
   for (const auto& line : expected) {
-    ++due[line];
+    ++unseen[line];
   }
   TextFacts facts;
   for (const auto& line : split_lines(text)) {
     ++facts.lines;
-    const auto found = due.find(line);
-    if (found != due.end() && found->second > 0) {
+    const auto found = unseen.find(line);
+    if (found != unseen.end() && found->second > 0) {
       --found->second;
       ++facts.intact;
     } else {
@@ -139,7 +103,7 @@ std::vector<std::string> last_lines(const std::filesystem::path& path, std::size
   text.resize(static_cast<std::size_t>(file.gcount()));
   auto all = split_lines(text);
   if (from > 0 && !all.empty()) {
-    all.erase(all.begin());  // cut in its middle
+    all.erase(all.begin());  // its beginning is missing
   }
   if (all.size() > lines) {
     all.erase(all.begin(), all.end() - static_cast<std::ptrdiff_t>(lines));

@@ -19,7 +19,7 @@ bool is_own_host(std::string_view host, std::uint16_t port) {
   });
 }
 
-// In a time that does not tell how much of it is right.
+// Takes constant time, so that timing does not reveal how much of the secret is right.
 bool is_same_secret(std::string_view a, std::string_view b) {
   unsigned difference = a.size() == b.size() ? 0 : 1;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {

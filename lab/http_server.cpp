@@ -31,10 +31,10 @@ using tcp = asio::ip::tcp;
 
 constexpr std::uint64_t kBodyBytes = std::uint64_t{16} * 1024;
 constexpr std::uint32_t kHeaderBytes = 16 * 1024;
-constexpr std::size_t kWaitingBytes = std::size_t{4} * 1024 * 1024;  // for one listener
+constexpr std::size_t kMaxUnsentBytes = std::size_t{4} * 1024 * 1024;  // for one listener
 constexpr std::size_t kListeners = 256;
-constexpr int kKernelBytes = 256 * 1024;       // that the system keeps for one connection
-constexpr std::chrono::seconds kPatience{30};  // with a request, and with taking an answer
+constexpr int kKernelBytes = 256 * 1024;      // send buffer of one connection
+constexpr std::chrono::seconds kTimeout{30};  // for sending a request, and for reading an answer
 constexpr std::chrono::seconds kPingEvery{15};
 
 constexpr const char* kPolicy =
@@ -56,7 +56,7 @@ std::string_view view_of(beast::string_view text) {
 
 class Server;
 
-// A connection: requests one after another, until it becomes a listener or ends.
+// A connection: handles requests one after another, until it becomes a listener or ends.
 class Session : public std::enable_shared_from_this<Session> {
  public:
   Session(tcp::socket socket, Server& server) : stream_(std::move(socket)), server_(server) {}
@@ -83,7 +83,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // As a listener.
   std::deque<std::shared_ptr<const std::string>> queue_;
-  std::size_t queued_bytes_ = 0;  // without the greeting, which is as long as it is
+  std::size_t queued_bytes_ = 0;  // without the greeting, which has no bound
   std::string ignored_ = std::string(64, '\0');
 };
 
@@ -100,8 +100,8 @@ class Server final : public HttpServer {
 
   [[nodiscard]] const HttpServerOptions& options() const { return options_; }
   [[nodiscard]] const HttpGuard& guard() const { return guard_; }
-  void joined(const std::shared_ptr<Session>& session) { listeners_.insert(session); }
-  void left(const std::shared_ptr<Session>& session) { listeners_.erase(session); }
+  void add_listener(const std::shared_ptr<Session>& session) { listeners_.insert(session); }
+  void remove_listener(const std::shared_ptr<Session>& session) { listeners_.erase(session); }
 
  private:
   void accept();
@@ -121,7 +121,7 @@ void Session::read() {
   parser_.emplace();
   parser_->body_limit(kBodyBytes);
   parser_->header_limit(kHeaderBytes);
-  stream_.expires_after(kPatience);
+  stream_.expires_after(kTimeout);
   http::async_read(stream_, buffer_, *parser_,
                    [self = shared_from_this()](error_code failed, std::size_t /*bytes*/) {
                      self->on_read(failed);
@@ -182,7 +182,7 @@ void Session::answer(const HttpAnswer& answer, bool keep_alive) {
   response_->keep_alive(keep_alive);
   response_->body() = answer.body;
   response_->prepare_payload();
-  stream_.expires_after(kPatience);
+  stream_.expires_after(kTimeout);
   http::async_write(
       stream_, *response_,
       [self = shared_from_this(), keep_alive](error_code failed, std::size_t /*bytes*/) {
@@ -197,7 +197,7 @@ void Session::close() {
   error_code ignored;
   stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
   stream_.socket().close(ignored);
-  server_.left(shared_from_this());
+  server_.remove_listener(shared_from_this());
 }
 
 // ---- the stream
@@ -207,19 +207,19 @@ void Session::begin_stream() {
   http::response<http::empty_body> head(http::status::ok, kHttp11);
   add_common_headers(head);
   head.set(http::field::content_type, "text/event-stream");
-  head.set(http::field::connection, "close");  // the end of the stream is that of the connection
+  head.set(http::field::connection, "close");  // the stream ends with the connection
   std::ostringstream text;
   text << head.base();
   stream_.expires_never();
   queue_.push_back(std::make_shared<const std::string>(text.str() + server_.options().greeting()));
-  server_.joined(shared_from_this());
+  server_.add_listener(shared_from_this());
   watch_for_end();
   write_next();
 }
 
 void Session::send(const std::shared_ptr<const std::string>& frames) {
   queued_bytes_ += frames->size();
-  if (queued_bytes_ > kWaitingBytes) {
+  if (queued_bytes_ > kMaxUnsentBytes) {
     return close();
   }
   queue_.push_back(frames);
@@ -271,7 +271,7 @@ Result<void> Server::open() {
     return fail(
         Errc::unreachable,
         "cannot listen on 127.0.0.1:" + std::to_string(options_.port) + ": " + failed.message(),
-        "another one may run already; --port names another port");
+        "another lab may be running; choose another port with --port");
   }
   guard_ = {acceptor_.local_endpoint(failed).port(), options_.token};
   accept();

@@ -1,8 +1,8 @@
 // HTTP/1.1 on the loopback interface for one page: requests with small bodies, and one stream of
-// server-sent events. Refuses what other sites could make a browser ask (HTTP.md, "Who may ask").
-// Boost.Beast is behind it, and in one translation unit only.
+// server-sent events. Refuses requests that another site makes a browser send (HTTP.md, "Who may
+// ask"). Implemented with Boost.Beast, in one translation unit only.
 //
-// All but post() is for one thread, that of run(); what is given as functions is called on it.
+// One thread, that of run(), calls everything except post(), and runs the given functions.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,11 @@ struct HttpAnswer {
 HttpAnswer http_error(int status, const std::string& what);
 
 struct HttpServerOptions {
-  std::uint16_t port = 0;  // 0: any that is free
-  std::string token;       // what POST needs
+  std::uint16_t port = 0;  // 0: any free port
+  std::string token;       // required for POST
   std::string stream_path;
   std::function<HttpAnswer(const HttpRequest&)> answer;
-  std::function<std::string()> greeting;  // what a new listener of the stream gets first
+  std::function<std::string()> greeting;  // sent first to a new listener of the stream
 };
 
 class HttpServer {
@@ -48,16 +48,16 @@ class HttpServer {
   virtual ~HttpServer() = default;
 
   [[nodiscard]] virtual std::uint16_t port() const = 0;
-  // Until `stop_fd` is readable.
+  // Returns when `stop_fd` is readable.
   virtual void run(int stop_fd) = 0;
-  // From any thread: `work` is done by run().
+  // From any thread: run() does `work`.
   virtual void post(std::function<void()> work) = 0;
-  // To all listeners. One that lets too much wait for it is cut off; nobody waits for it.
+  // To all listeners. Never waits: a listener with too many unread bytes is disconnected.
   virtual void send(std::string frames) = 0;
 };
 
-// What is refused before anything is answered; 0: nothing. `origin` and others are empty when the
-// header is missing.
+// Checks a request before it is answered. Returns the status to refuse it with; 0: accepted.
+// `origin` and the others are empty when the header is missing.
 struct HttpGuard {
   std::uint16_t port = 0;
   std::string token;

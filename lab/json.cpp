@@ -12,7 +12,7 @@ namespace {
 
 Result<void> take_number(const nlohmann::json& value, const std::string& name, std::int64_t& into) {
   if (!value.is_number_integer()) {
-    return fail(Errc::bad_input, name + " is a whole number");
+    return fail(Errc::bad_input, name + " must be a whole number");
   }
   into = value.get<std::int64_t>();
   return {};
@@ -26,7 +26,7 @@ Result<void> take_duration(const nlohmann::json& value, const std::string& name,
 
 Result<void> take_text(const nlohmann::json& value, const std::string& name, std::string& into) {
   if (!value.is_string()) {
-    return fail(Errc::bad_input, name + " is a text");
+    return fail(Errc::bad_input, name + " must be a string");
   }
   into = value.get<std::string>();
   return {};
@@ -101,16 +101,16 @@ Json json_of(const Settings& settings) {
           {"begin", settings.begin}};
 }
 
-Result<Settings> settings_from(const nlohmann::json& json, Settings otherwise) {
+Result<Settings> settings_from(const nlohmann::json& json, Settings defaults) {
   if (!json.is_object()) {
-    return fail(Errc::bad_input, "settings are an object");
+    return fail(Errc::bad_input, "settings must be an object");
   }
   for (const auto& [name, value] : json.items()) {
-    if (auto taken = take_setting(name, value, otherwise); !taken) {
+    if (auto taken = take_setting(name, value, defaults); !taken) {
       return tl::make_unexpected(taken.error());
     }
   }
-  return otherwise;
+  return defaults;
 }
 
 Json json_of_scenarios() {

@@ -11,27 +11,27 @@ namespace {
 
 constexpr std::size_t kTail = 12;
 constexpr std::size_t kLanesWithGraph = 8;
-// A process writes an event a little after its time.
+// An event reaches the file a little after its timestamp.
 constexpr std::int64_t kLateNs = 30'000'000;
 
 }  // namespace
 
-LiveRun::LiveRun(const RunInfo& run, std::uint64_t number, std::filesystem::path folder)
-    : timeline_(run), number_(number), folder_(std::move(folder)) {}
+LiveRun::LiveRun(const RunInfo& run, std::uint64_t number, std::filesystem::path directory)
+    : timeline_(run), number_(number), directory_(std::move(directory)) {}
 
 LiveMessage LiveRun::begin() const {
   return {number_, "run", dump(json_of_run(timeline_.run(), number_)), {}, 0};
 }
 
 void LiveRun::add_older_than(std::int64_t time_ns) {
-  std::stable_sort(waiting_.begin(), waiting_.end(),
+  std::stable_sort(pending_.begin(), pending_.end(),
                    [](const Event& a, const Event& b) { return a.time_ns < b.time_ns; });
-  const auto end = std::find_if(waiting_.begin(), waiting_.end(),
+  const auto end = std::find_if(pending_.begin(), pending_.end(),
                                 [time_ns](const Event& event) { return event.time_ns >= time_ns; });
-  for (auto event = waiting_.begin(); event != end; ++event) {
+  for (auto event = pending_.begin(); event != end; ++event) {
     timeline_.add(*event);
   }
-  waiting_.erase(waiting_.begin(), end);
+  pending_.erase(pending_.begin(), end);
 }
 
 LiveMessage LiveRun::segments(std::int64_t now_ns) {
@@ -60,11 +60,11 @@ std::string LiveRun::counters(std::int64_t now_ns) const {
 }
 
 std::string LiveRun::text(std::optional<TextFacts> facts) const {
-  const auto lines = last_lines(folder_ / kTextLog, kTail);
+  const auto lines = last_lines(directory_ / kTextLog, kTail);
   Json json{{"run", number_}, {"lines", lines}};
   if (!facts) {
-    // What is torn can be told only by the rows that are committed: at the end.
-    const std::string all = read_file(folder_ / kTextLog);
+    // Torn lines are recognised by the committed rows, which are read at the end.
+    const std::string all = read_file(directory_ / kTextLog);
     facts = TextFacts{static_cast<std::size_t>(std::count(all.begin(), all.end(), '\n')), 0, 0, 0};
   }
   json["total"] = facts->lines;
@@ -128,7 +128,7 @@ void LiveRun::describe(std::int64_t now_ns, std::vector<LiveMessage>& into) {
 }
 
 std::vector<LiveMessage> LiveRun::take(std::span<const Event> events, std::int64_t now_ns) {
-  waiting_.insert(waiting_.end(), events.begin(), events.end());
+  pending_.insert(pending_.end(), events.begin(), events.end());
   add_older_than(now_ns - kLateNs);
   std::vector<LiveMessage> messages;
   describe(std::max(now_ns - kLateNs - timeline_.run().began_ns, timeline_.now_ns()), messages);

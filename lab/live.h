@@ -1,5 +1,4 @@
-// A run as the messages of the stream (HTTP.md) while it goes on. Belongs to one thread, that of
-// the run.
+// Turns a run in progress into messages of the stream (HTTP.md). Used by the run's thread only.
 #pragma once
 
 #include <cstdint>
@@ -16,22 +15,21 @@
 namespace turnstile::lab {
 
 struct LiveMessage {
-  std::uint64_t run = 0;  // 0: of no run
+  std::uint64_t run = 0;  // 0: belongs to no run
   std::string event;
-  std::string
-      data;  // one JSON object; of `segments` what is to be added: the elements of `done` ...
-  std::string open;   // ... all of `open`, as an array
-  double now_ms = 0;  // ... and the time
+  std::string data;   // one JSON object; for `segments`: new elements of `done`, comma-separated
+  std::string open;   // for `segments`: the array `open`
+  double now_ms = 0;  // for `segments`
 };
 
 class LiveRun {
  public:
-  LiveRun(const RunInfo& run, std::uint64_t number, std::filesystem::path folder);
+  LiveRun(const RunInfo& run, std::uint64_t number, std::filesystem::path directory);
 
   LiveMessage begin() const;
-  // `now_ns` of CLOCK_MONOTONIC.
+  // `now_ns`: CLOCK_MONOTONIC.
   std::vector<LiveMessage> take(std::span<const Event> events, std::int64_t now_ns);
-  // All events came, and the run is over.
+  // After the last event of the run.
   std::vector<LiveMessage> end(const Outcome& outcome, const Plan& plan,
                                const std::vector<Table>& tables);
 
@@ -48,8 +46,8 @@ class LiveRun {
 
   Timeline timeline_;
   const std::uint64_t number_;
-  const std::filesystem::path folder_;
-  std::vector<Event> waiting_;  // for events of other processes that may be older
+  const std::filesystem::path directory_;
+  std::vector<Event> pending_;  // held until no older event of another process can arrive
   std::string last_counters_;
   std::string last_text_;
   std::string last_table_;

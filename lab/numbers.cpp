@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kDisagreementsListed = 10;
 
-// Microseconds are as much as is shown.
+// Rounded to microseconds.
 double in_ms(std::int64_t ns) {
   constexpr double kNsInUs = 1000;
   constexpr double kUsInMs = 1000;
@@ -59,7 +59,7 @@ void add_row(const RowFate& row, std::int64_t now_ns, Numbers& numbers, Spans& s
   numbers.most_turns_of_others = std::max(numbers.most_turns_of_others, row.turns_of_others);
 }
 
-// Of lanes that have rows to write, and have an answer for each.
+// Among lanes that have rows to write, and an answer for each.
 void find_slowest_and_fastest(Numbers& numbers) {
   for (std::size_t i = 0; i < numbers.processes.size(); ++i) {
     const ProcessNumbers& process = numbers.processes[i];
@@ -82,38 +82,38 @@ std::vector<std::string> compare(const Recording& recording, const Timeline& tim
   for (const FoundRow& row : recording.facts.rows) {
     ++found[row.row];
   }
-  std::set<std::string> said;
+  std::set<std::string> reported;
   std::set<std::string> unsure;
   for (const RowFate* row : timeline.rows()) {
     if (row->committed && !row->refused) {
-      said.insert(row->name);
+      reported.insert(row->name);
     } else if (row->unsure || recording.stopped) {
       unsure.insert(row->name);
     }
   }
-  std::size_t beyond_events = 0;
+  std::size_t without_event = 0;
   for (const auto& [row, times] : found) {
     if (times > 1) {
       problems.push_back(fmt::format("{} is in the database {}", row,
                                      counted(static_cast<std::uint64_t>(times), "time")));
     }
-    if (said.contains(row)) {
+    if (reported.contains(row)) {
       continue;
     }
-    ++beyond_events;
+    ++without_event;
     if (!unsure.contains(row)) {
       problems.push_back(
-          fmt::format("{} is in the database, and no event says that it was committed", row));
+          fmt::format("{} is in the database, but no event says that it was committed", row));
     }
   }
-  for (const auto& row : said) {
+  for (const auto& row : reported) {
     if (!found.contains(row)) {
       problems.push_back(
-          fmt::format("{} was committed by the events, and is not in the database", row));
+          fmt::format("the events say that {} was committed, but it is not in the database", row));
     }
   }
-  if (problems.empty() && numbers.in_database + beyond_events != recording.facts.rows.size()) {
-    problems.push_back(fmt::format("events say {}, the database has {}",
+  if (problems.empty() && numbers.in_database + without_event != recording.facts.rows.size()) {
+    problems.push_back(fmt::format("the events say {}, the database has {}",
                                    counted(numbers.in_database, "row"),
                                    recording.facts.rows.size()));
   }
@@ -176,7 +176,7 @@ Outcome evaluate(Recording recording) {
                                            : recording.events.back().time_ns);
   Numbers numbers = numbers_of(timeline);
   auto disagreements = compare(recording, timeline, numbers);
-  // What is shown is the database's word; where it is not the events', that is shown beside it.
+  // The figures come from the database; disagreements with the events are listed separately.
   numbers.in_database = recording.facts.rows.size();
   numbers.lost = recording.stopped
                      ? count_refused(timeline)

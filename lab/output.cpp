@@ -11,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "base/descriptor.h"
 #include "flags/options.h"
 #include "lab/json.h"
 
@@ -45,10 +46,9 @@ Result<void> save(const std::string& path, const std::string& content, bool appe
 Result<std::string> save_beside(const std::filesystem::path& path, const std::string& content) {
   std::filesystem::path free = path;
   for (int number = 2;; ++number) {
-    constexpr mode_t kMode = 0666;  // less the umask
-    const int fd = ::open(free.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
-    if (fd >= 0) {
-      ::close(fd);
+    constexpr mode_t kMode = 0666;  // minus the umask
+    const Descriptor made(::open(free.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
+    if (made) {
       return save(free.string(), content).map([&] { return free.string(); });
     }
     if (errno == EEXIST) {
@@ -57,7 +57,7 @@ Result<std::string> save_beside(const std::filesystem::path& path, const std::st
       continue;
     }
     return fail(Errc::unreachable, "cannot write " + free.string(),
-                "name a folder that can be written");
+                "name a directory that can be written");
   }
 }
 
@@ -69,6 +69,14 @@ std::vector<const Outcome*> all_of(const std::vector<std::vector<Outcome>>& scen
     }
   }
   return all;
+}
+
+Result<void> check_one_scenario(std::size_t scenarios) {
+  if (scenarios == 1) {
+    return {};
+  }
+  return fail(Errc::bad_input, fmt::format("--svg draws one scenario, not {}", scenarios),
+              "name one scenario, such as slow");
 }
 
 std::string json_text(const std::vector<std::vector<Outcome>>& scenarios) {

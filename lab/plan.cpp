@@ -29,8 +29,8 @@ Arguments direct_arguments(const Settings& settings, Mode mode) {
           "--begin",        mode == Mode::immediate ? "immediate" : settings.begin};
 }
 
-// Where a producer's rows go.
-Arguments way(const Plan& plan) {
+// Tells a producer where to send its rows.
+Arguments destination(const Plan& plan) {
   const RunInfo& run = plan.run;
   return run.mode == Mode::queued ? Arguments{"--broker", kEndpoint}
                                   : joined({"--direct"}, direct_arguments(run.settings, run.mode));
@@ -68,13 +68,13 @@ void add_pets(Plan& plan) {
     add_producer(plan, process,
                  joined({"produce", "pets", "--as", process, "--task-duration",
                          format_duration(plan.run.settings.task_duration)},
-                        way(plan)),
+                        destination(plan)),
                  std::move(wanted));
   }
   plan.tables.push_back(pets_table());
 }
 
-// A CSV file of its own, row by row.
+// A producer that sends its own CSV file, row by row.
 void add_csv(Plan& plan, const std::string& name, const TablePlan& table, CsvRows rows,
              std::chrono::milliseconds interval) {
   const std::string file = name + ".csv";
@@ -82,7 +82,7 @@ void add_csv(Plan& plan, const std::string& name, const TablePlan& table, CsvRow
   add_producer(plan, name,
                joined({"produce", "csv", file, "--table", table.name, "--batch-rows", "1",
                        "--interval", format_duration(interval)},
-                      way(plan)),
+                      destination(plan)),
                std::move(rows.names));
 }
 

@@ -1,5 +1,5 @@
-// What a run needs before it can begin: processes with their arguments, files, tables. Pure.
-// All paths are relative to the run's own folder, in which the processes run.
+// What a run needs before it begins: processes with their arguments, files, tables. Pure.
+// All paths are relative to the run's directory, where its processes run.
 #pragma once
 
 #include <chrono>
@@ -21,10 +21,10 @@ inline constexpr const char* kEventsFile = "events.ndjson";
 struct ProcessPlan {
   std::string name;
   Role role = Role::producer;
-  std::vector<std::string> arguments;  // of turnstile
+  std::vector<std::string> arguments;  // for `turnstile`
 };
 
-// Kills whoever holds the lock, so long after it began to hold it.
+// Kills the lock holder after it has held the lock for `after`.
 struct CrashPlan {
   Role role = Role::producer;
   std::chrono::milliseconds after{0};

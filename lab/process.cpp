@@ -22,7 +22,7 @@ constexpr int kCannotStart = 127;
 tl::unexpected<Error> fail_start(int error) {
   return fail(Errc::unreachable,
               "cannot start another process: " + std::generic_category().message(error),
-              "are there too many processes? `ulimit -u` says how many may be");
+              "are there too many processes? `ulimit -u` shows the limit");
 }
 
 std::vector<char*> pointers_to(std::vector<std::string>& texts) {
@@ -45,12 +45,12 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   return all;
 }
 
-// Between fork and exec, where only calls are allowed that a signal handler may make too.
-[[noreturn]] void become(const char* folder, const char* log, char* const* arguments,
-                         char* const* environment, pid_t parent) {
+// Runs between fork and exec, where only async-signal-safe calls are allowed.
+[[noreturn]] void exec_program(const char* directory, const char* log, char* const* arguments,
+                               char* const* environment, pid_t parent) {
   constexpr mode_t kMode = 0600;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  // A terminal's Ctrl+C is for the lab alone, which ends its processes in order.
+  // Ctrl+C on the terminal must reach the lab only: it ends its processes in order.
   ::setpgid(0, 0);
   ::signal(SIGINT, SIG_DFL);
   ::signal(SIGTERM, SIG_DFL);
@@ -58,7 +58,8 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
   sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (::getppid() != parent || ::chdir(folder) != 0 || null < 0 || ::dup2(null, STDIN_FILENO) < 0) {
+  if (::getppid() != parent || ::chdir(directory) != 0 || null < 0 ||
+      ::dup2(null, STDIN_FILENO) < 0) {
     ::_exit(kCannotStart);
   }
   const int out = ::open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
@@ -73,7 +74,7 @@ std::vector<std::string> environment_with(const std::vector<std::string>& more) 
 
 }  // namespace
 
-Result<ChildProcess> ChildProcess::start(const std::string& folder, const std::string& log,
+Result<ChildProcess> ChildProcess::start(const std::string& directory, const std::string& log,
                                          const std::vector<std::string>& arguments,
                                          const std::vector<std::string>& environment) {
   std::vector<std::string> argv{"turnstile"};
@@ -82,17 +83,17 @@ Result<ChildProcess> ChildProcess::start(const std::string& folder, const std::s
   const auto argv_pointers = pointers_to(argv);
   const auto env_pointers = pointers_to(env);
   const pid_t parent = ::getpid();
-  // No handler of ours may run in the child: it would take a signal that is meant for the program
-  // that it becomes.
-  const BlockSignals held_back;
+  // None of our signal handlers may run in the child: it would swallow a signal meant for the
+  // program that the child becomes.
+  const BlockSignals blocked;
   const pid_t pid = ::fork();
   if (pid < 0) {
     return fail_start(errno);
   }
   if (pid == 0) {
-    become(folder.c_str(), log.c_str(), argv_pointers.data(), env_pointers.data(), parent);
+    exec_program(directory.c_str(), log.c_str(), argv_pointers.data(), env_pointers.data(), parent);
   }
-  // Not by glibc's function: the header of 2.36 declares it for C only.
+  // syscall(), because the header of glibc 2.36 declares pidfd_open() for C only.
   const int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
   ChildProcess process(pid, pidfd);
   if (pidfd < 0) {
@@ -106,9 +107,6 @@ ChildProcess::~ChildProcess() {
     ::kill(pid_, SIGKILL);
     while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
     }
-  }
-  if (pidfd_ >= 0) {
-    ::close(pidfd_);
   }
 }
 

@@ -1,4 +1,4 @@
-// This program again, as a process of a run.
+// This program, started again as a process of a run.
 #pragma once
 
 #include <sys/types.h>
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/descriptor.h"
 #include "base/result.h"
 
 namespace turnstile::lab {
@@ -17,21 +18,21 @@ struct ProcessEnd {
   int code = 0;  // exit code or signal
 };
 
-// Killed, and gone, at the end of its life here; and killed by the system if this process, or the
-// thread that started it, ends before it.
+// The destructor kills the process and waits for its end. The kernel kills it if this process, or
+// the thread that started it, ends first.
 class ChildProcess {
  public:
-  // Runs in `folder`, with both outputs appended to `log` there. Of this process's environment it
-  // keeps all but the variables of turnstile, and gets `environment` (NAME=value).
+  // Runs in `directory`; stderr is appended to `log` there, stdout is discarded. The process
+  // inherits this environment without the TURNSTILE_ variables, plus `environment` (NAME=value).
   // Errors: unreachable.
-  static Result<ChildProcess> start(const std::string& folder, const std::string& log,
+  static Result<ChildProcess> start(const std::string& directory, const std::string& log,
                                     const std::vector<std::string>& arguments,
                                     const std::vector<std::string>& environment);
 
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
   ChildProcess(ChildProcess&& other) noexcept
-      : pid_(std::exchange(other.pid_, -1)), pidfd_(std::exchange(other.pidfd_, -1)) {}
+      : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)) {}
   ChildProcess& operator=(ChildProcess&& other) noexcept {
     std::swap(pid_, other.pid_);
     std::swap(pidfd_, other.pidfd_);
@@ -40,17 +41,17 @@ class ChildProcess {
   ~ChildProcess();
 
   [[nodiscard]] pid_t pid() const { return pid_; }
-  // Readable when it has ended.
-  [[nodiscard]] int pidfd() const { return pidfd_; }
+  // Readable when the process has ended.
+  [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   void signal(int number) const;
-  // How it ended; nothing while it runs. To be asked until it says so, and not again.
+  // How the process ended; empty while it runs. Returns the end once.
   std::optional<ProcessEnd> take_end();
 
  private:
-  ChildProcess(pid_t pid, int pidfd) : pid_(pid), pidfd_(pidfd) {}
+  ChildProcess(pid_t pid, int pidfd) : pid_(pid), pidfd_(Descriptor(pidfd)) {}
 
   pid_t pid_ = -1;  // -1: it has ended
-  int pidfd_ = -1;
+  Descriptor pidfd_;
 };
 
 }  // namespace turnstile::lab

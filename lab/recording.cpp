@@ -9,19 +9,19 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "lab/json.h"
 #include "base/utf8.h"
+#include "lab/json.h"
 
 namespace turnstile::lab {
 namespace {
 
-constexpr std::size_t kNamesBytes = 3000;  // of one line, so that it stays below kEventBytes
+constexpr std::size_t kNamesBytes = 3000;  // in one line, so that the line stays below kEventBytes
 
 Json line_of(std::string_view kind, std::int64_t time_ns) {
   return {{"t", time_ns}, {"kind", kind}, {"process", "lab"}};
 }
 
-// `rows` in as many lines as it takes.
+// Appends lines that list `names`; long lists take several lines.
 void append_names(std::string& lines, const Json& start, const std::vector<std::string>& names) {
   Json line = start;
   line["rows"] = Json::array();
@@ -71,7 +71,7 @@ Role role_of(const std::string& name) {
 Result<RunInfo> run_in(const nlohmann::json& line) {
   const auto format = count_in(line, "format");
   if (format != kEventsFormat) {
-    return fail(Errc::bad_input, fmt::format("events of format {}, this program reads format {}",
+    return fail(Errc::bad_input, fmt::format("the events have format {}, this program reads {}",
                                              format, kEventsFormat));
   }
   RunInfo run;
@@ -82,7 +82,7 @@ Result<RunInfo> run_in(const nlohmann::json& line) {
   const auto time = line.find("t");
   if (!mode || !settings || lanes == line.end() || !lanes->is_array() || time == line.end() ||
       !time->is_number_integer()) {
-    return fail(Errc::bad_input, "the beginning of a run cannot be understood");
+    return fail(Errc::bad_input, "the first line of a run is malformed");
   }
   run.mode = *mode;
   run.settings = *settings;
@@ -109,7 +109,7 @@ void take_wanted(const nlohmann::json& line, RunInfo& run) {
   }
 }
 
-// True when the run is over.
+// Returns true after the last line of a run.
 bool take_fact(const nlohmann::json& line, const std::string& kind, Recording& recording) {
   if (kind == "wanted") {
     take_wanted(line, recording.run);
@@ -153,7 +153,7 @@ std::string lines_before(const RunInfo& run) {
   return lines;
 }
 
-std::string lines_behind(const Recording& recording) {
+std::string lines_after(const Recording& recording) {
   const std::int64_t now = monotonic_ns();
   std::string lines;
   std::vector<std::string> tables;
@@ -209,7 +209,8 @@ std::vector<std::string_view> LineReader::take(std::string_view bytes) {
 Result<std::vector<Recording>> read_recordings(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   if (!file) {
-    return fail(Errc::unreachable, "cannot read " + path, "name a file that `--events` wrote");
+    return fail(Errc::unreachable, "cannot read " + path,
+                "name a file that `turnstile lab run --events FILE` wrote");
   }
   std::vector<Recording> recordings;
   bool is_open = false;
@@ -235,7 +236,8 @@ Result<std::vector<Recording>> read_recordings(const std::string& path) {
     }
   }
   if (recordings.empty()) {
-    return fail(Errc::bad_input, path + " holds no run", "name a file that `--events` wrote");
+    return fail(Errc::bad_input, path + " holds no run",
+                "name a file that `turnstile lab run --events FILE` wrote");
   }
   return recordings;
 }

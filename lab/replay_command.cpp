@@ -10,6 +10,7 @@
 #include "flags/options.h"
 #include "lab/command.h"
 #include "lab/output.h"
+#include "lab/picture.h"
 #include "lab/recording.h"
 #include "lab/report.h"
 
@@ -20,10 +21,11 @@ struct ReplayFlags {
   std::string file;
   bool json = false;
   std::string report;
+  std::string svg;
 };
 
-// Runs of one scenario that follow each other stand together.
-std::vector<std::vector<Outcome>> together(std::vector<Recording> recordings) {
+// Groups adjacent runs of the same scenario.
+std::vector<std::vector<Outcome>> by_scenario(std::vector<Recording> recordings) {
   std::vector<std::vector<Outcome>> scenarios;
   for (Recording& recording : recordings) {
     const bool is_new = scenarios.empty() ||
@@ -41,7 +43,12 @@ Result<int> replay(const ReplayFlags& flags) {
   if (!recordings) {
     return tl::make_unexpected(recordings.error());
   }
-  const auto scenarios = together(std::move(*recordings));
+  const auto scenarios = by_scenario(std::move(*recordings));
+  if (!flags.svg.empty()) {
+    if (auto checked = check_one_scenario(scenarios.size()); !checked) {
+      return tl::make_unexpected(checked.error());
+    }
+  }
   if (flags.json) {
     fmt::print("{}", json_text(scenarios));
   } else {
@@ -56,6 +63,11 @@ Result<int> replay(const ReplayFlags& flags) {
       return tl::make_unexpected(saved.error());
     }
   }
+  if (!flags.svg.empty()) {
+    if (auto saved = save(flags.svg, picture_svg(scenarios.front())); !saved) {
+      return tl::make_unexpected(saved.error());
+    }
+  }
   return exit_code_of(scenarios);
 }
 
@@ -63,11 +75,12 @@ Result<int> replay(const ReplayFlags& flags) {
 
 void add_replay_command(CLI::App& lab, int& exit_code) {
   const auto flags = std::make_shared<ReplayFlags>();
-  CLI::App& app =
-      *lab.add_subcommand("replay", "Compute and draw again what `lab run --events FILE` saved");
-  app.add_option("FILE", flags->file, "The saved events")->required();
+  CLI::App& app = *lab.add_subcommand("replay", "Show again what `lab run --events FILE` recorded");
+  app.add_option("FILE", flags->file, "The recorded events")->required();
   add_json_flag(app, flags->json);
   app.add_option("--report", flags->report, "Write a report: one HTML file")->type_name("FILE");
+  app.add_option("--svg", flags->svg, "Draw the lanes of one scenario: one SVG file")
+      ->type_name("FILE");
   add_config_option(app);
   app.callback([flags, &exit_code] {
     auto done = replay(*flags);

@@ -11,7 +11,7 @@
 namespace turnstile::lab {
 namespace {
 
-// JSON that may stand within a script element.
+// JSON that is safe inside a script element.
 std::string embedded(const Json& json) {
   std::string out;
   for (const char c : dump(json)) {
@@ -24,7 +24,7 @@ std::string embedded(const Json& json) {
   return out;
 }
 
-// The run as the page's view of it: HTTP.md, `lanes.js`.
+// A run as `lanes.js` takes it (HTTP.md, "The report").
 Json data_of(const Outcome& outcome, std::uint64_t number) {
   Json run = json_of_run(outcome.recording.run, number);
   const auto& lanes = outcome.timeline.lanes();
@@ -41,7 +41,7 @@ Json data_of(const Outcome& outcome, std::uint64_t number) {
   return run;
 }
 
-// A module of the page as a part of one script: what it imports is there already.
+// Drops the import lines of a module: the report joins all modules into one script.
 std::string without_imports(std::string_view module) {
   std::string out;
   while (!module.empty()) {
@@ -56,7 +56,7 @@ std::string without_imports(std::string_view module) {
 
 }  // namespace
 
-// report.html with each {{NAME}} replaced: by the data, or by that file of the page.
+// Replaces each {{NAME}} in report.html: {{data}} by the runs, others by the page's file NAME.
 std::string report_html(const std::vector<const Outcome*>& outcomes) {
   Json runs = Json::array();
   for (const Outcome* outcome : outcomes) {

@@ -1,5 +1,5 @@
-// Outcomes as one HTML file that opens from disk anywhere: figures, sentences, and the same lanes
-// that the live page draws. No request leaves it.
+// Outcomes as one self-contained HTML file: figures, sentences, and the lanes of the live page. The
+// file makes no request.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace turnstile::lab {
 
-// Outcomes of one scenario follow each other.
+// Outcomes of the same scenario must be adjacent.
 std::string report_html(const std::vector<const Outcome*>& outcomes);
 
 }  // namespace turnstile::lab

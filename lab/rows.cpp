@@ -17,7 +17,7 @@ struct Nutrient {
   int rank;
 };
 
-// Of USDA FoodData Central (public domain).
+// From USDA FoodData Central (public domain).
 constexpr std::array kShortOnes{
     Nutrient{"Protein", "G", 203, 600},    Nutrient{"Ash", "G", 207, 1000},
     Nutrient{"Energy", "KCAL", 208, 300},  Nutrient{"Starch", "G", 209, 2200},
@@ -60,7 +60,7 @@ CsvRows nutrient_rows(std::size_t rows, std::size_t first_id, bool short_first) 
   constexpr std::size_t kAlike = 16;
   CsvRows made{"id,name,unit_name,nutrient_nbr,rank,time\n", {}};
   for (std::size_t i = 0; i < rows; ++i) {
-    // Half as many at first, so that two streams take turns in being ahead.
+    // The first group is half as long, so that the streams take turns in the lead.
     const bool is_short = ((i + kAlike / 2) / kAlike % 2 == 0) == short_first;
     const Nutrient& nutrient = is_short ? kShortOnes.at((first_id + i) % kShortOnes.size())
                                         : kLongOnes.at((first_id + i) % kLongOnes.size());

@@ -1,5 +1,5 @@
-// What a run is: one scenario in one mode, its settings, who takes part and what they are to write;
-// and all that was seen of it. Values only.
+// A run: one scenario in one mode, its settings, its processes and the rows they write; and the
+// recording of what happened. Values only.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,7 @@ namespace turnstile::lab {
 
 enum class Mode {
   direct,     // every process writes the file by itself
-  immediate,  // the same with BEGIN IMMEDIATE, where that is what is shown
+  immediate,  // direct with BEGIN IMMEDIATE, in the scenario that compares the two
   queued,     // through the broker; one consumer writes
 };
 
@@ -37,11 +37,11 @@ struct Settings {
 enum class Role { producer, consumer, broker };
 std::string_view name_of(Role role);
 
-// A process that is drawn.
+// A process that has a lane.
 struct LaneInfo {
   std::string name;
   Role role = Role::producer;
-  std::vector<std::string> wanted;  // the rows that it is to write, in order, by name
+  std::vector<std::string> wanted;  // names of the rows it has to write, in order
 };
 
 struct RunInfo {
@@ -49,14 +49,14 @@ struct RunInfo {
   Mode mode = Mode::direct;
   Settings settings;
   std::vector<LaneInfo> lanes;
-  bool has_text = false;      // out9.txt is written
-  std::string wall;           // local time of its beginning, RFC 3339
-  std::int64_t began_ns = 0;  // of CLOCK_MONOTONIC
+  bool has_text = false;      // the run writes out9.txt
+  std::string wall;           // local start time, RFC 3339
+  std::int64_t began_ns = 0;  // CLOCK_MONOTONIC
 
   [[nodiscard]] std::size_t rows_wanted() const;
 };
 
-// What the files have at the end.
+// A row in the database at the end.
 struct FoundRow {
   std::string table;
   std::string row;  // its name
@@ -66,24 +66,25 @@ struct FoundRow {
 
 struct TextFacts {
   std::size_t lines = 0;
-  std::size_t intact = 0;   // exactly a row's
-  std::size_t torn = 0;     // no row's
-  std::size_t missing = 0;  // committed rows whose line is not there
+  std::size_t intact = 0;   // lines that match a committed row exactly
+  std::size_t torn = 0;     // lines that match no row
+  std::size_t missing = 0;  // committed rows without a line
 
   bool operator==(const TextFacts&) const = default;
 };
 
+// What the files contain at the end.
 struct Facts {
   std::vector<FoundRow> rows;
   std::optional<TextFacts> text;
-  std::string integrity;  // what PRAGMA integrity_check said
+  std::string integrity;  // result of PRAGMA integrity_check
 };
 
 struct Recording {
   RunInfo run;
   std::vector<Event> events;  // sorted by time
   Facts facts;
-  bool stopped = false;  // before its end
+  bool stopped = false;  // before all rows had an answer
 };
 
 }  // namespace turnstile::lab

@@ -16,12 +16,13 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/signals.h"
 #include "flags/banner.h"
 #include "flags/options.h"
-#include "base/signals.h"
 #include "lab/command.h"
 #include "lab/json.h"
 #include "lab/output.h"
+#include "lab/picture.h"
 #include "lab/report.h"
 #include "lab/runner.h"
 #include "lab/scenario.h"
@@ -36,12 +37,13 @@ struct RunFlags {
   std::map<Setting, CLI::Option*> given;
   bool json = false;
   std::string report;
+  std::string svg;
   std::string events;
   std::string out = ".";
   bool overwrite = false;
 };
 
-// The lab's documents: all that a run's processes said.
+// The scenarios whose log is saved, and the file names.
 const std::map<std::string, std::string>& documents() {
   static const std::map<std::string, std::string> names{{"quick", "out0.txt"},
                                                         {"slow", "out3.txt"}};
@@ -98,7 +100,7 @@ Result<std::vector<const Scenario*>> chosen(const RunFlags& flags) {
       return fail(
           Errc::bad_input,
           fmt::format("{} changes nothing in {}", info_of(setting).flag, fmt::join(names, ", ")),
-          "`turnstile lab list` says which setting belongs to which scenario");
+          "`turnstile lab list` shows the settings of each scenario");
     }
   }
   for (const Scenario* scenario : all) {
@@ -120,7 +122,7 @@ std::vector<Mode> modes_of(const Scenario& scenario, const RunFlags& flags) {
   return modes;
 }
 
-// On a terminal, what is under way.
+// Shows the current run on a terminal.
 class Progress {
  public:
   Progress() : is_on_(::isatty(STDERR_FILENO) == 1) {}
@@ -136,7 +138,7 @@ class Progress {
   bool is_on_;
 };
 
-// As every line of the log begins.
+// The timestamp format of the log's lines.
 std::string log_stamp() {
   const auto now = std::chrono::system_clock::now();
   const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
@@ -194,7 +196,7 @@ Result<ScenarioRun> run_scenario(const Scenario& scenario, const RunFlags& flags
   return done;
 }
 
-// To stderr: stdout holds the result.
+// On stderr, because stdout holds the result.
 void say_written(const std::string& path) {
   fmt::print(stderr, "wrote {}\n", path);
 }
@@ -219,6 +221,11 @@ Result<int> run_all(const RunFlags& flags) {
   auto scenarios = chosen(flags);
   if (!scenarios) {
     return tl::make_unexpected(scenarios.error());
+  }
+  if (!flags.svg.empty()) {
+    if (auto checked = check_one_scenario(scenarios->size()); !checked) {
+      return tl::make_unexpected(checked.error());
+    }
   }
   const StopSignal stop;
   Progress progress;
@@ -265,13 +272,19 @@ Result<int> run_all(const RunFlags& flags) {
     }
     say_written(flags.report);
   }
+  if (!flags.svg.empty() && !all.empty()) {
+    if (auto saved = save(flags.svg, picture_svg(all.front())); !saved) {
+      return tl::make_unexpected(saved.error());
+    }
+    say_written(flags.svg);
+  }
   return stop.requested() ? static_cast<int>(ExitCode::interrupted) : exit_code_of(all);
 }
 
 void add_settings(CLI::App& app, RunFlags& flags) {
   for (const SettingInfo& info : all_settings()) {
     const std::string flag(info.flag);
-    const std::string help = fmt::format("{}; unless given, each scenario's own", info.title);
+    const std::string help = fmt::format("{}; default: the scenario's own", info.title);
     CLI::Option* option = nullptr;
     switch (info.setting) {
       case Setting::processes:
@@ -307,23 +320,26 @@ void add_settings(CLI::App& app, RunFlags& flags) {
 void add_run_command(CLI::App& lab, int& exit_code) {
   const auto flags = std::make_shared<RunFlags>();
   CLI::App& app = *lab.add_subcommand(
-      "run", "Run scenarios, direct and through the queue, and say what happened and why");
+      "run", "Run scenarios, direct and through the queue, and explain what happened");
   app.add_option("NAME", flags->names,
-                 "Scenarios of `turnstile lab list`; without any, all that take under a minute "
-                 "together");
-  app.add_option("--mode", flags->modes, "Only these modes")
+                 "Scenarios from `turnstile lab list`; default: those that together take under a "
+                 "minute");
+  app.add_option("--mode", flags->modes, "Run only these modes")
       ->check(CLI::IsMember({"direct", "immediate", "queued"}));
   add_settings(app, *flags);
   add_json_flag(app, flags->json);
   app.add_option("--report", flags->report, "Write a report: one HTML file")->type_name("FILE");
+  app.add_option("--svg", flags->svg, "Draw the lanes of one scenario: one SVG file")
+      ->type_name("FILE");
   app.add_option("--events", flags->events, "Save the events, for `turnstile lab replay`")
       ->type_name("FILE");
-  app.add_option("--out", flags->out,
-                 "Where out0.txt (quick) and out3.txt (slow) are written; beside one that is there "
-                 "already as out0-2.txt and so on")
+  app.add_option(
+         "--out", flags->out,
+         "Write out0.txt (quick) and out3.txt (slow) here; if one exists, out0-2.txt and so "
+         "on")
       ->type_name("DIR")
       ->capture_default_str();
-  app.add_flag("--overwrite", flags->overwrite, "Replace an out0.txt or out3.txt");
+  app.add_flag("--overwrite", flags->overwrite, "Replace an existing out0.txt or out3.txt");
   add_config_option(app);
   app.callback([flags, &exit_code] {
     auto done = run_all(*flags);

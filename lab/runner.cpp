@@ -20,10 +20,11 @@
 
 #include <fmt/format.h>
 
+#include "base/descriptor.h"
 #include "events/event_sink.h"
+#include "lab/database.h"
 #include "lab/process.h"
 #include "lab/recording.h"
-#include "store/sqlite.h"
 
 namespace turnstile::lab {
 namespace {
@@ -32,19 +33,20 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kLogFile = "run.log";
-constexpr auto kReadyPatience = 20s;
-constexpr auto kStopPatience = 3s;  // then it is killed
-constexpr auto kServerPatience = 10s;
+constexpr auto kReadyTimeout = 20s;
+constexpr auto kStopTimeout = 3s;  // then the process is killed
+constexpr auto kServerStopTimeout = 10s;
 
-// Makes a folder, and removes it with all that is in it.
-class RunFolder {
+// Makes a temporary directory, and removes it with its files.
+class RunDirectory {
  public:
-  RunFolder() : path_((std::filesystem::temp_directory_path() / "turnstile-lab-XXXXXX").string()) {
+  RunDirectory()
+      : path_((std::filesystem::temp_directory_path() / "turnstile-lab-XXXXXX").string()) {
     is_made_ = ::mkdtemp(path_.data()) != nullptr;
   }
-  RunFolder(const RunFolder&) = delete;
-  RunFolder& operator=(const RunFolder&) = delete;
-  ~RunFolder() {
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+  ~RunDirectory() {
     std::error_code ignored;
     if (is_made_) {
       std::filesystem::remove_all(path_, ignored);
@@ -59,22 +61,6 @@ class RunFolder {
  private:
   std::string path_;
   bool is_made_ = false;
-};
-
-class OpenFile {
- public:
-  explicit OpenFile(int fd) : fd_(fd) {}
-  OpenFile(const OpenFile&) = delete;
-  OpenFile& operator=(const OpenFile&) = delete;
-  ~OpenFile() {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
-  [[nodiscard]] int fd() const { return fd_; }
-
- private:
-  int fd_;
 };
 
 std::string local_time() {
@@ -94,7 +80,7 @@ struct Running {
   ProcessPlan plan;
   ChildProcess process;
   bool has_ended = false;
-  bool is_killed = false;  // by the plan
+  bool is_killed = false;  // by the planned crash
 };
 
 class Runner {
@@ -118,33 +104,33 @@ class Runner {
 
   void wait(std::chrono::milliseconds at_most);
   void read_events();
-  void tell_watcher(bool now);
-  Result<void> look_at_processes();
+  void call_watcher(bool now);
+  Result<void> check_processes();
   void crash_if_due(const Event& event);
   Result<void> crash_now();
-  void end_all(Role role, std::chrono::milliseconds patience);
-  void tell(const Running& about, EventKind kind, int code);
+  void stop_all(Role role, std::chrono::milliseconds timeout);
+  void report(const Running& about, EventKind kind, int code);
   [[nodiscard]] bool any_runs(Role role) const;
   [[nodiscard]] Error ended_early(const Running& process) const;
 
   Plan plan_;
   int stop_fd_;
   const Watcher& watcher_;
-  RunFolder folder_;
-  OpenFile changes_;  // inotify
-  std::unique_ptr<OpenFile> events_file_;
+  RunDirectory directory_;
+  Descriptor changes_;  // inotify
+  Descriptor events_file_;
   std::shared_ptr<EventSink> sink_;
 
   std::vector<Running> running_;
   LineReader lines_;
-  std::vector<Event> events_;  // of the run, since it began
-  std::size_t told_ = 0;       // of them, to the watcher
-  Clock::time_point told_at_;
+  std::vector<Event> events_;  // since the run began
+  std::size_t passed_on_ = 0;  // number of events that the watcher got
+  Clock::time_point passed_on_at_;
   bool is_ready_ = false;
   bool has_begun_ = false;
   bool is_stopped_ = false;
 
-  // The planned crash: whom, when, and whether it has happened.
+  // The planned crash: of which process, when, and whether it has happened.
   std::string victim_;
   std::optional<Clock::time_point> crash_at_;
   bool has_crashed_ = false;
@@ -155,47 +141,46 @@ Result<void> write_file(const std::filesystem::path& path, const std::string& co
   out << content;
   if (!out.flush()) {
     return fail(Errc::unreachable, "cannot write " + path.string(),
-                "is there room in the temporary folder? TMPDIR names another");
+                "is there room in the temporary directory? TMPDIR names another");
   }
   return {};
 }
 
 Result<void> Runner::prepare() {
-  if (!folder_.is_made() || changes_.fd() < 0) {
+  if (!directory_.is_made() || !changes_) {
     return fail(Errc::unreachable,
-                "cannot make a folder in " + std::filesystem::temp_directory_path().string(),
+                "cannot make a directory in " + std::filesystem::temp_directory_path().string(),
                 "TMPDIR names another place");
   }
   for (const auto& [name, content] : plan_.files) {
-    if (auto written = write_file(folder_.file(name.c_str()), content); !written) {
+    if (auto written = write_file(directory_.file(name.c_str()), content); !written) {
       return written;
     }
   }
-  auto sink = EventSink::open(folder_.file(kEventsFile).string(), "lab");
+  auto sink = EventSink::open(directory_.file(kEventsFile).string(), "lab");
   if (!sink) {
     return tl::make_unexpected(sink.error());
   }
   sink_ = std::move(*sink);
-  events_file_ =
-      std::make_unique<OpenFile>(::open(folder_.file(kEventsFile).c_str(), O_RDONLY | O_CLOEXEC));
-  ::inotify_add_watch(changes_.fd(), folder_.file(kEventsFile).c_str(), IN_MODIFY);
+  events_file_.reset(::open(directory_.file(kEventsFile).c_str(), O_RDONLY | O_CLOEXEC));
+  ::inotify_add_watch(changes_.get(), directory_.file(kEventsFile).c_str(), IN_MODIFY);
   return prepare_tables();
 }
 
-// So that no process has to make them, which would be a fight of its own.
+// Creates the tables first, so that the processes do not compete to create them.
 Result<void> Runner::prepare_tables() {
-  auto connection = sqlite::Connection::open(folder_.file(kDatabase), sqlite::Access::create);
-  if (!connection) {
-    return tl::make_unexpected(connection.error());
+  auto database = Database::open(directory_.file(kDatabase), 0ms);
+  if (!database) {
+    return tl::make_unexpected(database.error());
   }
   if (plan_.run.mode != Mode::queued) {
-    auto mode = connection->query_text("PRAGMA journal_mode=" + plan_.run.settings.journal);
-    if (!mode) {
-      return tl::make_unexpected(mode.error());
+    auto done = database->execute("PRAGMA journal_mode=" + plan_.run.settings.journal);
+    if (!done) {
+      return done;
     }
   }
   for (const TablePlan& table : plan_.tables) {
-    if (auto made = connection->execute(table.create); !made) {
+    if (auto made = database->execute(table.create); !made) {
       return made;
     }
   }
@@ -204,19 +189,19 @@ Result<void> Runner::prepare_tables() {
 
 Result<void> Runner::start(const ProcessPlan& plan) {
   auto process = ChildProcess::start(
-      folder_.path(), kLogFile, plan.arguments,
+      directory_.path(), kLogFile, plan.arguments,
       {std::string("TURNSTILE_EVENTS=") + kEventsFile, "TURNSTILE_PROCESS=" + plan.name});
   if (!process) {
     return tl::make_unexpected(process.error());
   }
   running_.push_back({plan, std::move(*process)});
   if (has_begun_) {
-    tell(running_.back(), EventKind::started, 0);
+    report(running_.back(), EventKind::started, 0);
   }
   return {};
 }
 
-void Runner::tell(const Running& about, EventKind kind, int code) {
+void Runner::report(const Running& about, EventKind kind, int code) {
   Event event;
   event.kind = kind;
   event.process = about.plan.name;
@@ -229,11 +214,11 @@ void Runner::tell(const Running& about, EventKind kind, int code) {
 }
 
 Error Runner::ended_early(const Running& process) const {
-  const auto last = last_lines(folder_.file(kLogFile), 1);
+  const auto last = last_lines(directory_.file(kLogFile), 1);
   return {Errc::unreachable,
-          fmt::format("the {} ended too early{}", process.plan.name,
+          fmt::format("the {} ended early{}", process.plan.name,
                       last.empty() ? std::string() : ": " + last.back()),
-          "run it again; if it happens again, `turnstile doctor` may say why"};
+          "try again; if it happens again, `turnstile doctor` may say why"};
 }
 
 Result<void> Runner::start_servers() {
@@ -242,15 +227,15 @@ Result<void> Runner::start_servers() {
       return started;
     }
   }
-  const auto until = Clock::now() + kReadyPatience;
+  const auto until = Clock::now() + kReadyTimeout;
   while (!plan_.servers.empty() && !is_ready_ && !is_stopped_) {
     if (Clock::now() >= until) {
       return fail(Errc::unreachable, "broker and consumer are not ready after 20 s",
-                  "is the machine very busy? run it again");
+                  "is the machine very busy? try again");
     }
     wait(100ms);
-    if (auto looked = look_at_processes(); !looked) {
-      return looked;
+    if (auto checked = check_processes(); !checked) {
+      return checked;
     }
   }
   return {};
@@ -260,17 +245,17 @@ Result<void> Runner::begin() {
   plan_.run.began_ns = monotonic_ns();
   plan_.run.wall = local_time();
   has_begun_ = true;
-  std::ofstream file(folder_.file(kEventsFile), std::ios::binary | std::ios::app);
+  std::ofstream file(directory_.file(kEventsFile), std::ios::binary | std::ios::app);
   file << lines_before(plan_.run);
   if (!file.flush()) {
     return fail(Errc::unreachable, "cannot write events",
-                "is there room in the temporary folder? TMPDIR names another");
+                "is there room in the temporary directory? TMPDIR names another");
   }
   for (const Running& server : running_) {
-    tell(server, EventKind::started, 0);
+    report(server, EventKind::started, 0);
   }
   if (watcher_.on_begin) {
-    watcher_.on_begin(plan_.run, folder_.path());
+    watcher_.on_begin(plan_.run, directory_.path());
   }
   for (const ProcessPlan& producer : plan_.producers) {
     if (auto started = start(producer); !started) {
@@ -294,18 +279,18 @@ Result<void> Runner::follow() {
       at_most = std::clamp<std::chrono::milliseconds>(left, 0ms, at_most);
     }
     wait(at_most);
-    auto done = look_at_processes().and_then([this] { return crash_now(); });
+    auto done = check_processes().and_then([this] { return crash_now(); });
     if (!done) {
       return done;
     }
-    tell_watcher(false);
+    call_watcher(false);
   }
   return {};
 }
 
-// For the next change: of the events, of a process, or of the will that this goes on.
+// Waits for an event, for the end of a process, or for `stop_fd_`.
 void Runner::wait(std::chrono::milliseconds at_most) {
-  std::vector<pollfd> items{{changes_.fd(), POLLIN, 0}, {stop_fd_, POLLIN, 0}};
+  std::vector<pollfd> items{{changes_.get(), POLLIN, 0}, {stop_fd_, POLLIN, 0}};
   for (const Running& process : running_) {
     if (!process.has_ended) {
       items.push_back({process.process.pidfd(), POLLIN, 0});
@@ -314,7 +299,7 @@ void Runner::wait(std::chrono::milliseconds at_most) {
   ::poll(items.data(), items.size(), static_cast<int>(at_most.count()));
   is_stopped_ = is_stopped_ || (items[1].revents & POLLIN) != 0;
   std::array<char, 4096> changes{};
-  while (::read(changes_.fd(), changes.data(), changes.size()) > 0) {
+  while (::read(changes_.get(), changes.data(), changes.size()) > 0) {
   }
   read_events();
 }
@@ -322,7 +307,7 @@ void Runner::wait(std::chrono::milliseconds at_most) {
 void Runner::read_events() {
   std::array<char, 65536> bytes{};
   for (ssize_t got = 1; got > 0;) {
-    got = ::read(events_file_->fd(), bytes.data(), bytes.size());
+    got = ::read(events_file_.get(), bytes.data(), bytes.size());
     if (got <= 0) {
       break;
     }
@@ -333,7 +318,7 @@ void Runner::read_events() {
       }
       is_ready_ = is_ready_ || event->kind == EventKind::ready;
       crash_if_due(*event);
-      // What was before the run began, such as the consumer getting ready, is no part of it.
+      // Earlier events, such as the consumer's start, do not belong to the run.
       if (has_begun_ && event->time_ns >= plan_.run.began_ns) {
         events_.push_back(std::move(*event));
       }
@@ -341,16 +326,17 @@ void Runner::read_events() {
   }
 }
 
-void Runner::tell_watcher(bool now) {
-  if (!has_begun_ || !watcher_.on_events || (!now && Clock::now() - told_at_ < watcher_.every)) {
+void Runner::call_watcher(bool now) {
+  if (!has_begun_ || !watcher_.on_events ||
+      (!now && Clock::now() - passed_on_at_ < watcher_.every)) {
     return;
   }
-  told_at_ = Clock::now();
-  watcher_.on_events(std::span(events_).subspan(told_));
-  told_ = events_.size();
+  passed_on_at_ = Clock::now();
+  watcher_.on_events(std::span(events_).subspan(passed_on_));
+  passed_on_ = events_.size();
 }
 
-Result<void> Runner::look_at_processes() {
+Result<void> Runner::check_processes() {
   std::optional<ProcessPlan> restart;
   for (Running& process : running_) {
     if (process.has_ended) {
@@ -362,7 +348,7 @@ Result<void> Runner::look_at_processes() {
     }
     process.has_ended = true;
     if (has_begun_) {
-      tell(process, end->by_signal ? EventKind::crashed : EventKind::ended, end->code);
+      report(process, end->by_signal ? EventKind::crashed : EventKind::ended, end->code);
     }
     if (process.is_killed && plan_.crash->restart) {
       restart = process.plan;
@@ -373,7 +359,7 @@ Result<void> Runner::look_at_processes() {
   return restart ? start(*restart) : Result<void>();
 }
 
-// ---- the crash that is planned
+// ---- the planned crash
 
 void Runner::crash_if_due(const Event& event) {
   if (!plan_.crash || has_crashed_ || !has_begun_) {
@@ -389,7 +375,7 @@ void Runner::crash_if_due(const Event& event) {
     victim_ = event.process;
     crash_at_ = Clock::now() + plan_.crash->after;
   } else if (event.kind == EventKind::committed && event.process == victim_) {
-    crash_at_.reset();  // it was quicker: the next one then
+    crash_at_.reset();  // it committed first: kill the next holder
   }
 }
 
@@ -411,13 +397,13 @@ Result<void> Runner::crash_now() {
 
 // ---- the end
 
-void Runner::end_all(Role role, std::chrono::milliseconds patience) {
+void Runner::stop_all(Role role, std::chrono::milliseconds timeout) {
   for (const Running& process : running_) {
     if (process.plan.role == role && !process.has_ended) {
       process.process.signal(SIGTERM);
     }
   }
-  const auto until = Clock::now() + patience;
+  const auto until = Clock::now() + timeout;
   bool is_killed = false;
   while (any_runs(role)) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now());
@@ -443,7 +429,7 @@ void Runner::end_all(Role role, std::chrono::milliseconds patience) {
       if (const auto end = process.process.take_end()) {
         process.has_ended = true;
         if (has_begun_) {
-          tell(process, end->by_signal ? EventKind::crashed : EventKind::ended, end->code);
+          report(process, end->by_signal ? EventKind::crashed : EventKind::ended, end->code);
         }
       }
     }
@@ -451,20 +437,20 @@ void Runner::end_all(Role role, std::chrono::milliseconds patience) {
 }
 
 Result<Ran> Runner::finish() {
-  auto tables = read_tables(folder_.file(kDatabase), plan_.tables);
-  auto facts = tables.and_then([&](const auto&) { return find_facts(folder_.path(), plan_); });
+  auto tables = read_tables(directory_.file(kDatabase), plan_.tables);
+  auto facts = tables.and_then([&](const auto&) { return find_facts(directory_.path(), plan_); });
   if (!facts) {
     return tl::make_unexpected(facts.error());
   }
   Ran ran;
   ran.recording = {plan_.run, std::move(events_), std::move(*facts), is_stopped_};
-  std::ofstream(folder_.file(kEventsFile), std::ios::binary | std::ios::app)
-      << lines_behind(ran.recording);
-  // From the run's own beginning on.
-  ran.events = read_file(folder_.file(kEventsFile));
+  std::ofstream(directory_.file(kEventsFile), std::ios::binary | std::ios::app)
+      << lines_after(ran.recording);
+  // Drop what came before the run began.
+  ran.events = read_file(directory_.file(kEventsFile));
   const auto begins = ran.events.find(lines_before(plan_.run));
   ran.events.erase(0, begins == std::string::npos ? 0 : begins);
-  ran.log = read_file(folder_.file(kLogFile));
+  ran.log = read_file(directory_.file(kLogFile));
   if (has_begun_ && watcher_.on_end) {
     watcher_.on_end(ran.recording, *tables);
   }
@@ -476,10 +462,10 @@ Result<Ran> Runner::run() {
   if (done && !is_stopped_) {
     done = begin().and_then([this] { return follow(); });
   }
-  // In this order: producers may still want an answer.
-  end_all(Role::producer, kStopPatience);
-  end_all(Role::consumer, kServerPatience);
-  end_all(Role::broker, kServerPatience);
+  // Producers first: they may still wait for an answer.
+  stop_all(Role::producer, kStopTimeout);
+  stop_all(Role::consumer, kServerStopTimeout);
+  stop_all(Role::broker, kServerStopTimeout);
   if (!done) {
     return tl::make_unexpected(done.error());
   }
@@ -488,7 +474,7 @@ Result<Ran> Runner::run() {
     plan_.run.wall = local_time();
   }
   read_events();
-  tell_watcher(true);
+  call_watcher(true);
   return finish();
 }
 

@@ -1,11 +1,11 @@
-// Runs one scenario in one mode with real processes of this program, in a folder of its own that is
-// gone at the end, and tells what happened. Whatever happens, none of its processes outlives it.
+// Runs one scenario in one mode with real processes of this program, in a temporary directory, and
+// returns what happened. None of its processes outlives it.
 //
-//   prepare ──► servers ready ──► producers run, events are followed ──► all ended ──► servers end
-//                     └── stop_fd readable, or something failed ──► all are ended ──┘      │
-//                                                                        files are read ◄──┘
+//   prepare ──► servers ready ──► producers run, events are read ──► all ended ──► servers stopped
+//                     └── stop_fd readable, or an error ──► all are stopped ──┘           │
+//                                                                      files are read ◄───┘
 //
-// One thread. What watches is called on it, and must not take long.
+// One thread. It calls the watcher's functions, which must return quickly.
 #pragma once
 
 #include <chrono>
@@ -14,21 +14,21 @@
 #include <span>
 #include <string>
 
+#include "base/result.h"
 #include "events/event.h"
 #include "lab/found.h"
 #include "lab/plan.h"
 #include "lab/run.h"
-#include "base/result.h"
 
 namespace turnstile::lab {
 
-// Told nothing of a run that ended before it began: that was stopped, or failed, earlier.
+// Not called for a run that was stopped, or failed, before it began.
 struct Watcher {
-  // The run begins: its clock is set.
-  std::function<void(const RunInfo& run, const std::filesystem::path& folder)> on_begin;
-  // About every `every`: what came since the last call, as it stands in the file.
+  // The run begins: `began_ns` is set.
+  std::function<void(const RunInfo& run, const std::filesystem::path& directory)> on_begin;
+  // About every `every`: the events since the last call, in the order of the file.
   std::function<void(std::span<const Event> events)> on_events;
-  // All processes have ended and the files were read, but are still there.
+  // All processes have ended. The files were read and still exist.
   std::function<void(const Recording& recording, const std::vector<Table>& tables)> on_end;
   std::chrono::milliseconds every{100};
 };
@@ -36,11 +36,11 @@ struct Watcher {
 struct Ran {
   Recording recording;
   std::string events;  // the events file
-  std::string log;     // what all processes said, in the order in which they said it
+  std::string log;     // what all processes logged, in order
 };
 
-// `stop_fd`: readable when the run is to be ended. Errors: unreachable (a process cannot be
-// started, or ended before it was ready; no room for files), those of SQLite.
+// `stop_fd`: readable when the run must stop. Errors: unreachable (a process cannot be started, or
+// ended before it was ready; no room for files), those of SQLite.
 Result<Ran> run_plan(Plan plan, int stop_fd, const Watcher& watcher);
 
 }  // namespace turnstile::lab

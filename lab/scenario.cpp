@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kDefaultsTake = 60s;
+constexpr milliseconds kDefaultsTakeAtMost = 60s;
 
 std::vector<Scenario> make_scenarios() {
   const std::vector<Setting> pets{Setting::task_duration, Setting::busy_timeout, Setting::journal,
@@ -21,18 +21,17 @@ std::vector<Scenario> make_scenarios() {
   return {
       {"quick",
        "Six pets",
-       "Three processes write two pets each, and hold the database no longer than the write takes.",
-       "Short transactions get by: none is lost in either mode.",
+       "Three processes write two pets each. Each holds the database only as long as the write "
+       "takes.",
+       "Short transactions work: no row is lost in either mode.",
        {Mode::direct, Mode::queued},
        {3, 2, 0ms, 5s, "delete", "deferred"},
        pets,
        1s},
       {"slow",
        "Six pets, slowly",
-       "Three processes write two pets each, and hold the database for each pet as long as the "
-       "task "
-       "takes.",
-       "Direct loses at least one pet to \"database is locked\"; through the queue all arrive.",
+       "Three processes write two pets each. Each pet holds the database for the task duration.",
+       "Direct, at least one pet is lost to \"database is locked\". Through the queue, all arrive.",
        {Mode::direct, Mode::queued},
        {3, 2, 3s, 5s, "delete", "deferred"},
        pets,
@@ -40,8 +39,8 @@ std::vector<Scenario> make_scenarios() {
       {"stream",
        "A stream into out9.txt",
        "Two streams of nutrients write the database and out9.txt while six pets are inserted. "
-       "Direct, each stream has opened out9.txt for writing by itself.",
-       "Direct, lines of out9.txt are overwritten and torn; through the queue none is.",
+       "Direct, each stream opens out9.txt for itself.",
+       "Direct, lines of out9.txt are overwritten and torn. Through the queue, none is.",
        {Mode::direct, Mode::queued},
        {2, 40, 0ms, 5s, "delete", "deferred"},
        {Setting::rows, Setting::busy_timeout, Setting::journal, Setting::begin},
@@ -49,18 +48,18 @@ std::vector<Scenario> make_scenarios() {
       {"crowd",
        "A crowd",
        "Many processes write as fast as they can, each row in a transaction of its own.",
-       "Direct, whoever has the lock takes it again while others starve: the slowest process needs "
-       "many times as long as the fastest. Through the queue none is lost.",
+       "Direct, one process keeps re-taking the lock and the others starve: the slowest process "
+       "needs many times as long as the fastest. Through the queue, no row is lost.",
        {Mode::direct, Mode::queued},
        {64, 8, 0ms, 5s, "delete", "deferred"},
        {Setting::processes, Setting::rows, Setting::busy_timeout, Setting::journal, Setting::begin},
        8s},
       {"upgrade",
        "Read, then write",
-       "Processes begin a transaction with a read, and then write: the read lock has to become a "
+       "Each transaction begins with a read and then writes, so the read lock has to become a "
        "write lock.",
-       "BEGIN DEFERRED: \"database is locked\" at once, whatever the busy timeout. BEGIN IMMEDIATE "
-       "waits its turn. Through the queue there is nothing to upgrade.",
+       "BEGIN DEFERRED gets \"database is locked\" immediately, whatever the busy timeout. BEGIN "
+       "IMMEDIATE waits its turn. Through the queue, there is nothing to upgrade.",
        {Mode::direct, Mode::immediate, Mode::queued},
        {3, 3, 0ms, 5s, "delete", "deferred"},
        {Setting::processes, Setting::rows, Setting::busy_timeout, Setting::journal},
@@ -68,18 +67,18 @@ std::vector<Scenario> make_scenarios() {
       {"deadlock",
        "Two locks, opposite order",
        "A takes the database and then out9.txt, B takes out9.txt and then the database.",
-       "Direct, each waits for the other until a timeout ends it, and a row is lost. Through the "
-       "queue producers hold nothing, so no cycle can be.",
+       "Direct, each waits for the other until a timeout ends the deadlock, and a row is lost. "
+       "Through the queue, producers hold no lock, so there can be no deadlock.",
        {Mode::direct, Mode::queued},
        {2, 1, 0ms, 1500ms, "delete", "deferred"},
        {Setting::busy_timeout, Setting::journal},
        2s},
       {"crash",
-       "Killed with the lock in its hand",
-       "Direct, the process that holds the lock is killed. Through the queue it is the consumer, "
-       "which is started again.",
-       "Direct, the rows of the killed process are lost, and the others go on. Through the queue "
-       "nothing is lost.",
+       "Killed while holding the lock",
+       "Direct, the process that holds the lock is killed. Through the queue, the consumer is "
+       "killed and started again.",
+       "Direct, the rows of the killed process are lost, and the others go on. Through the queue, "
+       "no row is lost.",
        {Mode::direct, Mode::queued},
        {3, 2, 600ms, 5s, "delete", "deferred"},
        pets,
@@ -90,7 +89,7 @@ std::vector<Scenario> make_scenarios() {
 std::vector<SettingInfo> make_settings() {
   return {
       {Setting::processes, "processes", "--processes", "Processes", 1, 64, false, {}},
-      {Setting::rows, "rows", "--rows", "Rows of each process", 1, 10'000, false, {}},
+      {Setting::rows, "rows", "--rows", "Rows per process", 1, 10'000, false, {}},
       {Setting::task_duration,
        "task_duration_ms",
        "--task-duration",
@@ -116,8 +115,8 @@ Result<void> check_number(Setting setting, std::int64_t value) {
   const SettingInfo& info = info_of(setting);
   if (value < info.min || value > info.max) {
     const std::string unit = info.is_duration ? "ms" : "";
-    return fail(Errc::bad_input, fmt::format("{} is {}{} to {}{}, not {}{}", info.name, info.min,
-                                             unit, info.max, unit, value, unit));
+    return fail(Errc::bad_input, fmt::format("{} must be {}{} to {}{}, not {}{}", info.name,
+                                             info.min, unit, info.max, unit, value, unit));
   }
   return {};
 }
@@ -125,7 +124,7 @@ Result<void> check_number(Setting setting, std::int64_t value) {
 Result<void> check_choice(Setting setting, const std::string& value) {
   const SettingInfo& info = info_of(setting);
   if (std::find(info.choices.begin(), info.choices.end(), value) == info.choices.end()) {
-    return fail(Errc::bad_input, fmt::format("{} is {}, not '{}'", info.name,
+    return fail(Errc::bad_input, fmt::format("{} must be {}, not '{}'", info.name,
                                              fmt::join(info.choices, " or "), value));
   }
   return {};
@@ -187,7 +186,7 @@ std::vector<const Scenario*> default_scenarios() {
   std::vector<const Scenario*> chosen;
   milliseconds take{0};
   for (const Scenario& scenario : scenarios()) {
-    if (take + scenario.takes <= kDefaultsTake) {
+    if (take + scenario.takes <= kDefaultsTakeAtMost) {
       take += scenario.takes;
       chosen.push_back(&scenario);
     }

@@ -1,4 +1,4 @@
-// The scenarios: what each shows, what it claims, and what its settings are.
+// The scenarios: what each shows, what to look for, and its settings.
 #pragma once
 
 #include <chrono>
@@ -7,53 +7,53 @@
 #include <string_view>
 #include <vector>
 
-#include "lab/run.h"
 #include "base/result.h"
+#include "lab/run.h"
 
 namespace turnstile::lab {
 
 enum class Setting { processes, rows, task_duration, busy_timeout, journal, begin };
 
-// A setting as people and HTTP know it.
+// How a setting appears on the command line, on the page and in JSON.
 struct SettingInfo {
   Setting setting;
   std::string_view name;  // in JSON
   std::string_view flag;
   std::string_view title;
-  std::int64_t min = 0;  // of a number; a duration's in milliseconds
+  std::int64_t min = 0;  // of a number; of a duration in milliseconds
   std::int64_t max = 0;
   bool is_duration = false;
-  std::vector<std::string_view> choices;  // of a text
+  std::vector<std::string_view> choices;  // of a string
 };
 
 std::span<const SettingInfo> all_settings();
 const SettingInfo& info_of(Setting setting);
 
-// As its flag takes it.
+// As its flag accepts it.
 std::string value_of(const Settings& settings, Setting setting);
 
 struct Scenario {
   std::string_view name;
   std::string_view title;
   std::string_view about;
-  std::string_view claim;  // what is to be seen in it
+  std::string_view claim;  // what to look for
   std::vector<Mode> modes;
   Settings settings;
   std::vector<Setting> adjustable;
-  std::chrono::milliseconds takes;  // all modes together, about
+  std::chrono::milliseconds takes;  // about, all modes together
 
   [[nodiscard]] bool adjusts(Setting setting) const;
 };
 
 std::span<const Scenario> scenarios();
 
-// Errors: bad_input, with the names that there are.
+// Errors: bad_input, with the names of all scenarios.
 Result<const Scenario*> find_scenario(std::string_view name);
 
-// Those that take under a minute together, in their order.
+// The scenarios that together take under a minute.
 std::vector<const Scenario*> default_scenarios();
 
-// What is wrong with these settings for the scenario: out of bounds, or changed and not adjustable.
+// Errors: bad_input for a value out of bounds, or a changed setting that is not adjustable.
 Result<void> check_settings(const Scenario& scenario, const Settings& settings);
 
 }  // namespace turnstile::lab

@@ -11,7 +11,7 @@ namespace turnstile::lab {
 namespace {
 
 constexpr std::int64_t kNewsLastNs = 2'000'000'000;
-constexpr const char* kNobodyKilled = "nobody held the lock long enough to be killed with it";
+constexpr const char* kNobodyKilled = "no process held the lock long enough to be killed";
 
 std::string_view verb(const std::vector<std::string>& names, std::string_view one,
                       std::string_view many) {
@@ -22,7 +22,7 @@ std::string rows_in_words(std::size_t rows) {
   return counted(rows, "row");
 }
 
-// Without what the queue's lanes say by being there.
+// Drops the consumer, which the sentence about the queue names anyway.
 std::vector<std::string> producers_among(const Timeline& timeline,
                                          const std::vector<std::string>& names) {
   std::vector<std::string> producers;
@@ -49,23 +49,23 @@ std::string explain_crash(const Timeline& timeline, const LaneSegment& crash) {
   const LaneInfo& info = timeline.lanes()[crash.lane].info;
   if (info.role == Role::consumer) {
     return timeline.is_alive(info.name)
-               ? "The consumer is back; the broker hands over again what was not committed."
+               ? "The consumer is back; the broker resends what was not committed."
                : fmt::format(
                      "The consumer was killed{}: the broker keeps the rows.",
-                     crash.segment.row.empty() ? "" : " while it wrote " + crash.segment.row);
+                     crash.segment.row.empty() ? "" : " while writing " + crash.segment.row);
   }
-  return fmt::format("{} was killed{}: the system gives its lock back, its row is gone.", info.name,
-                     crash.segment.row.empty() ? "" : " with " + crash.segment.row + " in hand");
+  return fmt::format("{} was killed{}: the kernel releases its lock, its row is gone.", info.name,
+                     crash.segment.row.empty() ? "" : " while writing " + crash.segment.row);
 }
 
 std::string explain_queue(const Timeline& timeline, const std::vector<std::string>& waiting) {
   const std::string row = timeline.row_held();
   const std::string writes = row.empty() ? "" : fmt::format("the consumer writes {}", row);
   if (waiting.empty()) {
-    return writes.empty() ? "" : fmt::format("Nobody waits: {}.", writes);
+    return writes.empty() ? "" : fmt::format("No producer waits: {}.", writes);
   }
-  return fmt::format("{} {} in the queue{}; nobody needs the lock but the consumer.",
-                     list_names(waiting), verb(waiting, "waits", "wait"),
+  return fmt::format("{} {} rows in the queue{}; only the consumer needs the lock.",
+                     list_names(waiting), verb(waiting, "has", "have"),
                      writes.empty() ? "" : ", " + writes);
 }
 
@@ -78,8 +78,8 @@ std::string end_of_crowd(const Numbers& n) {
   const ProcessNumbers& slowest = n.processes[*n.slowest];
   const ProcessNumbers& fastest = n.processes[*n.fastest];
   return fmt::format(
-      "whoever has the lock takes it again before the others wake up: {} was done after {}, {} "
-      "after {}, and one row saw others take {} turns while it waited",
+      "one process keeps re-taking the lock before the others wake up: {} was done after {}, {} "
+      "after {}, and others took the lock {} times while one row waited",
       fastest.process, in_words(fastest.done_ms), slowest.process, in_words(slowest.done_ms),
       n.most_turns_of_others);
 }
@@ -87,14 +87,13 @@ std::string end_of_crowd(const Numbers& n) {
 std::string end_of_upgrade(const Outcome& outcome, const std::string& timeout) {
   const RunInfo& run = outcome.recording.run;
   if (run.mode == Mode::immediate) {
-    return "BEGIN IMMEDIATE takes the write lock before it reads, so each waits its turn and none "
-           "has to be refused";
+    return "BEGIN IMMEDIATE takes the write lock before it reads, so each process waits its turn";
   }
   return fmt::format(
-      "a transaction that has read cannot wait for the write lock: {}. SQLite says \"database is "
-      "locked\" at once (after {} at most), and a busy timeout of {} changes nothing",
-      run.settings.journal == "wal" ? "once another has written, what it read is old"
-                                    : "whoever has that lock waits for the reader to leave",
+      "a transaction that has read cannot wait for the write lock: {}. SQLite returns \"database "
+      "is locked\" immediately (after at most {}), and a busy timeout of {} does not help",
+      run.settings.journal == "wal" ? "after another write, what it read is out of date"
+                                    : "the lock holder waits for the reader to finish",
       in_words(outcome.numbers.longest_lock_wait_ms), timeout);
 }
 
@@ -107,8 +106,8 @@ std::string end_of_direct(const Outcome& outcome) {
   }
   if (run.scenario == "stream" && n.text) {
     return fmt::format(
-        "each stream writes out9.txt from a place of its own, so they write over each other: {} of "
-        "{} lines are torn, {} {} no line",
+        "each stream keeps its own position in out9.txt, so they overwrite each other: {} of {} "
+        "lines are torn, {} {} no line",
         n.text->torn, n.text->lines, counted(n.text->missing, "row"),
         n.text->missing == 1 ? "has" : "have");
   }
@@ -117,44 +116,45 @@ std::string end_of_direct(const Outcome& outcome) {
   }
   if (run.scenario == "deadlock") {
     return n.cycle.empty()
-               ? "they took the two locks one after another this time, so nobody waited in a circle"
-               : fmt::format("{} wait for each other in a circle, until a timeout of {} ends it",
+               ? "this time they took the two locks one after another, so there was no deadlock"
+               : fmt::format("{} wait for each other, until a timeout of {} ends the deadlock",
                              list_names(n.cycle), timeout);
   }
   if (run.scenario == "crash") {
     return outcome.timeline.last_crash()
-               ? "the killed process took its rows with it; the system gave its lock back, and the "
-                 "others went on"
+               ? "the killed process lost its rows; the kernel released its lock, and the others "
+                 "went on"
                : kNobodyKilled;
   }
   if (n.lost == 0) {
-    return "each held the lock so briefly that all came through within the busy timeout of " +
+    return "each process held the lock so briefly that none waited longer than the busy timeout "
+           "of " +
            timeout;
   }
   return fmt::format(
-      "only one can hold the lock, for {} each time; who waits longer than the busy timeout of {} "
-      "is told \"database is locked\", and the row is lost",
+      "only one process can hold the lock, for {} each time; a process that waits longer than the "
+      "busy timeout of {} gets \"database is locked\", and its row is lost",
       in_words(static_cast<double>(run.settings.task_duration.count())), timeout);
 }
 
 std::string end_of_queued(const Outcome& outcome) {
   const std::string& scenario = outcome.recording.run.scenario;
   if (scenario == "stream") {
-    return "one consumer writes table and out9.txt, so no line can meet another";
+    return "one consumer writes the table and out9.txt, so lines cannot overwrite each other";
   }
   if (scenario == "crowd") {
-    return "many rows share one commit, and nobody has to win a lock";
+    return "many rows share one commit, and no process competes for the lock";
   }
   if (scenario == "upgrade") {
-    return "producers hold no read lock that they would have to upgrade";
+    return "producers hold no read lock that they would have to upgrade to a write lock";
   }
   if (scenario == "deadlock") {
-    return "producers hold nothing while they wait, so no circle can be";
+    return "producers hold no lock while they wait, so there can be no deadlock";
   }
   if (scenario == "crash") {
     return outcome.timeline.last_crash()
-               ? "the broker kept what the killed consumer had not committed, and handed it over "
-                 "again"
+               ? "the broker kept the rows that the killed consumer had not committed, and sent "
+                 "them again"
                : kNobodyKilled;
   }
   return "each row waits for its turn in the queue; only the consumer takes the lock";
@@ -189,7 +189,7 @@ std::string explain_now(const Timeline& timeline, std::int64_t now_ns) {
     return what && now_ns - what->segment.to_ns <= kNewsLastNs;
   };
   if (const auto& cycle = timeline.graph().cycle; !cycle.empty()) {
-    return fmt::format("Deadlock: {} wait for each other, and only a timeout ends it.",
+    return fmt::format("Deadlock: {} wait for each other; only a timeout ends it.",
                        list_names(cycle));
   }
   if (is_news(timeline.last_crash())) {
@@ -211,7 +211,7 @@ std::string explain_now(const Timeline& timeline, std::int64_t now_ns) {
   const std::string row = timeline.row_held();
   const std::string holds = row.empty() ? holder + " holds the database"
                                         : fmt::format("{} holds the database for {}", holder, row);
-  return waiting.empty() ? holds + "; nobody waits."
+  return waiting.empty() ? holds + "; no process waits."
                          : fmt::format("{} {}: {}.", list_names(waiting),
                                        verb(waiting, "waits", "wait"), holds);
 }
@@ -222,14 +222,13 @@ std::string explain_end(const Outcome& outcome) {
                                ? fmt::format("All {} arrived", rows_in_words(n.rows_wanted))
                                : fmt::format("{} of {} lost", n.lost, rows_in_words(n.rows_wanted));
   if (outcome.recording.stopped) {
-    return fmt::format("It was stopped before its end: {} of {} {} in the database{}.",
-                       n.in_database, rows_in_words(n.rows_wanted),
-                       n.in_database == 1 ? "is" : "are",
+    return fmt::format("The run was stopped early: {} of {} {} in the database{}.", n.in_database,
+                       rows_in_words(n.rows_wanted), n.in_database == 1 ? "is" : "are",
                        n.lost == 0 ? "" : fmt::format(", {} lost", n.lost));
   }
   const bool is_queued = outcome.recording.run.mode == Mode::queued;
   if (is_queued && n.lost > 0) {
-    return fate + ": this must not be; see the disagreements and the log.";
+    return fate + ": this must not happen; see the disagreements and the log.";
   }
   return fmt::format("{}: {}.", fate, is_queued ? end_of_queued(outcome) : end_of_direct(outcome));
 }

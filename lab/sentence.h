@@ -1,4 +1,4 @@
-// What is seen, in plain words: while it happens, and at the end. Pure.
+// Explains a run in plain sentences: while it happens, and at its end. Pure.
 #pragma once
 
 #include <string>
@@ -8,10 +8,10 @@
 
 namespace turnstile::lab {
 
-// One sentence on this moment of a run; `now_ns` since it began.
+// One sentence about this moment of the run; `now_ns` since it began.
 std::string explain_now(const Timeline& timeline, std::int64_t now_ns);
 
-// One sentence on why it ended as it did.
+// One sentence that says how the run ended, and why.
 std::string explain_end(const Outcome& outcome);
 
 // "P1", "P1 and P2", "P1, P2 and 3 more"

@@ -8,8 +8,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "flags/options.h"
 #include "base/signals.h"
+#include "flags/options.h"
 #include "lab/api.h"
 #include "lab/command.h"
 #include "lab/http_server.h"
@@ -63,8 +63,8 @@ Result<void> serve(const ServeFlags& flags) {
 
 void add_serve_command(CLI::App& lab, int& exit_code) {
   const auto flags = std::make_shared<ServeFlags>();
-  CLI::App& app = *lab.add_subcommand("serve", "The live page, on this machine only");
-  app.add_option("--port", flags->port, "Where it listens on 127.0.0.1; 0: any that is free")
+  CLI::App& app = *lab.add_subcommand("serve", "Serve the live page, on this machine only");
+  app.add_option("--port", flags->port, "Port on 127.0.0.1; 0: any free port")
       ->capture_default_str();
   add_config_option(app);
   app.callback([flags, &exit_code] {

@@ -33,7 +33,7 @@ std::string Stream::add(const LiveMessage& message) {
   }
   const auto found = runs_.find(message.run);
   if (found == runs_.end()) {
-    return sse_frame(message.event, message.data);  // that it could not even begin
+    return sse_frame(message.event, message.data);  // `failed`: the run did not begin
   }
   Run& run = found->second;
   if (message.event == "segments") {

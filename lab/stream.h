@@ -1,5 +1,5 @@
-// What listeners of the stream get: messages as server-sent events, and for whoever comes later all
-// that was sent of the runs that are shown, folded together. Pure; belongs to one thread.
+// Formats messages as server-sent events, and keeps the merged state of the runs that are shown,
+// for clients that connect later. Pure; used by one thread.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 namespace turnstile::lab {
 
-// `event: NAME` and `data: ...`, with the empty line that ends it.
+// `event: NAME`, `data: ...` and an empty line.
 std::string sse_frame(const std::string& event, const std::string& data);
 
 class Stream {
@@ -19,10 +19,10 @@ class Stream {
   void clear() { runs_.clear(); }
   void forget(std::uint64_t run) { runs_.erase(run); }
 
-  // Remembers the message, if its run has begun; the frame to send to those who listen.
+  // Remembers the message if its run has begun. Returns the frame for the connected listeners.
   std::string add(const LiveMessage& message);
 
-  // For a new listener.
+  // All frames that a new listener needs.
   [[nodiscard]] std::string state(bool is_running) const;
 
  private:

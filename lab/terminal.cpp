@@ -8,10 +8,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/utf8.h"
 #include "flags/options.h"
 #include "lab/scenario.h"
 #include "lab/sentence.h"
-#include "base/utf8.h"
 
 namespace turnstile::lab {
 namespace {
@@ -21,12 +21,12 @@ constexpr std::size_t kNameColumns = 10;
 
 struct Look {
   SegmentKind kind;
-  char letter;            // what it is drawn with where there are no colours, too
-  std::string_view code;  // of a colour that differs in brightness as well
+  char letter;            // tells the kinds apart without colours
+  std::string_view code;  // ANSI colour; the colours differ in brightness too
   std::string_view word;
 };
 
-// Moments stand over bars, and what is worse over what is better.
+// From the lowest layer up: moments cover bars, and losses cover everything.
 constexpr std::array kLooks{
     Look{SegmentKind::trying, ',', "90", "trying"},
     Look{SegmentKind::waiting, '.', "33", "waiting"},
@@ -70,7 +70,7 @@ std::string table_of(const std::vector<Row>& rows) {
   return text;
 }
 
-std::vector<Row> turned(const std::vector<Row>& rows) {
+std::vector<Row> transposed(const std::vector<Row>& rows) {
   std::vector<Row> out(rows.front().size());
   for (const Row& row : rows) {
     for (std::size_t i = 0; i < row.size(); ++i) {
@@ -80,10 +80,10 @@ std::vector<Row> turned(const std::vector<Row>& rows) {
   return out;
 }
 
-// Rows of the same length; turned round where they are wider than the terminal.
+// `rows` have the same length. Transposed if the table would be wider than the terminal.
 std::string fitting_table_of(const std::vector<Row>& rows, const TextStyle& style) {
   std::string text = table_of(rows);
-  return text.find('\n') <= style.columns ? text : table_of(turned(rows));
+  return text.find('\n') <= style.columns ? text : table_of(transposed(rows));
 }
 
 std::string done_by(const Numbers& numbers, const std::optional<std::size_t>& index) {
@@ -121,7 +121,7 @@ std::string numbers_table(const std::vector<Outcome>& outcomes, const TextStyle&
   return fitting_table_of(rows, style);
 }
 
-// Where there are too many lanes to draw: who was done first, and who last.
+// For runs with too many lanes to draw: the processes that finished first and last.
 std::string ranking_of(const std::vector<Outcome>& outcomes) {
   constexpr std::size_t kListed = 3;
   std::vector<Row> rows{{"mode", "place", "process", "rows", "longest wait", "done after"}};
@@ -190,11 +190,11 @@ std::string line_of(const std::vector<Cell>& cells, const TextStyle& style) {
   return line;
 }
 
-// Nothing for what is neither a loss nor a crash.
+// Empty for a segment that is neither a loss nor a crash.
 std::string loss_in_words(const LaneInfo& lane, const Segment& segment) {
   if (segment.kind == SegmentKind::crashed) {
     return fmt::format("{} {}{}", lane.name, segment.error,
-                       segment.row.empty() ? "" : ", with " + segment.row + " in hand");
+                       segment.row.empty() ? "" : " while writing " + segment.row);
   }
   if (segment.kind != SegmentKind::lost) {
     return {};
@@ -204,7 +204,7 @@ std::string loss_in_words(const LaneInfo& lane, const Segment& segment) {
                      has_holder ? fmt::format(", {} held the lock", segment.holder) : "");
 }
 
-// Rows that were lost and processes that were killed: by name, when, and who was in the way.
+// Lists lost rows and killed processes: name, time, and the process that held the lock.
 std::string losses_of(const Outcome& outcome, const TextStyle& style) {
   constexpr std::size_t kListed = 6;
   std::vector<std::pair<std::int64_t, std::string>> losses;
@@ -283,7 +283,7 @@ std::string graph_text(const WaitGraph& graph) {
                     edge.resource == Resource::text ? "out9.txt" : name_of(edge.resource), edge.to);
   }
   text +=
-      fmt::format("    a circle: {} -> {}\n", fmt::join(graph.cycle, " -> "), graph.cycle.front());
+      fmt::format("    a cycle: {} -> {}\n", fmt::join(graph.cycle, " -> "), graph.cycle.front());
   return text;
 }
 
@@ -301,7 +301,7 @@ std::string agreement_of(const Outcome& outcome) {
   if (outcome.disagreements.empty()) {
     return text;
   }
-  text += fmt::format("  ERROR {}: events and database do not agree:\n", mode);
+  text += fmt::format("  ERROR {}: events and database disagree:\n", mode);
   for (const auto& problem : outcome.disagreements) {
     text += fmt::format("    {}\n", printable(problem, 300));
   }

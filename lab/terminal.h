@@ -1,5 +1,5 @@
-// Outcomes as text for a terminal: a table for each scenario, lanes for the small ones, a sentence
-// for each mode. Pure. Without colours there is no control character but the line end.
+// Outcomes as text for a terminal: for each scenario a table, lanes if there are few processes, and
+// a sentence per mode. Pure. Without colours, the only control character is the line end.
 #pragma once
 
 #include <string>

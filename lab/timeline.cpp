@@ -7,13 +7,13 @@ namespace turnstile::lab {
 namespace {
 
 constexpr std::int64_t kNsInMs = 1'000'000;
-// A wait is cut where a lock that was held for so long passes on, so that each piece has its
-// holder.
+// A wait is cut when a lock that was held at least this long changes hands, so that each piece has
+// its own holder.
 constexpr std::int64_t kLongHoldNs = 100 * kNsInMs;
-// A lock may be refused before its owner has said that it got it: so long later, it is too late to
-// be the reason.
+// A refusal may be recorded before the lock that caused it. A lock that comes later than this was
+// not the cause.
 constexpr std::int64_t kLateLockNs = 20 * kNsInMs;
-// Shorter ones nobody could see.
+// Shorter bars would be invisible.
 constexpr std::int64_t kShortestTryNs = kNsInMs;
 
 std::string with_more(const std::string& row, std::size_t rows) {
@@ -27,7 +27,7 @@ Timeline::Timeline(RunInfo run) : run_(std::move(run)) {
     lane_by_name_.emplace(info.name, lanes_.size());
     lanes_.push_back({info, {}});
   }
-  known_.resize(lanes_.size());
+  states_.resize(lanes_.size());
 }
 
 std::size_t Timeline::lane_of(std::string_view process) const {
@@ -38,7 +38,7 @@ std::size_t Timeline::lane_of(std::string_view process) const {
 void Timeline::add(const Event& event) {
   const std::size_t lane = lane_of(event.process);
   if (lane == kNobody) {
-    return;  // such as the broker, which is not drawn
+    return;  // a process without a lane, such as the broker
   }
   now_ns_ = std::max(now_ns_, event.time_ns - run_.began_ns);
   flush_losses(now_ns_ - kLateLockNs, kNobody);
@@ -61,7 +61,7 @@ void Timeline::add(const Event& event) {
     case EventKind::acknowledged:
       return on_acknowledged(lane, event);
     case EventKind::started:
-      known_[lane].alive = true;
+      states_[lane].alive = true;
       return;
     case EventKind::ended:
     case EventKind::crashed:
@@ -113,7 +113,7 @@ std::vector<const RowFate*> Timeline::rows() const {
 // ---- events
 
 void Timeline::on_trying(std::size_t lane, const Event& event) {
-  Known& known = known_[lane];
+  LaneState& state = states_[lane];
   if (lanes_[lane].info.role == Role::consumer) {
     release_all(lane);
     close_bar(lane);
@@ -123,9 +123,9 @@ void Timeline::on_trying(std::size_t lane, const Event& event) {
   ProducerRows& producer = producers_[event.producer];
   producer.lane = lane;
   const auto& wanted = lanes_[lane].info.wanted;
-  const std::int64_t opening_since_ns = std::exchange(known.opening_since_ns, -1);
+  const std::int64_t opening_since_ns = std::exchange(state.opening_since_ns, -1);
   const std::int64_t since_ns = opening_since_ns < 0 ? now_ns_ : opening_since_ns;
-  const std::uint32_t turns = std::exchange(known.turns_of_others, 0);
+  const std::uint32_t turns = std::exchange(state.turns_of_others, 0);
   for (std::uint64_t i = 0; i < event.rows; ++i) {
     RowFate& row = producer.rows[event.first + i];
     row.lane = lane;
@@ -134,15 +134,15 @@ void Timeline::on_trying(std::size_t lane, const Event& event) {
     const std::uint64_t index = event.first + i - 1;  // sequences count from 1
     row.name = i == 0 ? event.row : index < wanted.size() ? wanted[index] : "";
     if (is_queued()) {
-      known.in_queue.push_back(&row);
+      state.in_queue.push_back(&row);
     } else {
-      known.row = &row;
+      state.row = &row;
     }
   }
   if (!is_queued()) {
     close_bar(lane);
     open_bar(lane, SegmentKind::trying, with_more(event.row, event.rows), event.resource);
-  } else if (!known.bar) {
+  } else if (!state.bar) {
     open_bar(lane, SegmentKind::waiting, event.row, Resource::queue);
   }
 }
@@ -151,12 +151,12 @@ void Timeline::on_waiting(std::size_t lane, const Event& event) {
   const auto held = held_.find(event.resource);
   const bool is_own = held != held_.end() && held->second.lane == lane;
   if (is_own || waits(lane, event.resource)) {
-    return;  // an owner's COMMIT waits for readers to leave
+    return;  // a holder's COMMIT waits for readers to finish
   }
-  Known& known = known_[lane];
-  if (!is_queued() && known.row == nullptr && known.opening_since_ns < 0) {
-    known.opening_since_ns = now_ns_;
-    known.turns_of_others = 0;
+  LaneState& state = states_[lane];
+  if (!is_queued() && state.row == nullptr && state.opening_since_ns < 0) {
+    state.opening_since_ns = now_ns_;
+    state.turns_of_others = 0;
   }
   const std::string row = event.row.empty() ? name_of_rows(event) : event.row;
   close_bar(lane);
@@ -178,7 +178,7 @@ void Timeline::on_lock(std::size_t lane, const Event& event) {
 }
 
 void Timeline::on_committed(std::size_t lane, const Event& event) {
-  Known& known = known_[lane];
+  LaneState& state = states_[lane];
   release_all(lane);
   close_bar(lane);
   for (std::uint64_t i = 0; i < event.rows; ++i) {
@@ -188,31 +188,31 @@ void Timeline::on_committed(std::size_t lane, const Event& event) {
       commits_.emplace_back(row->name, lanes_[row->lane].info.name);
     }
   }
-  if (known.commit) {
-    known.commit_rows += event.rows;
+  if (state.commit) {
+    state.commit_rows += event.rows;
     return;
   }
   const RowFate* first = find_row(event, 0);
-  known.commit = Segment{
+  state.commit = Segment{
       SegmentKind::committed, now_ns_, now_ns_, first != nullptr ? first->name : event.row, {}, {}};
-  known.commit_rows = event.rows;
+  state.commit_rows = event.rows;
 }
 
 void Timeline::on_released(std::size_t lane, const Event& event) {
-  Known& known = known_[lane];
+  LaneState& state = states_[lane];
   const auto held = held_.find(event.resource);
   if (held != held_.end() && held->second.lane == lane) {
     release(event.resource);
   }
-  if (known.bar && known.bar->kind == SegmentKind::holding && known.holds.empty()) {
+  if (state.bar && state.bar->kind == SegmentKind::holding && state.holds.empty()) {
     close_bar(lane);
   }
 }
 
 void Timeline::on_refused(std::size_t lane, const Event& event) {
-  Known& known = known_[lane];
+  LaneState& state = states_[lane];
   std::string holder;
-  if (known.bar && known.bar->kind == SegmentKind::waiting && !is_queued()) {
+  if (state.bar && state.bar->kind == SegmentKind::waiting && !is_queued()) {
     holder = name_or_empty(holder_of(lane));
   } else if (const auto held = held_.find(Resource::database);
              held != held_.end() && !is_queued()) {
@@ -221,7 +221,7 @@ void Timeline::on_refused(std::size_t lane, const Event& event) {
   if (!is_queued()) {
     release_all(lane);
     close_bar(lane);
-    known.row = nullptr;
+    state.row = nullptr;
   }
   if (RowFate* row = find_row(event, 0)) {
     row->refused = true;
@@ -237,18 +237,18 @@ void Timeline::on_refused(std::size_t lane, const Event& event) {
   if (!holder.empty() || is_queued()) {
     return moment(lane, std::move(lost));
   }
-  losses_pending_ += known.loss ? 0 : 1;
-  if (known.loss) {
-    moment(lane, std::move(*known.loss));
+  losses_pending_ += state.loss ? 0 : 1;
+  if (state.loss) {
+    moment(lane, std::move(*state.loss));
   }
-  known.loss = std::move(lost);
+  state.loss = std::move(lost);
 }
 
 void Timeline::on_acknowledged(std::size_t lane, const Event& event) {
   if (event.level == "stored") {
     return;
   }
-  Known& known = known_[lane];
+  LaneState& state = states_[lane];
   std::string first;
   std::size_t rows = 0;
   for (std::uint64_t i = 0; i < event.rows; ++i) {
@@ -264,40 +264,40 @@ void Timeline::on_acknowledged(std::size_t lane, const Event& event) {
       ++rows;
     }
   }
-  while (!known.in_queue.empty() && known.in_queue.front()->answered_ns >= 0) {
-    known.in_queue.pop_front();
+  while (!state.in_queue.empty() && state.in_queue.front()->answered_ns >= 0) {
+    state.in_queue.pop_front();
   }
   if (!is_queued()) {
-    known.row = nullptr;
+    state.row = nullptr;
     return;
   }
-  if (known.bar) {
-    known.bar->row = with_more(known.bar->row, std::max<std::size_t>(rows, 1));
+  if (state.bar) {
+    state.bar->row = with_more(state.bar->row, std::max<std::size_t>(rows, 1));
   }
   close_bar(lane);
   if (rows > 0) {
     moment(lane, {SegmentKind::acknowledged, now_ns_, now_ns_, with_more(first, rows), {}, {}});
   }
-  if (!known.in_queue.empty()) {
-    open_bar(lane, SegmentKind::waiting, known.in_queue.front()->name, Resource::queue);
+  if (!state.in_queue.empty()) {
+    open_bar(lane, SegmentKind::waiting, state.in_queue.front()->name, Resource::queue);
   }
 }
 
 void Timeline::on_end(std::size_t lane, const Event& event) {
-  Known& known = known_[lane];
-  known.alive = false;
+  LaneState& state = states_[lane];
+  state.alive = false;
   const bool crashed = event.kind == EventKind::crashed;
-  const std::string row = known.bar ? known.bar->row : "";
-  if (known.row != nullptr) {
-    known.row->unsure = known.bar && known.bar->kind == SegmentKind::holding;
-    known.row->ended_ns = now_ns_;
-    known.row = nullptr;
+  const std::string row = state.bar ? state.bar->row : "";
+  if (state.row != nullptr) {
+    state.row->unsure = state.bar && state.bar->kind == SegmentKind::holding;
+    state.row->ended_ns = now_ns_;
+    state.row = nullptr;
   }
-  for (RowFate* waiting : known.in_queue) {
+  for (RowFate* waiting : state.in_queue) {
     waiting->unsure = true;  // the broker may have it
     waiting->ended_ns = now_ns_;
   }
-  known.in_queue.clear();
+  state.in_queue.clear();
   release_all(lane);
   close_bar(lane);
   if (crashed) {
@@ -313,7 +313,7 @@ void Timeline::on_end(std::size_t lane, const Event& event) {
 // ---- locks
 
 bool Timeline::waits(std::size_t lane, Resource resource) const {
-  const auto& bar = known_[lane].bar;
+  const auto& bar = states_[lane].bar;
   return bar && bar->kind == SegmentKind::waiting && bar->resource == resource;
 }
 
@@ -323,28 +323,28 @@ void Timeline::take(std::size_t lane, Resource resource) {
     return;
   }
   if (held != held_.end()) {
-    // Its owner has not said yet that it is free.
+    // The previous holder's `released` was not recorded yet.
     const std::size_t before = held->second.lane;
     release(resource);
-    if (known_[before].bar && known_[before].bar->kind == SegmentKind::holding) {
+    if (states_[before].bar && states_[before].bar->kind == SegmentKind::holding) {
       close_bar(before);
     }
   }
   held_[resource] = {lane, now_ns_};
   flush_losses(INT64_MAX, lane);
-  known_[lane].holds.push_back(resource);
+  states_[lane].holds.push_back(resource);
   for (std::size_t other = 0; other < lanes_.size(); ++other) {
     if (other == lane || !waits(other, resource)) {
       continue;
     }
-    RowFate* row = known_[other].row;
-    ++(row != nullptr ? row->turns_of_others : known_[other].turns_of_others);
-    if (last_hold_ns_ >= kLongHoldNs && now_ns_ - known_[other].bar->from_ns >= kLongHoldNs) {
-      const std::string name = known_[other].bar->row;
+    RowFate* row = states_[other].row;
+    ++(row != nullptr ? row->turns_of_others : states_[other].turns_of_others);
+    if (last_hold_ns_ >= kLongHoldNs && now_ns_ - states_[other].bar->from_ns >= kLongHoldNs) {
+      const std::string name = states_[other].bar->row;
       close_bar(other);
       open_bar(other, SegmentKind::waiting, name, resource);
-    } else if (known_[other].bar->holder == kNobody) {
-      known_[other].bar->holder = lane;
+    } else if (states_[other].bar->holder == kNobody) {
+      states_[other].bar->holder = lane;
     }
   }
 }
@@ -355,22 +355,22 @@ void Timeline::release(Resource resource) {
   last_hold_ns_ = now_ns_ - since_ns;
   for (std::size_t other = 0; other < lanes_.size(); ++other) {
     if (waits(other, resource)) {
-      known_[other].bar->held[lane] += now_ns_ - std::max(since_ns, known_[other].bar->from_ns);
+      states_[other].bar->held[lane] += now_ns_ - std::max(since_ns, states_[other].bar->from_ns);
     }
   }
-  std::erase(known_[lane].holds, resource);
+  std::erase(states_[lane].holds, resource);
   held_.erase(held);
 }
 
 void Timeline::release_all(std::size_t lane) {
-  for (const Resource resource : std::vector(known_[lane].holds)) {
+  for (const Resource resource : std::vector(states_[lane].holds)) {
     release(resource);
   }
 }
 
-// Who held it longest during this wait.
+// The lane that held the lock longest during this wait.
 std::size_t Timeline::holder_of(std::size_t lane) const {
-  const Bar& bar = *known_[lane].bar;
+  const Bar& bar = *states_[lane].bar;
   auto held = bar.held;
   const auto present = held_.find(bar.resource);
   if (present != held_.end() && present->second.lane != lane) {
@@ -392,14 +392,15 @@ std::string Timeline::holder() const {
 
 std::string Timeline::row_held() const {
   const auto held = held_.find(Resource::database);
-  return held == held_.end() || !known_[held->second.lane].bar ? ""
-                                                               : known_[held->second.lane].bar->row;
+  return held == held_.end() || !states_[held->second.lane].bar
+             ? ""
+             : states_[held->second.lane].bar->row;
 }
 
 std::vector<std::string> Timeline::waiting() const {
   std::vector<std::string> names;
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-    if (known_[lane].bar && known_[lane].bar->kind == SegmentKind::waiting) {
+    if (states_[lane].bar && states_[lane].bar->kind == SegmentKind::waiting) {
       names.push_back(lanes_[lane].info.name);
     }
   }
@@ -408,7 +409,7 @@ std::vector<std::string> Timeline::waiting() const {
 
 bool Timeline::is_alive(std::string_view process) const {
   const std::size_t lane = lane_of(process);
-  return lane != kNobody && known_[lane].alive;
+  return lane != kNobody && states_[lane].alive;
 }
 
 // ---- drawing
@@ -419,11 +420,11 @@ void Timeline::open_bar(std::size_t lane, SegmentKind kind, std::string row, Res
   if (held != held_.end() && held->second.lane != lane) {
     bar.holder = held->second.lane;
   }
-  known_[lane].bar = std::move(bar);
+  states_[lane].bar = std::move(bar);
 }
 
 void Timeline::close_bar(std::size_t lane) {
-  auto& bar = known_[lane].bar;
+  auto& bar = states_[lane].bar;
   if (!bar) {
     return;
   }
@@ -448,18 +449,18 @@ void Timeline::moment(std::size_t lane, Segment segment) {
 }
 
 void Timeline::flush_commit(std::size_t lane) {
-  Known& known = known_[lane];
-  if (known.commit) {
-    known.commit->row = with_more(known.commit->row, known.commit_rows);
-    emit(lane, std::move(*known.commit));
-    known.commit.reset();
+  LaneState& state = states_[lane];
+  if (state.commit) {
+    state.commit->row = with_more(state.commit->row, state.commit_rows);
+    emit(lane, std::move(*state.commit));
+    state.commit.reset();
   }
 }
 
-// Those up to that time; `holder` had the lock then, if anybody.
+// Emits the losses up to that time. `holder` had the lock then; kNobody: unknown.
 void Timeline::flush_losses(std::int64_t until_ns, std::size_t holder) {
   for (std::size_t lane = 0; losses_pending_ > 0 && lane < lanes_.size(); ++lane) {
-    auto& loss = known_[lane].loss;
+    auto& loss = states_[lane].loss;
     if (loss && loss->to_ns <= until_ns) {
       loss->holder = lane == holder ? "" : name_or_empty(holder);
       moment(lane, std::move(*loss));
@@ -484,7 +485,7 @@ std::vector<LaneSegment> Timeline::take_done() {
 std::vector<LaneSegment> Timeline::open(std::int64_t now_ns) const {
   std::vector<LaneSegment> bars;
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-    const auto& bar = known_[lane].bar;
+    const auto& bar = states_[lane].bar;
     if (bar && bar->from_ns < now_ns) {
       Segment segment{bar->kind, bar->from_ns, now_ns, bar->row, {}, {}};
       if (bar->kind == SegmentKind::waiting) {
@@ -497,13 +498,13 @@ std::vector<LaneSegment> Timeline::open(std::int64_t now_ns) const {
   return bars;
 }
 
-// ---- who waits for whom
+// ---- the wait-for graph
 
 WaitGraph Timeline::graph() const {
   WaitGraph graph;
   graph.at_ns = now_ns_;
   for (std::size_t lane = 0; lane < lanes_.size(); ++lane) {
-    const auto& bar = known_[lane].bar;
+    const auto& bar = states_[lane].bar;
     if (!bar || bar->kind != SegmentKind::waiting) {
       continue;
     }
@@ -528,7 +529,7 @@ void Timeline::look_for_cycle() {
 }
 
 std::vector<std::string> find_cycle(const std::vector<WaitEdge>& edges) {
-  // A process waits for one resource at a time, and one process holds it: one edge from each.
+  // A process waits for one resource at a time, and one process holds it: at most one edge each.
   std::map<std::string, std::string> next;
   for (const WaitEdge& edge : edges) {
     next[edge.from] = edge.to;

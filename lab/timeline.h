@@ -1,5 +1,5 @@
-// From events to what is drawn: a lane for each process, and what became of each row. Pure: events
-// come in, in order of time. EVENTS.md says what is derived from what, HTTP.md what a segment is.
+// Turns events into a lane for each process, and the fate of each row. Pure; events must be added
+// in order of time. EVENTS.md says what is derived from which event, HTTP.md what a segment is.
 //
 //   a direct producer's lane      trying ──waiting──► waiting ──lock──► holding ──committed──► ·
 //                                    └────────lock───────────────────────┘ └──refused──► lost
@@ -45,7 +45,7 @@ struct Segment {
 
 struct Lane {
   LaneInfo info;
-  std::vector<Segment> segments;  // that are over, in the order in which they ended
+  std::vector<Segment> segments;  // finished ones, ordered by their end
 };
 
 struct LaneSegment {
@@ -53,19 +53,19 @@ struct LaneSegment {
   Segment segment;
 };
 
-// What became of a row, in nanoseconds since the run began; -1: it did not happen.
+// What happened to a row. Times in nanoseconds since the run began; -1: did not happen.
 struct RowFate {
   std::string name;
   std::size_t lane = 0;
   std::int64_t tried_ns = -1;
-  std::int64_t lock_ns = -1;      // the lock for it was got, by whoever writes it
+  std::int64_t lock_ns = -1;      // its writer got the lock for it
   std::int64_t answered_ns = -1;  // acknowledged or refused
-  std::int64_t ended_ns = -1;     // its process ended before there was an answer
+  std::int64_t ended_ns = -1;     // its process ended before the answer
   bool committed = false;
   bool refused = false;
-  bool unsure = false;  // its process ended in the middle of it: it may be in the database
+  bool unsure = false;  // its process ended while writing it: it may be in the database
   std::string error;
-  std::uint32_t turns_of_others = 0;  // how often others got the lock while it waited
+  std::uint32_t turns_of_others = 0;  // times that others got the lock while it waited
 };
 
 struct WaitEdge {
@@ -80,14 +80,14 @@ struct WaitEdge {
 struct WaitGraph {
   std::int64_t at_ns = 0;
   std::vector<WaitEdge> edges;
-  std::vector<std::string> cycle;  // empty: there is none
+  std::vector<std::string> cycle;  // empty: none
 
   [[nodiscard]] bool same_as(const WaitGraph& other) const {
     return edges == other.edges && cycle == other.cycle;
   }
 };
 
-// The cycle that is in the edges, from its first name in order of the alphabet on; empty: none.
+// Finds a cycle; starts with its alphabetically first name. Empty: none.
 std::vector<std::string> find_cycle(const std::vector<WaitEdge>& edges);
 
 class Timeline {
@@ -100,30 +100,30 @@ class Timeline {
   ~Timeline() = default;
 
   void add(const Event& event);
-  // Nothing more comes: what is open ends now (CLOCK_MONOTONIC).
+  // After the last event: closes open bars at this time (CLOCK_MONOTONIC).
   void finish(std::int64_t time_ns);
 
   [[nodiscard]] const RunInfo& run() const { return run_; }
   [[nodiscard]] const std::vector<Lane>& lanes() const { return lanes_; }
-  [[nodiscard]] std::int64_t now_ns() const { return now_ns_; }  // of the latest event
+  [[nodiscard]] std::int64_t now_ns() const { return now_ns_; }  // time of the latest event
 
-  // Segments that ended since the last call.
+  // Returns the segments that ended since the last call.
   std::vector<LaneSegment> take_done();
-  // Bars that are open, up to `now_ns` since the run began.
+  // The open bars, up to `now_ns` since the run began.
   [[nodiscard]] std::vector<LaneSegment> open(std::int64_t now_ns) const;
 
-  // Every row that was tried, by lane and in order of sequence.
+  // All rows that were tried, by lane and in order of sequence.
   [[nodiscard]] std::vector<const RowFate*> rows() const;
-  // Rows in the order of their commits.
+  // Rows in commit order.
   [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& commits() const {
     return commits_;  // row, process
   }
-  // How many waits there are now (processes), and who holds the database; empty: nobody.
+  // The processes that wait now, and the one that holds the database; empty: none.
   [[nodiscard]] std::vector<std::string> waiting() const;
   [[nodiscard]] std::string holder() const;
   [[nodiscard]] std::string row_held() const;
   [[nodiscard]] bool is_alive(std::string_view process) const;
-  // The latest lost and crashed segment of any lane.
+  // The latest lost segment of any lane, and the latest crashed one.
   [[nodiscard]] const std::optional<LaneSegment>& last_loss() const { return last_loss_; }
   [[nodiscard]] const std::optional<LaneSegment>& last_crash() const { return last_crash_; }
 
@@ -133,26 +133,26 @@ class Timeline {
  private:
   static constexpr std::size_t kNobody = static_cast<std::size_t>(-1);
 
-  // What is being drawn on a lane.
+  // The open bar of a lane.
   struct Bar {
     SegmentKind kind = SegmentKind::trying;
     std::int64_t from_ns = 0;
     std::string row;
     Resource resource = Resource::database;
-    std::size_t holder = kNobody;              // of a wait: who held when it began
-    std::map<std::size_t, std::int64_t> held;  // of a wait: for how long who held meanwhile
+    std::size_t holder = kNobody;              // of a wait: the holder when it began
+    std::map<std::size_t, std::int64_t> held;  // of a wait: time that each lane held the lock
   };
-  struct Known {  // of a lane
+  struct LaneState {
     bool alive = false;
     std::optional<Bar> bar;
-    RowFate* row = nullptr;              // direct: the one at hand
-    std::int64_t opening_since_ns = -1;  // direct: it waits to open the database, for its next row
-    std::uint32_t turns_of_others = 0;   // meanwhile
-    std::deque<RowFate*> in_queue;       // queued: not answered yet
+    RowFate* row = nullptr;              // direct: the current row
+    std::int64_t opening_since_ns = -1;  // direct: waits to open the database for its next row
+    std::uint32_t turns_of_others = 0;   // during that wait
+    std::deque<RowFate*> in_queue;       // queued: rows without an answer
     std::vector<Resource> holds;
-    std::optional<Segment> commit;  // a moment that further batches of the transaction may join
+    std::optional<Segment> commit;  // later batches of the transaction may still join it
     std::size_t commit_rows = 0;
-    std::optional<Segment> loss;  // a moment whose holder may still be named
+    std::optional<Segment> loss;  // its holder may not be known yet
   };
   struct Hold {
     std::size_t lane = kNobody;
@@ -192,13 +192,13 @@ class Timeline {
 
   RunInfo run_;
   std::vector<Lane> lanes_;
-  std::vector<Known> known_;  // one a lane
+  std::vector<LaneState> states_;  // one per lane
   std::unordered_map<std::string, std::size_t> lane_by_name_;
   std::unordered_map<std::string, ProducerRows> producers_;
   std::map<Resource, Hold> held_;
-  std::int64_t last_hold_ns_ = 0;  // how long the last hold that ended had lasted
+  std::int64_t last_hold_ns_ = 0;  // duration of the hold that ended last
   std::int64_t now_ns_ = 0;
-  std::size_t losses_pending_ = 0;  // lanes that have one
+  std::size_t losses_pending_ = 0;  // lanes with a loss that was not emitted
   std::vector<LaneSegment> done_;
   std::vector<std::pair<std::string, std::string>> commits_;
   std::optional<LaneSegment> last_loss_;

@@ -1,7 +1,6 @@
-// Two locks, the database's and out9.txt's, in the order that --first says.
+// Takes two locks, the database's and out9.txt's, in the order that --first gives.
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <string>
 #include <thread>
@@ -11,6 +10,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/descriptor.h"
 #include "lab/rows.h"
 #include "lab/workers.h"
 #include "producers/csv/reader.h"
@@ -20,47 +20,40 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// out9.txt and its file lock.
+// out9.txt and its file lock, which closing the file releases.
 class LockedText {
  public:
   explicit LockedText(const std::string& path)
-      : fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) {}
-  LockedText(const LockedText&) = delete;
-  LockedText& operator=(const LockedText&) = delete;
-  ~LockedText() {
-    if (fd_ >= 0) {
-      ::close(fd_);  // gives the lock back
-    }
-  }
+      : file_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)) {}
 
-  [[nodiscard]] bool is_open() const { return fd_ >= 0; }
+  [[nodiscard]] bool is_open() const { return static_cast<bool>(file_); }
 
-  // As SQLite does it: asks again and again, for as long as the busy timeout. What went wrong.
+  // Retries until the busy timeout, as SQLite does. Returns what went wrong; empty: locked.
   std::string lock(const WorkerFlags& flags, const RowEvents& events) {
-    constexpr std::chrono::milliseconds kAskEvery{10};
+    constexpr std::chrono::milliseconds kRetryEvery{10};
     const auto until = Clock::now() + flags.busy_timeout;
     bool is_waiting = false;
-    while (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
+    while (::flock(file_.get(), LOCK_EX | LOCK_NB) != 0) {
       if (Clock::now() >= until) {
         return flags.text + " is locked";
       }
       if (!std::exchange(is_waiting, true)) {
         events.say(EventKind::waiting, Resource::text);
       }
-      std::this_thread::sleep_for(kAskEvery);
+      std::this_thread::sleep_for(kRetryEvery);
     }
     events.say(EventKind::lock, Resource::text);
     return {};
   }
 
-  // What went wrong.
+  // Returns what went wrong; empty: written.
   [[nodiscard]] std::string append(const std::string& line) const {
-    const auto written = ::write(fd_, line.data(), line.size());
+    const auto written = ::write(file_.get(), line.data(), line.size());
     return written == static_cast<ssize_t>(line.size()) ? "" : "out9.txt cannot be written";
   }
 
  private:
-  int fd_;
+  Descriptor file_;
 };
 
 Result<std::vector<std::string>> read_row(const std::string& path) {
@@ -91,23 +84,23 @@ std::string insert_sql(const std::vector<std::string>& row) {
   return "INSERT INTO nutrients VALUES(" + values + ")";
 }
 
-std::string lock_database(sqlite::Connection& connection, const RowEvents& events,
+std::string lock_database(Database& database, const RowEvents& events,
                           const std::vector<std::string>& row) {
-  const auto done = connection.execute("BEGIN IMMEDIATE").and_then([&] {
-    return connection.execute(insert_sql(row));
+  const auto done = database.execute("BEGIN IMMEDIATE").and_then([&] {
+    return database.execute(insert_sql(row));
   });
   if (!done) {
-    return connection.message();
+    return done.error().what;
   }
   events.say(EventKind::lock);
   return {};
 }
 
-// What went wrong; empty: the row is in both.
-std::string write_both(sqlite::Connection& connection, LockedText& text, const WorkerFlags& flags,
+// Returns what went wrong; empty: the row is in both.
+std::string write_both(Database& database, LockedText& text, const WorkerFlags& flags,
                        const RowEvents& events, const std::vector<std::string>& row) {
   const auto take = [&](bool is_database) {
-    return is_database ? lock_database(connection, events, row) : text.lock(flags, events);
+    return is_database ? lock_database(database, events, row) : text.lock(flags, events);
   };
   const bool is_database_first = flags.first == "database";
   std::string problem = take(is_database_first);
@@ -118,10 +111,11 @@ std::string write_both(sqlite::Connection& connection, LockedText& text, const W
   if (problem.empty()) {
     problem = text.append(nutrient_line(row) + '\n');
   }
-  if (problem.empty() && !connection.execute("COMMIT")) {
-    problem = connection.message();
+  if (!problem.empty()) {
+    return problem;
   }
-  return problem;
+  const auto committed = database.execute("COMMIT");
+  return committed ? "" : committed.error().what;
 }
 
 }  // namespace
@@ -132,9 +126,9 @@ Result<int> work_deadlock(const WorkerFlags& flags) {
   if (!row) {
     return tl::make_unexpected(row.error());
   }
-  auto connection = open_database(flags, events);
-  if (!connection) {
-    return tl::make_unexpected(connection.error());
+  auto database = open_database(flags, events);
+  if (!database) {
+    return tl::make_unexpected(database.error());
   }
   LockedText text(flags.text);
   if (!text.is_open()) {
@@ -143,15 +137,15 @@ Result<int> work_deadlock(const WorkerFlags& flags) {
   events.next_row(row->front());
   events.say(EventKind::trying);
   spdlog::info("{} takes {} first", flags.as, flags.first == "text" ? flags.text : flags.first);
-  const std::string problem = write_both(*connection, text, flags, events, *row);
+  const std::string problem = write_both(*database, text, flags, events, *row);
   if (problem.empty()) {
     events.say(EventKind::committed);
     events.say(EventKind::acknowledged);
     spdlog::info("{} inserted {}", flags.as, row->front());
     return 0;
   }
-  if (connection->in_transaction()) {
-    static_cast<void>(connection->execute("ROLLBACK"));
+  if (database->in_transaction()) {
+    static_cast<void>(database->execute("ROLLBACK"));
   }
   events.say(EventKind::refused, Resource::database, problem);
   spdlog::error("ERROR while {} inserting {}: {}", flags.as, row->front(), problem);

@@ -1,6 +1,5 @@
-// A stream that writes the database by itself, as `produce csv --direct` does, but has opened
-// out9.txt for writing and writes from its own place in it, as programs do that think they are
-// alone.
+// Writes the database as `produce csv --direct` does, but opens out9.txt for writing and keeps its
+// own position in it, like a program that assumes it is the only writer.
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -10,12 +9,12 @@
 
 #include <spdlog/spdlog.h>
 
+#include "client/identity.h"
+#include "client/producer.h"
 #include "lab/rows.h"
 #include "lab/workers.h"
 #include "producers/csv/reader.h"
 #include "producers/direct_link.h"
-#include "client/identity.h"
-#include "client/producer.h"
 
 namespace turnstile::lab {
 namespace {
@@ -39,7 +38,7 @@ store::DirectOptions options_of(const WorkerFlags& flags) {
   return options;
 }
 
-// False when it was lost.
+// False when the row was lost.
 Result<bool> insert(Producer& producer, const csv::Record& record) {
   const std::uint64_t lost_before = producer.summary().dead_count;
   return producer.append(record.fields)
@@ -70,7 +69,7 @@ Result<int> work_stream(const WorkerFlags& flags) {
   producer.into(nutrients_table().name, (*source)->columns());
   bool is_any_lost = false;
   meet(flags, "start");
-  // At the same pace, so that neither is done before the other has begun.
+  // A fixed pace, so that the streams overlap.
   auto next = std::chrono::steady_clock::now();
   while (true) {
     std::this_thread::sleep_until(next);
@@ -91,7 +90,7 @@ Result<int> work_stream(const WorkerFlags& flags) {
     if (*inserted) {
       const std::vector<std::string> row(record->fields.begin(), record->fields.end());
       std::fprintf(text.get(), "%s\n", nutrient_line(row).c_str());
-      std::fflush(text.get());  // so that people can follow it
+      std::fflush(text.get());  // people follow this file with tail -F
     } else {
       spdlog::error("ERROR while {} inserting nutrient {}: database is locked", flags.as,
                     record->fields.front());

@@ -1,4 +1,5 @@
-// Read, then write, in one transaction. BEGIN DEFERRED: all read, and then all want to write.
+// Reads, then writes, in one transaction. With BEGIN DEFERRED, all processes read before any of
+// them writes.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
@@ -7,27 +8,26 @@
 namespace turnstile::lab {
 namespace {
 
-// What SQLite says; empty: it is committed.
-std::string read_and_write(sqlite::Connection& connection, const WorkerFlags& flags,
-                           const RowEvents& events, const std::string& row, std::int64_t number) {
+// Returns SQLite's message; empty: the row is committed.
+std::string read_and_write(Database& database, const WorkerFlags& flags, const RowEvents& events,
+                           const std::string& row, std::int64_t number) {
   const bool is_immediate = flags.begin == "immediate";
   const std::string round = std::to_string(number);
   if (is_immediate) {
     meet(flags, round);
     events.say(EventKind::trying);
   }
-  auto begun = connection.execute(is_immediate ? "BEGIN IMMEDIATE" : "BEGIN DEFERRED");
+  auto begun = database.execute(is_immediate ? "BEGIN IMMEDIATE" : "BEGIN DEFERRED");
   if (begun && is_immediate) {
     events.say(EventKind::lock);
   }
-  auto count =
-      begun.and_then([&] { return connection.query_integer("SELECT count(*) FROM readings"); });
-  if (count && !is_immediate) {
+  auto read = begun.and_then([&] { return database.execute("SELECT count(*) FROM readings"); });
+  if (read && !is_immediate) {
     meet(flags, round);
     events.say(EventKind::trying);
   }
-  auto written = count.and_then([&](std::int64_t) {
-    return connection.execute(
+  auto written = read.and_then([&] {
+    return database.execute(
         fmt::format("INSERT INTO readings(name, process, number) "
                     "VALUES('{}', '{}', {})",
                     row, flags.as, number));
@@ -35,31 +35,30 @@ std::string read_and_write(sqlite::Connection& connection, const WorkerFlags& fl
   if (written && !is_immediate) {
     events.say(EventKind::lock);
   }
-  written = written.and_then([&] { return connection.execute("COMMIT"); });
+  written = written.and_then([&] { return database.execute("COMMIT"); });
   if (written) {
     return {};
   }
-  std::string message = connection.message();
-  if (connection.in_transaction()) {
-    static_cast<void>(connection.execute("ROLLBACK"));
+  if (database.in_transaction()) {
+    static_cast<void>(database.execute("ROLLBACK"));
   }
-  return message;
+  return written.error().what;
 }
 
 }  // namespace
 
 Result<int> work_upgrade(const WorkerFlags& flags) {
   RowEvents events(flags.as);
-  auto connection = open_database(flags, events);
-  if (!connection) {
-    return tl::make_unexpected(connection.error());
+  auto database = open_database(flags, events);
+  if (!database) {
+    return tl::make_unexpected(database.error());
   }
   bool is_any_lost = false;
   for (std::int64_t number = 1; number <= flags.rows; ++number) {
     const std::string row = fmt::format("{}-{}", flags.as, number);
     events.next_row(row);
     spdlog::info("{} reads, then inserts {}", flags.as, row);
-    const std::string error = read_and_write(*connection, flags, events, row, number);
+    const std::string error = read_and_write(*database, flags, events, row, number);
     if (error.empty()) {
       events.say(EventKind::committed);
       events.say(EventKind::acknowledged);
@@ -69,8 +68,8 @@ Result<int> work_upgrade(const WorkerFlags& flags) {
       spdlog::error("ERROR while {} inserting {}: {}", flags.as, row, error);
       is_any_lost = true;
     }
-    // Who reads again at once may keep the one that got the lock from its COMMIT, and then waits
-    // for it to come to the next round: another deadlock than the one to be shown.
+    // A process that reads again immediately could block the lock holder's COMMIT, and would then
+    // wait for that process in the next round: not the deadlock this scenario shows.
     meet(flags, "end-" + std::to_string(number));
   }
   return is_any_lost ? 1 : 0;

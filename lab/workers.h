@@ -1,6 +1,6 @@
-// Processes that runs start for what `turnstile produce` does not do, since it does it right:
-// writing out9.txt from a place of one's own, reading before writing, two locks in opposite order.
-// They run in the run's folder.
+// Worker processes that make the mistakes `turnstile produce` does not make: writing out9.txt at a
+// position of their own, reading before writing, taking two locks in opposite order. They run in
+// the run's directory.
 #pragma once
 
 #include <chrono>
@@ -9,15 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "events/event_sink.h"
 #include "base/result.h"
-#include "store/sqlite.h"
+#include "events/event_sink.h"
+#include "lab/database.h"
 
 namespace turnstile::lab {
 
 struct WorkerFlags {
   std::string as;                 // this process's name
-  std::vector<std::string> with;  // all that meet, this one too
+  std::vector<std::string> with;  // all processes that meet, including this one
   std::string db;
   std::string text;
   std::string csv;
@@ -29,15 +29,15 @@ struct WorkerFlags {
   std::string begin = "deferred";
 };
 
-// The exit code: 0, or 1 when a row was lost. Errors: those of opening.
+// Returns the exit code: 0, or 1 when a row was lost. Errors: a file that cannot be opened.
 Result<int> work_stream(const WorkerFlags& flags);
 Result<int> work_upgrade(const WorkerFlags& flags);
 Result<int> work_deadlock(const WorkerFlags& flags);
 
-// Returns when all of `with` have come to the same place, or after 5 s.
+// Returns when all of `with` have reached the same place, or after 5 s.
 void meet(const WorkerFlags& flags, const std::string& place);
 
-// What workers say of the row at hand.
+// Reports events about the current row.
 class RowEvents {
  public:
   explicit RowEvents(std::string process)
@@ -57,7 +57,7 @@ class RowEvents {
   std::string row_;
 };
 
-// A connection that says when it begins to wait. `events` must outlive it.
-Result<sqlite::Connection> open_database(const WorkerFlags& flags, const RowEvents& events);
+// Reports when the connection begins to wait. `events` must outlive the result.
+Result<Database> open_database(const WorkerFlags& flags, const RowEvents& events);
 
 }  // namespace turnstile::lab

@@ -1,4 +1,4 @@
-// The live page: what is chosen, what the server says, and who shows it. HTTP.md has the contract.
+// The live page: sends the user's choices to the server, and shows its events. HTTP.md describes both.
 import {mountLanes} from './lanes.js';
 import {node, resultsOf, RunParts} from './parts.js';
 
@@ -9,8 +9,8 @@ const kReconnect = 2000;    // ms
 const byId = (id) => document.getElementById(id);
 const token = tokenOfAddress();
 
-// Behind the # of the address that `turnstile lab serve` prints to its user: a browser sends that to
-// nobody. Kept for a reload, since the page has other places to go to.
+// The token is in the fragment of the address that `turnstile lab serve` prints: a browser never sends
+// fragments. sessionStorage keeps it for a reload, because the page changes the fragment.
 function tokenOfAddress() {
   const given = new URLSearchParams(location.hash.slice(1)).get('token');
   if (given) sessionStorage.setItem('turnstile-token', given);
@@ -20,8 +20,8 @@ function tokenOfAddress() {
 const scenarios = new Map();
 let settingInfos = [];
 let chosen = null;           // scenario
-let isAsked = false;         // runs were asked for, and the server has not said that all are over
-const runs = new Map();      // by number, in the order in which they came
+let isAsked = false;         // runs were requested, and the server has not sent `idle` yet
+const runs = new Map();      // by number, in order of arrival
 const partsOf = new WeakMap();
 
 const lanes = mountLanes(byId('lanes'), {
@@ -36,7 +36,7 @@ async function ask(path, body) {
   });
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
-  const hint = answer.status === 403 ? ' Open the address that `turnstile lab serve` printed at its last start, to its end.' : '';
+  const hint = answer.status === 403 ? ' Open the whole address that the running `turnstile lab serve` printed.' : '';
   throw new Error(`${said.error ?? `The lab answered ${answer.status}`}.${hint}`.replace('..', '.'));
 }
 
@@ -46,7 +46,7 @@ function showTrouble(text) {
   trouble.textContent = text;
 }
 
-// ---- what is chosen
+// ---- the user's choices
 
 function radio(name, value, isChecked, ...content) {
   const input = node('input', {type: 'radio', name, value});
@@ -110,7 +110,7 @@ function chosenRun() {
 
 function showEmpty() {
   const seconds = Math.max(1, Math.round(chosen.takes_ms / 1000));
-  byId('empty').textContent = `Nothing has run yet. Run starts real processes on this machine; both modes take about ${seconds} s.`;
+  byId('empty').textContent = `Nothing has run yet. Run starts real processes on this machine; all modes take about ${seconds} s.`;
   byId('empty').hidden = runs.size > 0;
 }
 
@@ -145,9 +145,9 @@ byId('scenarios').addEventListener('change', (event) => {
 });
 
 const currentRun = () => [...runs.values()].find((run) => !run.ended && !run.failed);
-const isRunning = () => isAsked || currentRun() !== undefined;  // another page may have asked
+const isRunning = () => isAsked || currentRun() !== undefined;  // another page may have started it
 
-// On a small screen they are below what was chosen.
+// On a small screen the lanes are below the choices.
 function bringLanesIntoView() {
   if (byId('stage').getBoundingClientRect().top < window.innerHeight * 0.55) return;
   const isCalm = matchMedia('(prefers-reduced-motion: reduce)').matches;
@@ -156,7 +156,7 @@ function bringLanesIntoView() {
 
 function showRunning() {
   const running = isRunning();
-  // Not `disabled`: the focus would be lost.
+  // Not `disabled`, which would lose the focus.
   byId('run').setAttribute('aria-disabled', running);
   byId('stop').setAttribute('aria-disabled', !running);
   document.body.classList.toggle('is-running', running);
@@ -164,9 +164,9 @@ function showRunning() {
   byId('progress').textContent = !running ? '' : current ? `Running: ${current.mode_title}` : 'Starting…';
 }
 
-// ---- what the server says
+// ---- the server's events
 
-// What is shown: the latest of each mode of the latest scenario, so that modes run one by one stand together too.
+// The latest run of each mode of the latest scenario, so that modes run one by one appear together.
 function shownRuns() {
   return [...runs.values()].sort((a, b) => kModeOrder.indexOf(a.mode) - kModeOrder.indexOf(b.mode) || a.run - b.run);
 }
@@ -234,7 +234,7 @@ const kHandlers = {
   },
   failed(data, run) {
     if (!run) {
-      showTrouble(`It could not begin: ${data.error}. ${data.hint ?? ''}`);
+      showTrouble(`The run could not begin: ${data.error}. ${data.hint ?? ''}`);
       return;
     }
     run.failed = data;
@@ -261,12 +261,12 @@ function listen() {
     });
   }
   stream.addEventListener('error', () => {
-    byId('connection').textContent = 'The lab does not answer; trying again…';
+    byId('connection').textContent = 'The lab does not answer; retrying…';
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, kReconnect);
   });
 }
 
-// For screen readers: the latest sentence, not each of them; how a run ended is never left out.
+// For screen readers: announces only the latest sentence, but always how a run ended.
 let toSay = [];
 let nextSay = 0;
 function say(text, isFinal = false) {

@@ -1,5 +1,5 @@
-// How the pieces of lanes are drawn: each kind has a colour and a shape of its own. In lanes of less
-// than kSmallPitch there is no room for glyphs and words: what remains differs in place and height.
+// Draws the pieces of lanes: each kind has its own colour and shape. Lanes lower than kSmallPitch have
+// no room for glyphs and words: their pieces differ in position and height.
 import {kBars, kKinds, kLetters} from './pieces.js';
 
 export const kSmallPitch = 20;
@@ -61,22 +61,22 @@ export function drawBar(pen, look, kind, x, width, top, pitch) {
   }
 }
 
-// `isCrowded`: its neighbours are nearer than a glyph is wide.
+// `isCrowded`: the neighbours are closer than the width of a glyph.
 export function drawMoment(pen, look, kind, x, top, pitch, isCrowded = false) {
   const middle = top + pitch / 2;
   const colour = look.colours.kinds[kind];
   pen.fillStyle = colour;
   if (pitch < kSmallPitch) {
     const half = Math.max(2, Math.floor(pitch / 2));
-    if (kind === 3) pen.fillRect(x, top, 2, pitch - 1);    // a post
-    else if (kind === 5) pen.fillRect(x, top, 2, half);    // half a one
+    if (kind === 3) pen.fillRect(x, top, 2, pitch - 1);    // a full-height post
+    else if (kind === 5) pen.fillRect(x, top, 2, half);    // a half-height post
     else if (kind === 4) {                                 // a cross
       pen.fillRect(x - 1, top - 1, 2, pitch + 1);
       pen.fillRect(x - 3, middle - 1, 6, 2);
     } else burst(pen, x, middle, Math.max(4, half));
     return;
   }
-  if (isCrowded && (kind === 3 || kind === 5)) {  // ticks, below the middle and above it
+  if (isCrowded && (kind === 3 || kind === 5)) {  // ticks below or above the middle
     const length = pitch * 0.22;
     pen.fillRect(x - 1, kind === 3 ? middle + pitch * 0.12 : middle - pitch * 0.12 - length, 2, length);
     return;
@@ -128,18 +128,18 @@ function burst(pen, x, y, r) {
   pen.fill();
 }
 
-// The row's name in its bar, where there is room.
+// Writes the row's name into its bar, if there is room.
 export function drawWords(pen, look, kind, words, x, width, top, pitch) {
   if (!words || kind === 0 || width < 30) return;
   const size = Math.round(Math.min(18, pitch * 0.3));
   pen.font = `600 ${size}px ${look.colours.font}`;
-  const start = x + Math.min(14, pitch * 0.24) + 5;  // behind the glyph of what came before
+  const start = x + Math.min(14, pitch * 0.24) + 5;  // to the right of the previous piece's glyph
   const room = x + width - start - (kind === 2 ? 10 : 4);
   const measured = pen.measureText(words).width;
   if (measured > room) return;
   pen.textBaseline = 'middle';
   const middle = top + pitch / 2 + 0.5;
-  if (kind === 1) {  // on a plate, since the bar is hatched
+  if (kind === 1) {  // on a plain background, because the bar is hatched
     pen.fillStyle = look.colours.tint;
     pen.fillRect(x, middle - size * 0.62, start + measured + 6 - x, size * 1.2);
   }

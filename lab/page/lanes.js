@@ -1,37 +1,37 @@
-// Lanes of processes in time, those of several runs above one another on one scale: what moves them.
+// The lanes of several runs, one above the other on one time scale: drawing, zooming and pointing.
 import {kSmallPitch, drawBar, drawMoment, makeHatch, readColours} from './glyphs.js';
 import {describe, kBars, kKinds, kLetters} from './pieces.js';
 import {kRoomRight, make, RunView} from './run_view.js';
 
-const kFrameBudget = 7;   // ms in a frame for drawing lanes anew
+const kFrameBudget = 7;   // ms per frame for redrawing lanes
 const kLiveFrame = 33;    // ms between frames while bars grow
 const kLadder = [1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.4, 8, 10];
 
-// The end of the scale while a run goes on: it moves in steps, so that lanes are seldom drawn anew.
+// The end of the scale during a run. It moves in steps, so that lanes are seldom redrawn.
 function niceEnd(end) {
   const power = 10 ** Math.floor(Math.log10(Math.max(end, 1)));
   return power * kLadder.find((factor) => factor * power >= end);
 }
 
 function pitchFor(lanes, width) {
-  const larger = Math.min(1.4, Math.max(1, width / 1200));  // seen from afar
+  const larger = Math.min(1.4, Math.max(1, width / 1200));  // wide screens are viewed from further away
   if (lanes <= 4) return Math.round(46 * larger);
   if (lanes <= 8) return Math.round(36 * larger);
   if (lanes <= 16) return Math.round(24 * larger);
   return lanes <= 36 ? 12 : 6;
 }
 
-// Draws the lanes of runs into `element`. `options.decorate(run, {section, head, side})` is called once
-// for each run, to add what else belongs to it.
+// Draws the lanes of runs into `element`. Calls `options.decorate(run, {section, head, side})` once per
+// run, which adds its other parts.
 export function mountLanes(element, options = {}) {
   return new Lanes(element, options);
 }
 
 class Lanes {
   #views = [];
-  #zoom = null;      // {t0, t1}, or all
+  #zoom = null;      // {t0, t1}; null: everything
   #cursor = null;    // time
-  #picked = null;    // {view, lane, at}; `at` -1: what is open
+  #picked = null;    // {view, lane, at}; `at` -1: the open bar
   #look = null;
   #looks = 0;
   #scheduled = 0;
@@ -142,7 +142,7 @@ class Lanes {
     };
     add('−', 'Zoom out', () => this.#zoomBy(0.5));
     add('+', 'Zoom in', () => this.#zoomBy(2));
-    add('All', 'Show all of the time', () => this.#zoomTo(null));
+    add('All', 'Show all', () => this.#zoomTo(null));
     return bar;
   }
 
@@ -170,13 +170,13 @@ class Lanes {
     const pitch = pitchFor(Math.max(1, ...this.#views.map((view) => view.tracks.length)), this.element.clientWidth);
     const {t0, t1} = this.#span();
     const ratio = Math.min(3, Math.max(1, window.devicePixelRatio || 1));
-    const widths = this.#views.map((view) => view.plot.clientWidth);  // read all before anything is written
+    const widths = this.#views.map((view) => view.plot.clientWidth);  // read all widths before changing the layout
     let isDone = true;
     this.#views.forEach((view, i) => {
       const width = widths[i];
       if (!width) return;
       if (view.needsLabels(pitch)) view.labelLanes(pitch);
-      if (!view.visible && view.isLive) return;  // it is drawn at its end, or when it comes into sight
+      if (!view.visible && view.isLive) return;  // it is drawn when it ends, or when it scrolls into view
       const isMoving = isGrowing && view.isLive;
       const scale = {t0, t1, width, height: pitch * view.tracks.length, pitch, ratio, look: look.number};
       if (view.fresh && !isMoving && view.isDrawnFor(scale)) return;
@@ -260,7 +260,7 @@ class Lanes {
     return (time - t0) / (t1 - t0) * (view.canvas.clientWidth - kRoomRight);
   }
 
-  // ---- pointing: by mouse, finger and keys
+  // ---- pointing with mouse, finger and keys
 
   #hit(view, event) {
     const pitch = view.pictureScale?.pitch;
@@ -363,7 +363,7 @@ class Lanes {
     }
   }
 
-  // Moves the scale so that what is picked can be seen.
+  // Moves the scale so that the picked piece is visible.
   #reveal() {
     const segment = this.#pickedSegment();
     const {t0, t1} = this.#span();

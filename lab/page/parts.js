@@ -1,5 +1,5 @@
-// What stands beside and below the lanes, on the page and in the report: counters, the explanation, the
-// ends of table and out9.txt, the wait-for graph, the results.
+// Everything around the lanes, on the page and in the report: counters, the explanation, the ends of
+// the table and out9.txt, the wait-for graph, the results.
 import {formatDuration} from './pieces.js';
 
 const kSvg = 'http://www.w3.org/2000/svg';
@@ -59,7 +59,7 @@ function countersOf(run) {
   };
 }
 
-// All that belongs to one run but its lanes. `update()` after its data changed.
+// The parts of one run except its lanes. Call `update()` after its data changed.
 export class RunParts {
   #run;
   #values = {};
@@ -135,7 +135,7 @@ export class RunParts {
   #showGraph(graph) {
     if (graph === this.shownGraph) return;
     this.shownGraph = graph;
-    // One lock only, and no cycle: the lanes say it already.
+    // With one lock and no cycle, the lanes already show who waits.
     const isTelling = graph?.cycle.length > 0 || graph?.edges.some(({resource}) => resource !== 'database');
     if (!isTelling && this.graph.hidden) return;
     this.graph.hidden = false;
@@ -153,10 +153,10 @@ function isInCycle(edge, cycle) {
 }
 
 export function graphInWords({edges, cycle}) {
-  if (!edges.length) return 'Nobody waits for anybody.';
+  if (!edges.length) return 'No process waits for another.';
   const words = edges.map(({from, to, resource}) =>
     `${from} waits for ${to} (${resource === 'text' ? 'out9.txt' : resource})`);
-  return `${cycle.length ? `Deadlock: ${inList(cycle)} wait in a circle. ` : ''}${words.join('; ')}.`;
+  return `${cycle.length ? `Deadlock: ${inList(cycle)} wait for each other. ` : ''}${words.join('; ')}.`;
 }
 
 function drawGraph(graph, lanes) {
@@ -193,7 +193,7 @@ function drawGraph(graph, lanes) {
     svg.append(group);
   }
   return [node('h4', {class: 'tail-title', text: 'Who waits for whom'}), svg,
-    node('figcaption', {text: graph.cycle.length ? `Deadlock: ${inList(graph.cycle)} wait in a circle` : graphInWords(graph)})];
+    node('figcaption', {text: graph.cycle.length ? `Deadlock: ${inList(graph.cycle)} wait for each other` : graphInWords(graph)})];
 }
 
 function drawEdge(svg, edge, from, to, isCaught) {
@@ -245,8 +245,8 @@ const kMeasures = [
   ['Slowest process', (n) => withTime(n.slowest)],
   ['Fastest process', (n) => withTime(n.fastest)],
   ['Lines of out9.txt', (n) => n.text?.lines],
-  ['… of these torn', (n) => n.text?.torn, (n) => n.text?.torn > 0],
-  ['Rows without their line', (n) => n.text?.missing, (n) => n.text?.missing > 0],
+  ['… torn', (n) => n.text?.torn, (n) => n.text?.torn > 0],
+  ['Rows without a line', (n) => n.text?.missing, (n) => n.text?.missing > 0],
   ['Deadlock', (n) => (n.cycle?.length ? inList(n.cycle) : null), (n) => n.cycle?.length > 0],
 ];
 
@@ -285,7 +285,7 @@ function processesOf(run) {
   const box = node('details', {class: 'processes'});
   box.append(node('summary', {text: `Each process, ${run.mode_title}`}));
   const table = node('table', {class: 'numbers'});
-  const titles = ['Process', 'Rows wanted', 'In the database', 'Waited in all', 'Longest wait', 'Done after'];
+  const titles = ['Process', 'Rows wanted', 'In the database', 'Total wait', 'Longest wait', 'Done after'];
   table.append(node('caption', {class: 'for-ears', text: `Each process, ${run.mode_title}`}),
     node('thead', {}, node('tr', {}, ...titles.map((text) => node('th', {scope: 'col', text})))));
   const body = node('tbody');
@@ -303,7 +303,7 @@ function processesOf(run) {
   return box;
 }
 
-// The runs that are over, compared. Empty when none is.
+// Compares the runs that have ended. Empty if none has.
 export function resultsOf(runs) {
   const over = runs.filter((run) => run.ended || run.failed);
   const counted = over.filter((run) => run.ended);

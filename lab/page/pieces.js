@@ -1,16 +1,16 @@
-// Pieces of lanes: what they are in words, and those of one lane sorted by time.
+// Pieces of lanes: their words, and the pieces of one lane sorted by time.
 
 export const kKinds = {
   t: {name: 'trying', title: 'Trying', says: 'asked, no answer yet'},
-  w: {name: 'waiting', title: 'Waiting', says: 'another has the lock, or in the queue'},
+  w: {name: 'waiting', title: 'Waiting', says: 'for the lock, or in the queue'},
   h: {name: 'holding', title: 'Holding', says: 'has the lock'},
   c: {name: 'committed', title: 'Committed', says: 'in the database'},
   l: {name: 'lost', title: 'Lost', says: 'refused, not in the database'},
-  a: {name: 'acknowledged', title: 'Acknowledged', says: 'the producer has its answer'},
+  a: {name: 'acknowledged', title: 'Acknowledged', says: 'the producer got its answer'},
   x: {name: 'crashed', title: 'Crashed', says: 'the process was killed'},
 };
 export const kLetters = Object.keys(kKinds);
-export const kBars = 3;  // the first three last; the others are moments
+export const kBars = 3;  // the first three kinds are bars; the others are moments
 
 export function formatDuration(ms) {
   if (ms < 0.0005) return '0 ms';
@@ -21,7 +21,7 @@ export function formatDuration(ms) {
   return `${Math.floor(ms / 60000)} min ${Math.round(ms % 60000 / 1000)} s`;
 }
 
-// What a piece is, in words: for the tip, for those who cannot see it, and for the lane's own line.
+// Describes a piece in words: for the tooltip and for screen readers.
 export function describe(laneName, [letter, from, to, row, holder, error], isOpen = false) {
   const lines = [];
   if (row) lines.push(`Row ${row}`);
@@ -34,7 +34,7 @@ export function describe(laneName, [letter, from, to, row, holder, error], isOpe
   if (holder === 'queue') {
     lines.push('in the queue');
   } else if (holder) {
-    lines.push(holder === laneName ? 'it held the lock itself' : `${holder} held the lock`);
+    lines.push(holder === laneName ? 'this process held the lock' : `${holder} held the lock`);
   }
   if (error) lines.push(error);
   return {title: kKinds[letter].title, process: laneName, lines};
@@ -54,19 +54,19 @@ export function stateInWords(laneName, [letter, , , row, holder]) {
   }
 }
 
-// The words in a piece's bar.
+// The words inside a bar.
 export function wordsOf(segment, laneName) {
   if (segment[0] !== 'w') return segment[3] || '';
   const held = segment[4] && segment[4] !== laneName ? segment[4] : '';
-  const behind = held === 'queue' ? ' in the queue' : held ? ` waits for ${held}` : '';
-  return `${segment[3] || ''}${behind}`.trim();
+  const reason = held === 'queue' ? ' in the queue' : held ? ` waits for ${held}` : '';
+  return `${segment[3] || ''}${reason}`.trim();
 }
 
-// ---- pieces of one lane, sorted by their beginning
+// ---- the pieces of one lane, sorted by their start
 
 export class Track {
   count = 0;
-  drawn = 0;  // how many are in the picture
+  drawn = 0;  // number of pieces in the picture
   #room = 64;
   kind = new Uint8Array(64);
   from = new Float64Array(64);
@@ -111,7 +111,7 @@ export class Track {
     }
   }
 
-  // The first piece that begins after `time`.
+  // The first piece that starts after `time`.
   after(time) {
     let low = 0;
     let high = this.count;
@@ -123,7 +123,7 @@ export class Track {
     return low;
   }
 
-  // Bars do not overlap, so before those that begin after `time` at most one bar, with its moments, reaches it.
+  // Bars do not overlap, so at most one bar that starts before `time` reaches it.
   firstIn(time) {
     let i = this.after(time);
     while (i > 0 && (this.to[i - 1] >= time || this.kind[i - 1] >= kBars) && this.from[i - 1] >= time - 1) --i;
@@ -131,7 +131,7 @@ export class Track {
     return i > 0 && this.kind[i - 1] < kBars ? i - 1 : i;
   }
 
-  // The nearest piece within `reach` of `time`: a moment before a bar, since it is thinner.
+  // The nearest piece within `reach` of `time`. Prefers a moment to a bar, because it is thinner.
   nearest(time, reach) {
     let best = -1;
     let bestScore = Infinity;

@@ -1,4 +1,4 @@
-// The report: all runs of a file, each scenario with its lanes and its results.
+// The report: shows each scenario with its lanes and results.
 import {mountLanes} from './lanes.js';
 import {node, resultsOf, RunParts} from './parts.js';
 

@@ -1,15 +1,15 @@
-// One run's lanes on the page: their names, and a canvas.
+// The lanes of one run: their names, and a canvas.
 //
-// A lane's pieces are drawn once, into an off-screen picture; a frame copies that and draws on top only
-// what is still open. When the scale changes, lanes are drawn anew, as many as the frame's budget
-// allows, and the old picture is stretched until then.
+// Finished pieces are drawn once, into an off-screen picture; a frame copies the picture and draws only
+// the open bars on top. When the scale changes, each frame redraws as many lanes as its budget allows;
+// the others show the old picture, stretched.
 import {drawBar, drawMoment, drawWords, kSmallPitch} from './glyphs.js';
 import {kBars, kKinds, kLetters, stateInWords, Track, wordsOf} from './pieces.js';
 
 export const kRoomRight = 14;     // for a glyph at the very end
-const kRedrawWhole = 400;         // pieces; a lane with fewer is drawn anew rather than added to
-const kGrowAhead = 250;           // ms that an open bar grows without news
-const kLossShown = 3000;          // ms that a lane's name tells of a loss, while it tries its next row
+const kRedrawWhole = 400;         // a lane with up to this many pieces is redrawn instead of extended
+const kGrowAhead = 250;           // ms that an open bar grows without a new event
+const kLossShown = 3000;          // ms that a lane's state shows a loss while it tries its next row
 
 export function make(tag, className, text) {
   const element = document.createElement(tag);
@@ -28,9 +28,9 @@ export class RunView {
     this.tracks = run.lanes.map(() => new Track());
     this.picture = document.createElement('canvas');
     this.old = document.createElement('canvas');
-    this.pictureScale = null;  // what the picture was drawn for
+    this.pictureScale = null;  // the scale that the picture was drawn for
     this.oldScale = null;
-    this.fresh = false;        // the visible canvas shows all there is
+    this.fresh = false;        // the visible canvas is up to date
     this.visible = true;
     this.stamp = 0;
     this.seenNow = -1;
@@ -118,8 +118,8 @@ export class RunView {
       const loss = lane.segments[track.lastLoss];
       const isNews = loss && this.isLive && this.run.now_ms - loss[2] < kLossShown;
       const segment = isNews ? loss : this.openOf[i] ?? last;
-      const state_ = segment ? kKinds[segment[0]].name : 'idle';
-      if (item.dataset.state !== state_) item.dataset.state = state_;
+      const kind = segment ? kKinds[segment[0]].name : 'idle';
+      if (item.dataset.state !== kind) item.dataset.state = kind;
       setText(state, segment ? stateInWords(lane.name, segment) : 'not started');
       const known = this.run.ended?.numbers.processes?.find(({process}) => process === lane.name);
       const reached = known?.in_database ?? (lane.role === 'producer' ? this.#arrived(i) : 0);
@@ -129,7 +129,7 @@ export class RunView {
     });
   }
 
-  // Rows of a producer that came through: the glyph of several rows says how many more it stands for.
+  // Rows of a producer that arrived. A piece of several rows names the first and how many more: `A +2`.
   #arrived(i) {
     const {segments} = this.run.lanes[i];
     this.counted ??= this.run.lanes.map(() => ({upTo: 0, rows: 0}));
@@ -146,7 +146,7 @@ export class RunView {
     return this.pictureScale !== null && sameScale(this.pictureScale, scale);
   }
 
-  // Draws lanes into the picture until the deadline. Returns whether all is drawn.
+  // Draws lanes into the picture until the deadline. Returns whether all lanes are drawn.
   paint(scale, look, deadline) {
     if (!this.isDrawnFor(scale)) {
       if (this.pictureScale && this.pictureScale.height === scale.height &&
@@ -238,7 +238,7 @@ export class RunView {
     track.drawn = track.count;
   }
 
-  // The visible canvas: grid, open bars, the picture, and what is pointed at.
+  // Draws the visible canvas: grid, open bars, the picture, cursor and picked piece.
   show(scale, look, isGrowing, marks) {
     const {width, height, pitch, ratio, t0, t1} = scale;
     const axisHeight = Math.round(look.colours.fontSize * 1.8);

@@ -1,4 +1,4 @@
-// Auto, light or dark: set before the page is drawn, remembered where the browser lets us.
+// Auto, light or dark: applied before the page is drawn, and remembered if the browser allows it.
 (() => {
   const kKey = 'turnstile-theme';
   const remembered = () => {
@@ -22,7 +22,7 @@
       try {
         localStorage.setItem(kKey, event.target.value);
       } catch {
-        // then it holds until the page is left
+        // then the choice lasts until the page is closed
       }
     });
   });

@@ -53,7 +53,7 @@ class Checks : public testing::Test {
   std::optional<Sample> sample_;
 };
 
-TEST_F(Checks, AllRowsInTheOrderOfEachProducerPass) {
+TEST_F(Checks, AllRowsInEachProducersOrderPass) {
   // Producer 0 has rows 1 to 3, producer 1 has 4 and 5.
   const auto db = database_of({1, 4, 2, 3, 5});
   EXPECT_NO_THROW(check_database(db, sample_->fingerprint(1, 5), {3, 2}));
@@ -69,7 +69,7 @@ TEST_F(Checks, AMissingLastRowIsFound) {
   EXPECT_THROW(check_database(db, sample_->fingerprint(1, 5), {5}), Failure);
 }
 
-TEST_F(Checks, ARowThatIsThereTwiceIsFound) {
+TEST_F(Checks, ADuplicateRowIsFound) {
   const auto db = database_of({1, 2, 2, 3});
   EXPECT_THROW(check_database(db, sample_->fingerprint(1, 3), {3}), Failure);
 }
@@ -85,7 +85,7 @@ TEST_F(Checks, AChangedValueIsFound) {
   EXPECT_THROW(check_database(db, sample_->fingerprint(1, 3), {3}), Failure);
 }
 
-TEST_F(Checks, KnownHolesPassAndOthersDoNot) {
+TEST_F(Checks, KnownMissingRowsPassAndOthersFail) {
   const auto db = database_of({1, 3});
   Fingerprint written;
   written.add(sample_->row(1));
@@ -95,7 +95,7 @@ TEST_F(Checks, KnownHolesPassAndOthersDoNot) {
   EXPECT_THROW(check_database(db, written, {3}, Holes::known), Failure);
 }
 
-TEST_F(Checks, TextLogIsHeldAgainstEachRow) {
+TEST_F(Checks, TheTextLogIsComparedWithEachRow) {
   const auto db = database_of({1, 2, 3});
   const auto text = folder_.path() / "out9.txt";
   std::ofstream(text) << "[1, Energy, KCAL, 957, 280, 6:45]\n"
@@ -108,7 +108,7 @@ TEST_F(Checks, TextLogIsHeldAgainstEachRow) {
   EXPECT_THROW(check_text(text, db), Failure);
 }
 
-TEST_F(Checks, CsvOfASampleReadsBackAsItsRows) {
+TEST_F(Checks, ASampleWrittenAsCsvIsReadBackUnchanged) {
   const auto csv = folder_.path() / "rows.csv";
   sample_->write_csv(csv, 3, 5);
   const MemoryRows rows(csv);
@@ -121,7 +121,7 @@ TEST_F(Checks, CsvOfASampleReadsBackAsItsRows) {
   EXPECT_EQ(rows.row(0)[0], "3");
 }
 
-TEST(Shares, HoldAllRowsWithoutGaps) {
+TEST(Shares, CoverAllRowsWithoutGaps) {
   const Shares shares = equal_shares(20'000, 64);
   EXPECT_EQ(std::accumulate(shares.begin(), shares.end(), std::uint64_t{0}), 20'000U);
   EXPECT_EQ(first_of(shares, 0), 1U);
@@ -129,7 +129,7 @@ TEST(Shares, HoldAllRowsWithoutGaps) {
   EXPECT_EQ(first_of(shares, 64), 20'001U);
 }
 
-TEST(Gate, OpensWhenAllAreReadyAndLetsAllPass) {
+TEST(Gate, OpensForAllWhenAllAreReady) {
   const Shared<int> passed(3);
   Gate gate;
   std::vector<Process> processes;

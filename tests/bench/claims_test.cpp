@@ -27,14 +27,14 @@ const Figure& figure_of(const Figures& figures, std::string_view key) {
   throw std::out_of_range(std::string(key));
 }
 
-TEST(Spread, OfAnEvenNumberHasTheMiddleOfBothMiddleOnes) {
+TEST(Spread, MedianOfAnEvenNumberIsTheMeanOfTheMiddleTwo) {
   const Spread spread = spread_of({4, 1, 3, 10});
   EXPECT_EQ(spread.median, 3.5);
   EXPECT_EQ(spread.min, 1);
   EXPECT_EQ(spread.max, 10);
 }
 
-TEST(Latencies, QuantileIsTheSmallestThatSoManyDoNotExceed) {
+TEST(Latencies, AQuantileIsAMeasuredValue) {
   std::vector<double> seconds;
   for (int i = 1000; i >= 1; --i) {
     seconds.push_back(i);
@@ -45,7 +45,7 @@ TEST(Latencies, QuantileIsTheSmallestThatSoManyDoNotExceed) {
   EXPECT_EQ(latencies.worst(), 1000);
 }
 
-TEST(Figure, IsJudgedByTheMedianOfTheRatiosOfItsRounds) {
+TEST(Figure, IsJudgedByTheMedianRatioOfItsRounds) {
   Figures figures({1});
   // The ratio of the medians would be 3 / 1 and reach 2.2.
   figures.add("csv", 2, 1);
@@ -60,7 +60,7 @@ TEST(Figure, IsJudgedByTheMedianOfTheRatiosOfItsRounds) {
   EXPECT_TRUE(figure.met());
 }
 
-TEST(Figure, OneBadRoundBreaksALimitOnTheWorstCase) {
+TEST(Figure, OneBadRoundBreaksAWorstCaseLimit) {
   Figures figures({7});
   figures.add("waiting-lost", 0, 8);
   EXPECT_TRUE(figure_of(figures, "waiting-lost").met());
@@ -69,7 +69,7 @@ TEST(Figure, OneBadRoundBreaksALimitOnTheWorstCase) {
   EXPECT_FALSE(figure_of(figures, "waiting-lost").met());
 }
 
-TEST(Figure, OfALineThatWasNotAskedForIsLeftOut) {
+TEST(Figure, OfALineThatWasNotSelectedIsOmitted) {
   Figures figures({13});
   figures.add("csv", 2, 1);
   figures.skip("four", "nobody asked");
@@ -95,7 +95,7 @@ TEST(Report, SkippedFiguresSayWhyInTableAndJson) {
   EXPECT_THAT(as_table(figures.all(), {}), HasSubstr("skipped: no server"));
 }
 
-TEST(Report, PictureHoldsEveryFigure) {
+TEST(Report, PictureShowsEveryFigure) {
   Figures figures({1, 5, 7, 12});
   figures.add("csv", 3, 1);
   figures.add("idle-writes", 0);
@@ -110,7 +110,7 @@ TEST(Report, PictureHoldsEveryFigure) {
   EXPECT_THAT(svg, testing::Not(HasSubstr("inf")));
 }
 
-TEST(Claims, HaveTheirOwnKeysAndEveryLineHasOne) {
+TEST(Claims, HaveUniqueKeysAndCoverEveryLine) {
   std::set<std::string_view> keys;
   std::set<int> lines;
   for (const auto& claim : claims()) {

@@ -165,14 +165,14 @@ UpProduceDown() {
   run 0 "$compose/down" --run up
   says '^Stopped: consumer broker\.$'
   run 0 "$compose/down" --run up
-  says '^Nothing is up'
+  says '^Nothing is running'
 }
 
 StalePidFileHarmsNobody() {
   mkdir -p up
   echo "$$ 1 of-another-boot" >up/broker.pid
   run 0 "$compose/down" --run up
-  says '^Nothing is up'
+  says '^Nothing is running'
 }
 
 WrongUsageEndsWith2() {

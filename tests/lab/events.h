@@ -1,4 +1,4 @@
-// Events written by hand, for tests of what is derived from them.
+// Builds events by hand, for tests.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline std::int64_t began_ns() {
   return 5'000'000'000;
 }
 
-// Lanes by name and wanted rows; one called consumer is the consumer.
+// Lanes by name and wanted rows; the lane named `consumer` is the consumer.
 inline RunInfo run_of(Mode mode,
                       std::vector<std::pair<std::string, std::vector<std::string>>> lanes) {
   RunInfo run;
@@ -34,12 +34,12 @@ inline RunInfo run_of(Mode mode,
   return run;
 }
 
-// Of one process, whose name is its producer id too. Times in milliseconds since the run began.
+// Events of one process, whose name is also its producer id. Times in ms since the run began.
 class Events {
  public:
   explicit Events(std::string process) : process_(process), producer_(std::move(process)) {}
 
-  // Rows of another's from here on.
+  // The following events are about rows of this producer.
   Events& of(std::string producer) {
     producer_ = std::move(producer);
     return *this;
@@ -112,7 +112,7 @@ class Events {
   std::vector<Event> events_;
 };
 
-// Events of all in the order of their times.
+// All events, sorted by time.
 inline std::vector<Event> sorted(std::initializer_list<Events> parts) {
   std::vector<Event> all;
   for (const Events& part : parts) {

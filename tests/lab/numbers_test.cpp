@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// P1 writes both its rows, P2 loses its one after 5 s.
+// P1 writes both its rows; P2 loses its only row after 5 s.
 Recording one_lost() {
   Recording recording;
   recording.run = run_of(Mode::direct, {{"P1", {"Ace", "Buddy"}}, {"P2", {"Cooper"}}});
@@ -37,7 +37,7 @@ Recording one_lost() {
   return recording;
 }
 
-TEST(Numbers, AreThoseOfTheEventsAndTheDatabase) {
+TEST(Numbers, MatchTheEventsAndTheDatabase) {
   const Outcome outcome = evaluate(one_lost());
   EXPECT_THAT(outcome.disagreements, IsEmpty());
   const Numbers& n = outcome.numbers;
@@ -55,38 +55,39 @@ TEST(Numbers, AreThoseOfTheEventsAndTheDatabase) {
   EXPECT_EQ(n.processes[0].waited_ms, 3001 + 2999);
 }
 
-TEST(Numbers, RowThatOnlyTheEventsHaveIsADisagreement) {
+TEST(Numbers, ARowInTheEventsOnlyIsADisagreement) {
   Recording recording = one_lost();
   recording.facts.rows.pop_back();
   const Outcome outcome = evaluate(std::move(recording));
-  EXPECT_THAT(outcome.disagreements,
-              ElementsAre("Buddy was committed by the events, and is not in the database"));
+  EXPECT_THAT(
+      outcome.disagreements,
+      ElementsAre("the events say that Buddy was committed, but it is not in the database"));
   EXPECT_EQ(outcome.numbers.in_database, 1U);
   EXPECT_EQ(outcome.numbers.lost, 2U);
 }
 
-TEST(Numbers, RowThatOnlyTheDatabaseHasIsADisagreement) {
+TEST(Numbers, ARowInTheDatabaseOnlyIsADisagreement) {
   Recording recording = one_lost();
   recording.facts.rows.push_back({"pets", "Cooper"});
   EXPECT_THAT(evaluate(std::move(recording)).disagreements,
-              ElementsAre("Cooper is in the database, and no event says that it was committed"));
+              ElementsAre("Cooper is in the database, but no event says that it was committed"));
 }
 
-TEST(Numbers, RowThatIsThereTwiceIsADisagreement) {
+TEST(Numbers, ADuplicateRowIsADisagreement) {
   Recording recording = one_lost();
   recording.facts.rows.push_back({"pets", "Ace"});
   EXPECT_THAT(evaluate(std::move(recording)).disagreements,
               ElementsAre("Ace is in the database 2 times"));
 }
 
-TEST(Numbers, DamagedDatabaseIsADisagreement) {
+TEST(Numbers, ADamagedDatabaseIsADisagreement) {
   Recording recording = one_lost();
   recording.facts.integrity = "row 1 missing from index";
   EXPECT_THAT(evaluate(std::move(recording)).disagreements,
               ElementsAre(HasSubstr("row 1 missing from index")));
 }
 
-TEST(Numbers, RowOfAKilledProcessMayBeInTheDatabaseOrNot) {
+TEST(Numbers, ARowOfAKilledProcessMayBeInTheDatabaseOrNot) {
   Recording recording;
   recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}});
   recording.events = Events("P1").trying(0, 1, "Ace").lock(1, 1).crashed(5, 9).all();
@@ -97,7 +98,7 @@ TEST(Numbers, RowOfAKilledProcessMayBeInTheDatabaseOrNot) {
   EXPECT_EQ(outcome.numbers.lost, 0U);
 }
 
-TEST(Numbers, KilledProcessWaitedUntilItsEndAndIsNoneOfTheRanked) {
+TEST(Numbers, AKilledProcessWaitsUntilItsEndAndIsNotRanked) {
   Recording recording;
   recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"Cooper", "Dingo"}}});
   recording.events = sorted(
@@ -122,7 +123,7 @@ TEST(Numbers, KilledProcessWaitedUntilItsEndAndIsNoneOfTheRanked) {
   EXPECT_EQ(numbers.processes[*numbers.slowest].process, "P2");
 }
 
-TEST(Numbers, RowsThatHadNoChanceBeforeAStopAreNotLost) {
+TEST(Numbers, RowsNotTriedBeforeAStopAreNotLost) {
   Recording recording = one_lost();
   recording.run.lanes[1].wanted.emplace_back("Dingo");
   recording.stopped = true;
@@ -130,21 +131,21 @@ TEST(Numbers, RowsThatHadNoChanceBeforeAStopAreNotLost) {
   EXPECT_EQ(outcome.numbers.rows_wanted, 4U);
   EXPECT_EQ(outcome.numbers.lost, 1U);  // Cooper, which was refused
   EXPECT_EQ(explain_end(outcome),
-            "It was stopped before its end: 2 of 4 rows are in the database, 1 lost.");
+            "The run was stopped early: 2 of 4 rows are in the database, 1 lost.");
 }
 
-TEST(Numbers, EventsOutOfOrderInTheFileGiveTheSame) {
+TEST(Numbers, OrderOfEventsInTheFileDoesNotMatter) {
   Recording recording = one_lost();
   const Outcome in_order = evaluate(recording);
   std::reverse(recording.events.begin(), recording.events.end());
-  // Those of the same time keep their order in the file, so none may share one here.
+  // Events with equal times keep their order in the file, so all times here differ.
   std::erase_if(recording.events, [](const Event& event) {
     return event.kind == EventKind::acknowledged && event.process == "P2";
   });
   EXPECT_EQ(evaluate(std::move(recording)).numbers, in_order.numbers);
 }
 
-TEST(Numbers, NothingTriedIsNothingArrived) {
+TEST(Numbers, NoRowArrivesIfNoneIsTried) {
   Recording recording;
   recording.run = run_of(Mode::queued, {{"P1", {"Ace"}}, {"consumer", {}}});
   recording.stopped = true;
@@ -163,7 +164,7 @@ TEST(TextFacts, TornOverwrittenAndRepeatedLinesAreCounted) {
   EXPECT_EQ(compare_text("", rows), (TextFacts{0, 0, 0, 3}));
 }
 
-TEST(Sentence, NamesWhoWaitsForWhom) {
+TEST(Sentence, NamesWaitersAndHolder) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
   in_order(timeline, {Events("P1").trying(0, 1, "Ace").lock(1, 1),
                       Events("P2").trying(2, 1, "b").waiting(3, 1),
@@ -171,29 +172,29 @@ TEST(Sentence, NamesWhoWaitsForWhom) {
   EXPECT_EQ(explain_now(timeline, 5 * kMs), "P2 and P3 wait: P1 holds the database for Ace.");
 }
 
-TEST(Sentence, NamesTheLossWhileItIsNews) {
+TEST(Sentence, NamesALossForTwoSeconds) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"b"}}}));
   in_order(timeline,
            {Events("P1").trying(0, 1, "Ace").lock(1, 1),
             Events("P2").trying(2, 1, "b").waiting(3, 1).refused(500, 1, "database is locked")});
   EXPECT_EQ(explain_now(timeline, 600 * kMs), "P2 lost b: database is locked, P1 held the lock.");
-  EXPECT_EQ(explain_now(timeline, 9000 * kMs), "P1 holds the database for Ace; nobody waits.");
+  EXPECT_EQ(explain_now(timeline, 9000 * kMs), "P1 holds the database for Ace; no process waits.");
 }
 
-TEST(Sentence, SaysThatNobodyWasKilledWhereNobodyWas) {
+TEST(Sentence, SaysIfNoProcessWasKilled) {
   Recording recording;
   recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}});
   recording.run.scenario = "crash";
   recording.events =
       Events("P1").trying(0, 1, "Ace").lock(1, 1).committed(5, 1).acknowledged(6, 1).all();
   recording.facts.rows = {{"pets", "Ace"}};
-  EXPECT_THAT(explain_end(evaluate(recording)), HasSubstr("nobody held the lock long enough"));
+  EXPECT_THAT(explain_end(evaluate(recording)), HasSubstr("no process held the lock long enough"));
   recording.events = Events("P1").trying(0, 1, "Ace").lock(1, 1).crashed(5, 9).all();
   recording.facts.rows.clear();
   EXPECT_THAT(explain_end(evaluate(recording)), HasSubstr("1 of 1 row lost: the killed process"));
 }
 
-TEST(Sentence, ListsAFewNames) {
+TEST(Sentence, ListsAtMostThreeNames) {
   EXPECT_EQ(list_names({"a"}), "a");
   EXPECT_EQ(list_names({"a", "b", "c"}), "a, b and c");
   EXPECT_EQ(list_names({"a", "b", "c", "d", "e"}), "a, b and 3 more");

@@ -44,8 +44,8 @@ TEST(EventLine, IsReadBackAsItWasWritten) {
   EXPECT_EQ(read->time_ns, event.time_ns);
 }
 
-// A recording may be another user's, and is shown on a terminal.
-TEST(EventLine, WhatATerminalWouldObeyIsReadEscaped) {
+// A recording may come from another user, and is shown on a terminal.
+TEST(EventLine, TerminalControlCharactersAreReadEscaped) {
   const auto read = parse_event(
       R"({"t":1,"kind":"refused","process":"P\u001b[2J","row":"\u202eecA","error":"a\nb"})");
   ASSERT_TRUE(read);
@@ -58,7 +58,7 @@ TEST(EventLine, WhatATerminalWouldObeyIsReadEscaped) {
   EXPECT_EQ(line.find('\n'), line.size() - 1);
 }
 
-TEST(EventLine, StaysShortAndValidWhateverIsInIt) {
+TEST(EventLine, StaysShortAndValidWithAnyContent) {
   Event event;
   event.process = std::string(5000, '\x01');
   event.producer = std::string(5000, '\xff');
@@ -72,7 +72,7 @@ TEST(EventLine, StaysShortAndValidWhateverIsInIt) {
   EXPECT_TRUE(nlohmann::json::accept(line));
 }
 
-TEST(EventLine, WhatIsNoEventIsSkipped) {
+TEST(EventLine, LinesThatAreNoEventAreSkipped) {
   for (const char* line :
        {"", "{}", "[]", "null", "{\"t\":1,\"kind\":\"trying\"}",
         "{\"t\":1,\"kind\":\"else\",\"process\":\"a\"}",
@@ -116,14 +116,14 @@ TEST(EventSink, LinesOfManyWritersNeverMix) {
   EXPECT_EQ(events, writers.size() * kEach);
 }
 
-TEST(EventSink, FileThatCannotBeWrittenIsAnError) {
+TEST(EventSink, AnUnwritableFileIsAnError) {
   const Folder folder;
   const auto sink = EventSink::open(folder.path() / "no" / "folder", "P1");
   ASSERT_FALSE(sink.has_value());
   EXPECT_EQ(sink.error().code, Errc::unreachable);
 }
 
-TEST(LineReader, PutsPiecesTogether) {
+TEST(LineReader, JoinsPiecesIntoLines) {
   LineReader reader;
   EXPECT_THAT(reader.take("ab"), IsEmpty());
   EXPECT_THAT(reader.take("c\nde\nf"), ElementsAre("abc", "de"));
@@ -155,7 +155,7 @@ std::string lines_of(const Recording& recording) {
   for (const Event& event : recording.events) {
     lines += to_line(event);
   }
-  return lines + lines_behind(recording);
+  return lines + lines_after(recording);
 }
 
 TEST(Recording, IsReadBackAsItWasWritten) {
@@ -186,7 +186,7 @@ TEST(Recording, IsReadBackAsItWasWritten) {
   }
 }
 
-TEST(Recording, WithoutItsEndIsOneThatWasStopped) {
+TEST(Recording, WithoutItsLastLineCountsAsStopped) {
   const Folder folder;
   const std::string lines = lines_of(small_recording());
   const auto read =
@@ -208,7 +208,7 @@ TEST(Recording, OtherFilesAreRefusedWithAReason) {
       read_recordings(folder.file("c", R"({"t":1,"kind":"run","process":"lab","format":1})"))
           .error()
           .what,
-      HasSubstr("cannot be understood"));
+      HasSubstr("malformed"));
 }
 
 }  // namespace

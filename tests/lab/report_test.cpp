@@ -20,7 +20,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-// 64 processes, 200 rows each, and every row waits: as much as there is to draw.
+// The largest drawing: 64 processes with 200 rows each, and every row waits.
 Recording large_recording(Mode mode) {
   const auto scenario = find_scenario("crowd");
   Settings settings = (*scenario)->settings;
@@ -67,7 +67,7 @@ TEST(Report, Of64ProcessesWith200RowsIsBelow5MB) {
   EXPECT_LT(report_html({&direct, &queued}).size(), 5'000'000U);
 }
 
-TEST(Report, WhatRowsAreCalledIsTextOnly) {
+TEST(Report, RowNamesAndErrorsAreEscaped) {
   Recording recording;
   const std::string bad = "</script><script>alert(1)</script>";
   recording.run = run_of(Mode::direct, {{"P1", {bad}}});
@@ -82,7 +82,7 @@ TEST(Report, WhatRowsAreCalledIsTextOnly) {
   EXPECT_THAT(html, Not(HasSubstr("{{data}}")));
 }
 
-TEST(Assets, AreThePagesFiles) {
+TEST(Assets, ContainTheFilesOfThePage) {
   EXPECT_THAT(std::string(asset("index.html")), HasSubstr("app.js"));
   EXPECT_THAT(std::string(asset("lanes.js")), HasSubstr("export function mountLanes"));
   for (const Asset& one : assets()) {
@@ -91,7 +91,7 @@ TEST(Assets, AreThePagesFiles) {
   EXPECT_TRUE(asset("none").empty());
 }
 
-// `data:` of all frames of that event.
+// The `data:` of all frames of that event.
 std::vector<nlohmann::json> data_of(const std::string& frames, const std::string& event) {
   std::vector<nlohmann::json> found;
   const std::string start = "event: " + event + "\ndata: ";
@@ -102,7 +102,7 @@ std::vector<nlohmann::json> data_of(const std::string& frames, const std::string
   return found;
 }
 
-TEST(Stream, WhoComesLateGetsAllSegmentsInOne) {
+TEST(Stream, ALateListenerGetsAllSegmentsInOneEvent) {
   const Folder folder;
   Recording recording;
   recording.run = run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"Cooper"}}});
@@ -146,13 +146,13 @@ TEST(Stream, WhoComesLateGetsAllSegmentsInOne) {
   EXPECT_EQ(data_of(late, "table")[0]["from"], "database");
   EXPECT_EQ(data_of(late, "ended")[0]["numbers"]["in_database"], 2);
   EXPECT_EQ(data_of(late, "counters")[0]["committed"], 2);
-  // What was open while it went on had an owner and a holder.
+  // During the run, the open bars had a holder.
   const auto first = data_of(sent, "segments")[0]["open"];
   EXPECT_EQ(first[0], nlohmann::json::parse(R"([0,["h",1.0,20.0,"Ace"]])"));
   EXPECT_EQ(first[1], nlohmann::json::parse(R"([1,["w",11.0,20.0,"Cooper","P1"]])"));
 }
 
-TEST(Stream, ForgetsEarlierRunsWhenTold) {
+TEST(Stream, ForgottenRunsAreNotInTheState) {
   Stream stream;
   for (const std::uint64_t run : {1U, 2U}) {
     const std::string number = std::to_string(run);
@@ -165,14 +165,14 @@ TEST(Stream, ForgetsEarlierRunsWhenTold) {
   EXPECT_THAT(stream.state(true), Not(HasSubstr("explain")));
 }
 
-TEST(Stream, RunThatCouldNotBeginIsToldOnce) {
+TEST(Stream, AFailureBeforeTheRunIsSentOnce) {
   Stream stream;
   EXPECT_THAT(stream.add({1, "failed", R"({"run":1,"error":"no room"})", {}, 0}),
               HasSubstr("no room"));
   EXPECT_THAT(stream.state(false), Not(HasSubstr("no room")));
 }
 
-TEST(Json, ScenariosTellWhatCanBeSet) {
+TEST(Json, ScenariosListTheirAdjustableSettings) {
   const auto all = nlohmann::json::parse(dump(json_of_scenarios()));
   EXPECT_THAT(all["scenarios"], SizeIs(scenarios().size()));
   for (const auto& scenario : all["scenarios"]) {
@@ -182,7 +182,7 @@ TEST(Json, ScenariosTellWhatCanBeSet) {
   }
 }
 
-TEST(Json, SettingsAreReadStrictly) {
+TEST(Json, UnknownSettingsAndWrongTypesAreRefused) {
   const Settings own;
   const auto changed = settings_from(nlohmann::json::parse(R"({"rows":7,"journal":"wal"})"), own);
   ASSERT_TRUE(changed.has_value());

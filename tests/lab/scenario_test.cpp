@@ -1,4 +1,4 @@
-// Each scenario's claim, on real processes. Figures leave room for a machine that is busy.
+// Checks each scenario's claim with real processes. The limits allow for a busy machine.
 #include <sys/wait.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ using ::testing::Not;
 
 class LabRun : public ::testing::Test {
  protected:
-  // Runs it, and replays what it saved: the same words and figures must come out.
+  // Runs the scenario, and replays its recording: text and figures must be the same.
   void run(const std::string& scenario, const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments{
         "lab",      "run",   scenario, "--events", events(), "--out", folder_.path().string(),
@@ -67,7 +67,7 @@ class LabRun : public ::testing::Test {
   json runs_;
 };
 
-// Whether all text is printable, but for line ends.
+// True if the text has a control character other than a line end.
 bool has_control_characters(const std::string& text) {
   return std::any_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
@@ -75,7 +75,7 @@ bool has_control_characters(const std::string& text) {
   });
 }
 
-TEST_F(LabRun, QuickPetsAllArriveEitherWay) {
+TEST_F(LabRun, QuickPetsAllArriveInBothModes) {
   run("quick");
   expect_all_arrived("direct");
   expect_all_arrived("queued");
@@ -88,7 +88,7 @@ TEST_F(LabRun, QuickPetsAllArriveEitherWay) {
   EXPECT_THAT(document, HasSubstr(" - INFO -   turnstile lab "));
 }
 
-TEST_F(LabRun, DocumentThatIsThereIsKept) {
+TEST_F(LabRun, AnExistingDocumentIsKept) {
   write_file(folder_.file("out0.txt"), "mine");
   write_file(folder_.file("out0-2.txt"), "mine too");
   run("quick", {"--mode", "queued"});
@@ -100,8 +100,8 @@ TEST_F(LabRun, DocumentThatIsThereIsKept) {
   EXPECT_THAT(read_file(folder_.file("out0.txt")), HasSubstr("insert_pet"));
 }
 
-TEST_F(LabRun, SlowPetsAreLostDirectAndNoneInTheQueue) {
-  // With sanitizers on a busy machine seconds lie between the starts of two processes.
+TEST_F(LabRun, SlowPetsAreLostDirectAndNotThroughTheQueue) {
+  // With sanitizers on a busy machine, processes may start seconds apart.
   run("slow",
       {"--task-duration", kSanitized ? "3s" : "600ms", "--busy-timeout", kSanitized ? "5s" : "1s"});
   EXPECT_GE(numbers("direct")["lost"], 1) << text_;
@@ -118,7 +118,7 @@ TEST_F(LabRun, SlowPetsAreLostDirectAndNoneInTheQueue) {
                                       "database is locked"));
 }
 
-TEST_F(LabRun, StreamTearsLinesDirectAndNoneInTheQueue) {
+TEST_F(LabRun, LinesAreTornDirectAndNotThroughTheQueue) {
   run("stream");
   const json direct = numbers("direct")["text"];
   EXPECT_GE(direct["torn"].get<int>(), 1) << text_;
@@ -128,7 +128,7 @@ TEST_F(LabRun, StreamTearsLinesDirectAndNoneInTheQueue) {
             json({{"lines", 80}, {"intact", 80}, {"torn", 0}, {"missing", 0}}));
 }
 
-TEST_F(LabRun, CrowdStarvesSomeDirectAndNoneInTheQueue) {
+TEST_F(LabRun, ProcessesStarveDirectAndNotThroughTheQueue) {
   run("crowd", {"--processes", "24", "--rows", "12"});
   const json& direct = numbers("direct");
   EXPECT_GE(direct["most_turns_of_others"].get<int>(), 5) << text_;
@@ -137,32 +137,32 @@ TEST_F(LabRun, CrowdStarvesSomeDirectAndNoneInTheQueue) {
   expect_all_arrived("queued");
 }
 
-TEST_F(LabRun, UpgradeIsRefusedAtOnceDeferredAndWaitsImmediate) {
+TEST_F(LabRun, ADeferredUpgradeIsRefusedImmediatelyAndBeginImmediateWaits) {
   run("upgrade", {"--busy-timeout", "20s"});
   const json& direct = numbers("direct");
   EXPECT_EQ(direct["rows_wanted"], 9);
-  EXPECT_EQ(direct["lost"], 6) << text_;  // of three that read, one may write
+  EXPECT_EQ(direct["lost"], 6) << text_;  // of three readers, one may write
   EXPECT_EQ(direct["locked_errors"], 6);
   EXPECT_LT(direct["wall_ms"], 10'000);  // half of the busy timeout
   expect_all_arrived("immediate");
   expect_all_arrived("queued");
 }
 
-TEST_F(LabRun, DeadlockIsSeenDirectAndCannotBeInTheQueue) {
+TEST_F(LabRun, DirectModeDeadlocksAndTheQueueCannot) {
   run("deadlock", {"--busy-timeout", "800ms"});
   EXPECT_EQ(numbers("direct")["cycle"], json({"A", "B"})) << text_;
   EXPECT_GE(numbers("direct")["lost"], 1);
   EXPECT_EQ(of("direct")["graph"]["edges"].size(), 2U);
-  EXPECT_THAT(text_, HasSubstr("a circle: A -> B -> A"));
+  EXPECT_THAT(text_, HasSubstr("a cycle: A -> B -> A"));
   expect_all_arrived("queued");
   EXPECT_THAT(numbers("queued")["cycle"], IsEmpty());
 }
 
-TEST_F(LabRun, CrashLosesTheRowsOfTheKilledDirectAndNoneInTheQueue) {
+TEST_F(LabRun, ACrashLosesRowsDirectAndNoneThroughTheQueue) {
   run("crash", {"--task-duration", "400ms", "--busy-timeout", "20s"});
   const json& direct = numbers("direct");
   EXPECT_GE(direct["lost"], 1) << text_;
-  EXPECT_LE(direct["lost"], 2);  // the one at hand, and the next of the same process
+  EXPECT_LE(direct["lost"], 2);  // the current row, and the process's next row
   EXPECT_EQ(direct["locked_errors"], 0);
   expect_all_arrived("queued");
   EXPECT_THAT(read_file(events()),
@@ -170,7 +170,7 @@ TEST_F(LabRun, CrashLosesTheRowsOfTheKilledDirectAndNoneInTheQueue) {
                     ContainsRegex(R"("kind":"crashed","process":"consumer".*"signal":9)")));
 }
 
-TEST_F(LabRun, ReportStandsAlone) {
+TEST_F(LabRun, ReportIsSelfContained) {
   run("quick");
   const std::string html = read_file(report());
   EXPECT_THAT(html, AllOf(HasSubstr("<body class=\"report\">"), HasSubstr("mountLanes"),
@@ -179,7 +179,24 @@ TEST_F(LabRun, ReportStandsAlone) {
   EXPECT_THAT(html, Not(ContainsRegex("\nimport ")));
 }
 
-TEST_F(LabRun, SettingThatChangesNothingIsWrongUsage) {
+TEST_F(LabRun, ReplayDrawsThePictureOfTheRun) {
+  const std::string drawn = folder_.file("run.svg");
+  const std::string redrawn = folder_.file("replay.svg");
+  run("quick", {"--svg", drawn});
+  Process replay(folder_, "redraw", {"lab", "replay", events(), "--svg", redrawn});
+  ASSERT_EQ(replay.wait(), 0) << replay.err();
+  EXPECT_EQ(read_file(drawn).find("<svg "), 0U);
+  EXPECT_EQ(read_file(drawn), read_file(redrawn));
+}
+
+TEST_F(LabRun, APictureOfSeveralScenariosIsWrongUsage) {
+  const std::string picture = folder_.file("run.svg");
+  Process run(folder_, "run", {"lab", "run", "quick", "slow", "--svg", picture});
+  EXPECT_EQ(run.wait(), 2);
+  EXPECT_THAT(run.err(), HasSubstr("--svg draws one scenario, not 2"));
+}
+
+TEST_F(LabRun, ASettingWithoutEffectIsWrongUsage) {
   Process run(folder_, "run", {"lab", "run", "quick", "--rows", "3"});
   EXPECT_EQ(run.wait(), 2);
   EXPECT_THAT(run.err(), HasSubstr("--rows changes nothing in quick"));
@@ -190,7 +207,7 @@ TEST_F(LabRun, SettingThatChangesNothingIsWrongUsage) {
   EXPECT_EQ(beyond.wait(), 2);
 }
 
-TEST_F(LabRun, ListTellsOfEveryScenario) {
+TEST_F(LabRun, ListShowsEveryScenario) {
   Process list(folder_, "list", {"lab", "list"});
   EXPECT_EQ(list.wait(), 0);
   for (const char* name : {"quick", "slow", "stream", "crowd", "upgrade", "deadlock", "crash"}) {
@@ -199,7 +216,7 @@ TEST_F(LabRun, ListTellsOfEveryScenario) {
   EXPECT_FALSE(has_control_characters(list.out()));
 }
 
-// The processes whose parent is `pid`, and theirs.
+// All descendants of `pid`.
 std::vector<std::string> children_of(pid_t pid) {
   std::vector<std::string> children;
   std::istringstream ids(
@@ -210,12 +227,12 @@ std::vector<std::string> children_of(pid_t pid) {
   return children;
 }
 
-TEST_F(LabRun, InterruptEndsAllProcessesAndSumsUp) {
+TEST_F(LabRun, AnInterruptEndsAllProcessesAndPrintsTheSummary) {
   for (const std::string mode : {"direct", "queued"}) {
     Process run(folder_, "run-" + mode,
                 {"lab", "run", "slow", "--mode", mode, "--out", folder_.path().string(), "--json"},
                 {"TMPDIR=" + folder_.path().string()});
-    // It works in a folder of ours, which comes, and its events are in it.
+    // The run's temporary directory appears in a directory of this test, with the events in it.
     std::filesystem::path work;
     const auto holds = [&] {
       for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
@@ -228,7 +245,7 @@ TEST_F(LabRun, InterruptEndsAllProcessesAndSumsUp) {
     };
     const auto until = std::chrono::steady_clock::now() + kPatience;
     while (!holds() && std::chrono::steady_clock::now() < until) {
-      run.wait(20ms);  // for its end, which does not come
+      run.wait(20ms);  // it does not end
     }
     ASSERT_TRUE(holds());
     const auto children = children_of(run.pid());

@@ -1,4 +1,4 @@
-// `turnstile lab serve`, asked over sockets as browsers and strangers would.
+// `turnstile lab serve`, with requests as browsers and other programs send them.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -49,13 +49,13 @@ class Socket {
     while (sent < text.size()) {
       const ssize_t now = ::send(fd_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
       if (now <= 0) {
-        return;  // the other side has heard enough
+        return;  // the server closed the connection
       }
       sent += static_cast<std::size_t>(now);
     }
   }
 
-  // Reads until `is_done` or the other side ends; false when it takes too long.
+  // Reads until `is_done`, or until the server closes the connection. False after a timeout.
   bool read_until(const std::function<bool(const std::string&)>& is_done) {
     const auto until = Clock::now() + kPatience;
     while (!is_done(text_) && Clock::now() < until) {
@@ -161,7 +161,7 @@ std::vector<json> data_of(const std::string& text, const std::string& event) {
 
 constexpr const char* kQuick = R"({"scenario":"quick"})";
 
-TEST_F(Serve, OtherNamesAndOtherSitesAreRefused) {
+TEST_F(Serve, OtherHostsAndOriginsAreRefused) {
   const auto with_host = [&](const std::string& host) {
     return ask("GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n").status;
   };
@@ -182,7 +182,7 @@ TEST_F(Serve, OtherNamesAndOtherSitesAreRefused) {
   }
 }
 
-TEST_F(Serve, NothingIsStartedWithoutTheToken) {
+TEST_F(Serve, PostWithoutTheTokenIsRefused) {
   EXPECT_EQ(post("/api/run", kQuick, "").status, 403);
   EXPECT_EQ(post("/api/run", kQuick, std::string(32, '0')).status, 403);
   EXPECT_EQ(post("/api/stop", "{}", token_ + "0").status, 403);
@@ -194,7 +194,7 @@ TEST_F(Serve, NothingIsStartedWithoutTheToken) {
   EXPECT_THAT(listen()->text(), HasSubstr("\"running\":false"));
 }
 
-TEST_F(Serve, LargeBodiesAndBrokenRequestsAreRefused) {
+TEST_F(Serve, LargeBodiesAndMalformedRequestsAreRefused) {
   EXPECT_EQ(post("/api/run", std::string(16 * 1024 + 1, ' '), token_).status, 413);
   const std::string start = "POST /api/run HTTP/1.1\r\nHost: " + own() +
                             "\r\nContent-Type: application/json\r\nTurnstile-Token: " + token_ +
@@ -209,7 +209,7 @@ TEST_F(Serve, LargeBodiesAndBrokenRequestsAreRefused) {
   EXPECT_EQ(ask("hello\r\n\r\n").status, 400);
 }
 
-TEST_F(Serve, WhatIsAskedWronglyIsSaidInASentence) {
+TEST_F(Serve, AWrongRequestGetsAReason) {
   for (const char* body :
        {"", "[]", "{", R"({"scenario":1})", R"({"scenario":"none"})",
         R"({"scenario":"quick","modes":[]})", R"({"scenario":"quick","modes":["immediate"]})",
@@ -227,7 +227,7 @@ TEST_F(Serve, WhatIsAskedWronglyIsSaidInASentence) {
   EXPECT_EQ(get("/api/report").status, 404);
 }
 
-// Every user of the machine may ask on loopback.
+// Every user of the machine can connect to loopback.
 TEST_F(Serve, NoAnswerHoldsTheToken) {
   ASSERT_EQ(token_.size(), 32U);
   for (const char* path : {"/", "/index.html", "/app.js", "/api/scenarios", "/api/numbers"}) {
@@ -238,7 +238,7 @@ TEST_F(Serve, NoAnswerHoldsTheToken) {
   EXPECT_THAT(listen()->text(), Not(HasSubstr(token_)));
 }
 
-TEST_F(Serve, PageMayLoadNothingFromElsewhere) {
+TEST_F(Serve, ThePageMayLoadNothingFromOtherHosts) {
   const Reply page = get("/");
   EXPECT_THAT(
       page.head,
@@ -250,7 +250,7 @@ TEST_F(Serve, PageMayLoadNothingFromElsewhere) {
   EXPECT_EQ(all["scenarios"].size(), 7U);
 }
 
-TEST_F(Serve, RunIsStreamedAndAgreesWithItsEnd) {
+TEST_F(Serve, StreamedEventsAgreeWithTheEndOfTheRun) {
   const auto listener = listen();
   const Reply started = post("/api/run", kQuick, token_);
   ASSERT_EQ(started.status, 202) << started.body;
@@ -274,7 +274,7 @@ TEST_F(Serve, RunIsStreamedAndAgreesWithItsEnd) {
     }
     EXPECT_GT(committed, 0);
   }
-  // Who comes now sees the same.
+  // A later client gets the same.
   const auto late = listen();
   ASSERT_TRUE(
       late->read_until([](const std::string& text) { return data_of(text, "ended").size() == 2; }));
@@ -283,7 +283,7 @@ TEST_F(Serve, RunIsStreamedAndAgreesWithItsEnd) {
   EXPECT_EQ(json::parse(get("/api/numbers").body)["runs"].size(), 2U);
 }
 
-TEST_F(Serve, ModesRunOneByOneStandBesideEachOtherUntilTheWorkIsAnother) {
+TEST_F(Serve, ModesRunOneByOneAppearTogetherUntilTheSettingsChange) {
   const auto run = [&](const std::string& body) {
     const auto listener = listen();
     const Reply started = post("/api/run", body, token_);
@@ -309,7 +309,7 @@ TEST_F(Serve, ModesRunOneByOneStandBesideEachOtherUntilTheWorkIsAnother) {
             (Shown{{4, "direct"}}));
 }
 
-TEST_F(Serve, StopEndsTheRunSoon) {
+TEST_F(Serve, StopEndsTheRunWithinSeconds) {
   const auto listener = listen();
   ASSERT_EQ(post("/api/run", R"({"scenario":"slow"})", token_).status, 202);
   ASSERT_TRUE(listener->read_until(
@@ -323,9 +323,9 @@ TEST_F(Serve, StopEndsTheRunSoon) {
   EXPECT_TRUE(ended[0]["agrees"].get<bool>()) << ended[0];
 }
 
-// While broker and consumer are being started, mostly: a signal that meets a process between fork
-// and exec must not be lost in it.
-TEST_F(Serve, StopBeforeARunBeganEndsItAtOnce) {
+// Stops mostly while broker and consumer start: a signal that arrives between fork and exec must
+// not be lost.
+TEST_F(Serve, StopBeforeTheRunBeginsEndsItImmediately) {
   for (int round = 0; round < 5; ++round) {
     const auto listener = listen();
     ASSERT_EQ(post("/api/run", R"({"scenario":"slow","modes":["queued","direct"]})", token_).status,
@@ -334,23 +334,23 @@ TEST_F(Serve, StopBeforeARunBeganEndsItAtOnce) {
     ASSERT_EQ(post("/api/stop", "{}", token_).status, 202);
     ASSERT_TRUE(listener->read_until(
         [](const std::string& text) { return text.find("event: idle") != std::string::npos; }));
-    EXPECT_LT(Clock::now() - asked, 8s);  // killed would be after 10 s
+    EXPECT_LT(Clock::now() - asked, 8s);  // a process that ignores the signal is killed after 10 s
     EXPECT_THAT(listener->text(), Not(HasSubstr("event: failed")));
   }
 }
 
-TEST_F(Serve, EndOfTheServerEndsItsRun) {
+TEST_F(Serve, StoppingTheServerEndsItsRun) {
   const auto listener = listen();
   ASSERT_EQ(post("/api/run", R"({"scenario":"slow"})", token_).status, 202);
   ASSERT_TRUE(listener->read_until(
       [](const std::string& text) { return text.find("[\"h\",") != std::string::npos; }));
-  // TearDown ends it, and expects that it ends well.
+  // TearDown stops the server and expects exit code 0.
 }
 
-TEST_F(Serve, FiftyIdleListenersDoNotSlowTheNext) {
+TEST_F(Serve, FiftyIdleListenersDoNotDelayAnother) {
   std::vector<std::unique_ptr<Socket>> idle;
   for (int i = 0; i < 50; ++i) {
-    idle.push_back(listen(4096));  // reads nothing from here on
+    idle.push_back(listen(4096));  // never reads again
   }
   const auto listener = listen();
   ASSERT_EQ(

@@ -33,7 +33,7 @@ TEST(Timeline, DirectRowIsTriedHeldAndCommitted) {
   EXPECT_EQ(timeline.rows().front()->answered_ns, 21 * kMs);
 }
 
-TEST(Timeline, WaiterIsGivenTheNameOfWhoHolds) {
+TEST(Timeline, AWaitNamesTheLockHolder) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"Ace"}}, {"P2", {"Cooper"}}}));
   in_order(timeline, {Events("P1").trying(0, 1, "Ace").lock(1, 1).committed(60, 1),
                       Events("P2").trying(10, 1, "Cooper").waiting(11, 1).lock(62, 1)});
@@ -44,7 +44,7 @@ TEST(Timeline, WaiterIsGivenTheNameOfWhoHolds) {
                           bar(SegmentKind::holding, 62, 70, "Cooper")));
 }
 
-TEST(Timeline, WaitIsCutWhereALongHeldLockPassesOn) {
+TEST(Timeline, AWaitIsCutWhenALongHeldLockChangesHands) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
   in_order(timeline,
            {Events("P1").trying(0, 1, "a").lock(0, 1).committed(3000, 1),
@@ -62,7 +62,7 @@ TEST(Timeline, WaitIsCutWhereALongHeldLockPassesOn) {
   EXPECT_EQ(lost->turns_of_others, 1U);
 }
 
-TEST(Timeline, LossIsOwedToWhoSaysSoonAfterThatItHasTheLock) {
+TEST(Timeline, ALossNamesTheHolderThatReportsItsLockSoonAfter) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b", "b2"}}, {"P3", {"c"}}}));
   in_order(timeline,
            {Events("P2").trying(0, 1, "b").refused(1, 1, "database is locked").trying(3, 2, "b2"),
@@ -76,7 +76,7 @@ TEST(Timeline, LossIsOwedToWhoSaysSoonAfterThatItHasTheLock) {
             moment_of(SegmentKind::lost, 60, "c", "", "database is locked"));
 }
 
-TEST(Timeline, WaitToOpenTheDatabaseIsOneOfTheFirstRow) {
+TEST(Timeline, AWaitToOpenTheDatabaseCountsForTheFirstRow) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
   in_order(timeline, {Events("P1").trying(0, 1, "a").lock(0, 1).committed(300, 1),
                       Events("P3").trying(300, 1, "c").lock(301, 1).committed(310, 1),
@@ -90,7 +90,7 @@ TEST(Timeline, WaitToOpenTheDatabaseIsOneOfTheFirstRow) {
   EXPECT_EQ(row.turns_of_others, 1U);
 }
 
-TEST(Timeline, ManyShortHoldsAreOneWaitNamedByTheLongest) {
+TEST(Timeline, ManyShortHoldsAreOneWaitForTheLongestHolder) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a1", "a2"}}, {"P2", {"b"}}, {"P3", {"c"}}}));
   in_order(timeline, {Events("P1")
                           .trying(0, 1, "a1")
@@ -107,7 +107,7 @@ TEST(Timeline, ManyShortHoldsAreOneWaitNamedByTheLongest) {
   EXPECT_EQ(timeline.rows().back()->turns_of_others, 2U);
 }
 
-TEST(Timeline, LockTakenBeforeTheOwnersCommitIsHeardEndsTheOwnersHold) {
+TEST(Timeline, ANewLockEndsTheHoldOfAHolderWhoseCommitIsRecordedLate) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}}));
   in_order(timeline, {Events("P1").trying(0, 1, "a").lock(0, 1).committed(21, 1),
                       Events("P2").trying(0, 1, "b").waiting(0, 1).lock(20, 1)});
@@ -151,7 +151,7 @@ TEST(Timeline, QueuedRowsWaitInTheQueueUntilTheyAreAcknowledged) {
               ElementsAre(std::pair("a", "P1"), std::pair("b", "P1"), std::pair("c", "P1")));
 }
 
-TEST(Timeline, CrashEndsTheHoldAndLeavesItsRowUnsure) {
+TEST(Timeline, ACrashEndsTheHoldAndTheFateOfItsRowIsUnknown) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}}));
   in_order(timeline, {Events("P1").started(0).trying(0, 1, "a").lock(1, 1).crashed(10, 9),
                       Events("P2").started(0).trying(0, 1, "b").waiting(2, 1).lock(12, 1)});
@@ -164,7 +164,7 @@ TEST(Timeline, CrashEndsTheHoldAndLeavesItsRowUnsure) {
             moment_of(SegmentKind::crashed, 10, "a", "", "ended by signal 9"));
 }
 
-TEST(Timeline, OpposingLocksAreACycle) {
+TEST(Timeline, OpposingLocksFormACycle) {
   Timeline timeline(run_of(Mode::direct, {{"A", {"1"}}, {"B", {"2"}}}));
   in_order(timeline, {Events("A").trying(0, 1, "1").lock(1, 1).waiting(3, 1, Resource::text),
                       Events("B").trying(0, 1, "2").lock(2, 1, 1, Resource::text).waiting(4, 1)});
@@ -181,7 +181,7 @@ TEST(Timeline, OpposingLocksAreACycle) {
   EXPECT_THAT(timeline.holder(), IsEmpty());
 }
 
-TEST(Timeline, WaitingInARowIsNoCycle) {
+TEST(Timeline, AChainOfWaitsIsNoCycle) {
   EXPECT_THAT(find_cycle({{"A", "B", Resource::database}, {"B", "C", Resource::text}}), IsEmpty());
   EXPECT_THAT(find_cycle({{"D", "B", Resource::text},
                           {"A", "B", Resource::database},
@@ -194,7 +194,7 @@ TEST(Timeline, OpenBarsReachToNow) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}, {"P2", {"b"}}}));
   in_order(timeline, {Events("P1").trying(0, 1, "a").lock(1, 1),
                       Events("P2").trying(2, 1, "b").waiting(3, 1)});
-  EXPECT_EQ(timeline.take_done().size(), 2U);  // what was tried
+  EXPECT_EQ(timeline.take_done().size(), 2U);  // both `trying` bars
   EXPECT_THAT(timeline.take_done(), IsEmpty());
   const auto open = timeline.open(50 * kMs);
   ASSERT_EQ(open.size(), 2U);
@@ -204,7 +204,7 @@ TEST(Timeline, OpenBarsReachToNow) {
   EXPECT_EQ(timeline.row_held(), "a");
 }
 
-TEST(Timeline, EventsOfStrangersAndOfUnknownRowsChangeNothing) {
+TEST(Timeline, EventsOfUnknownProcessesAndRowsAreIgnored) {
   Timeline timeline(run_of(Mode::direct, {{"P1", {"a"}}}));
   in_order(timeline, {Events("broker").started(0).trying(1, 1, "x"),
                       Events("P1").committed(2, 7).acknowledged(3, 7).refused(4, 9, "no")});

@@ -1,4 +1,4 @@
-// Debian's Chromium for the tests of the page, and what each of them watches for.
+// Starts Debian's Chromium for the tests of the page, and collects errors of each page.
 import assert from 'node:assert/strict';
 import {mkdir, mkdtemp, readFile, rm} from 'node:fs/promises';
 import {createRequire} from 'node:module';
@@ -7,13 +7,13 @@ import path from 'node:path';
 import {chromium} from 'playwright-core';
 
 const kChromium = process.env.TURNSTILE_CHROMIUM || '/usr/bin/chromium';
-export const kPatience = 60_000;  // ms; on a loaded machine
+export const kPatience = 60_000;  // ms, for a loaded machine
 const axeSource = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
-const shots = process.env.TURNSTILE_SHOTS;  // a folder for the screenshots
+const shots = process.env.TURNSTILE_SHOTS;  // directory for screenshots
 
 export async function startBrowser() {
   const profile = await mkdtemp(path.join(os.tmpdir(), 'turnstile-page-'));
-  // Everything off that makes a browser speak to anybody but the lab; no GPU and no namespaces in CI.
+  // Switch off everything that connects to other hosts. CI has no GPU and no user namespaces.
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: kChromium, timeout: kPatience, viewport: {width: 1280, height: 900}, acceptDownloads: true,
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
@@ -29,7 +29,7 @@ export async function startBrowser() {
   };
 }
 
-// A page that notes what must not happen: errors in the console, requests to another host.
+// Opens a page and records what must not happen: console errors, requests to other hosts.
 export async function openPage(browser, address, {viewport, colorScheme = 'light', reducedMotion = 'no-preference'} = {}) {
   const page = await browser.context.newPage();
   const troubles = [];
@@ -50,7 +50,7 @@ export async function openPage(browser, address, {viewport, colorScheme = 'light
 
 export async function assertAccessible(page, where) {
   const known = await page.evaluate(() => typeof window.axe === 'object');
-  // Not addScriptTag: the page's policy forbids it, as it should.
+  // Not addScriptTag: the page's Content-Security-Policy forbids it.
   if (!known) await page.evaluate(await readFile(axeSource, 'utf8'));
   const {violations, passes} = await page.evaluate(() => window.axe.run(document, {
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
@@ -78,7 +78,7 @@ export async function choose(page, scenario, settings = {}, mode = 'all') {
   for (const [name, value] of Object.entries(settings)) await page.locator(`#setting-${name}`).fill(String(value));
 }
 
-// All that was asked for is over. What ran before may still be shown until then.
+// Waits until all requested runs have ended. Until then, earlier runs may still be shown.
 export const idle = (page) => page.locator('#run[aria-disabled="false"]').waitFor();
 export async function ended(page, mode) {
   await idle(page);

@@ -1,4 +1,4 @@
-// What real processes cannot be asked to do on time, played by a server that keeps to the same contract.
+// Cases that real processes do not produce on demand, played by a fake server with the same interface.
 import assert from 'node:assert/strict';
 import {after, before, test} from 'node:test';
 import {
@@ -21,7 +21,7 @@ after(async () => {
   await server?.close();
 });
 
-// The main thread's tasks while `act` goes on, in milliseconds: those of the page, by the trace.
+// The durations of the page's main-thread tasks during `act`, in milliseconds, from a trace.
 async function traceTasks(page, act) {
   const session = await page.context().newCDPSession(page);
   const events = [];
@@ -51,7 +51,7 @@ test('no frame over 100 ms while 64 processes with 200 rows each stream in', asy
     await page.locator('.plot').first().hover({position: {x: 200, y: 100}});
     await tip(page).waitFor();
     await page.getByRole('button', {name: 'Zoom in'}).click();
-    await page.getByRole('button', {name: 'Show all of the time'}).click();
+    await page.getByRole('button', {name: 'Show all'}).click();
   });
   const longest = (of) => Math.max(...tasks.map((task) => task[of]));
   console.log(`${frames} frames, ${tasks.length} tasks; longest ${longest('wall').toFixed(1)} ms, of these busy ${longest('busy').toFixed(1)} ms`);
@@ -64,14 +64,14 @@ test('no frame over 100 ms while 64 processes with 200 rows each stream in', asy
   await page.close();
 });
 
-test('a deadlock is drawn as a cycle, and said in words', async () => {
+test('a deadlock is drawn as a cycle and described in words', async () => {
   const {page, assertCalm} = await openPage(browser, server.address, {colorScheme: 'dark'});
   await choose(page, 'deadlock', {busy_timeout_ms: 600});
   await page.locator('#run').click();
   const graph = page.locator('.run[data-mode="direct"] .graph');
   await graph.locator('.in-cycle').first().waitFor();
   assert.equal(await graph.locator('.graph-edge.cycle').count(), 2);
-  assert.match(await graph.locator('svg').getAttribute('aria-label'), /Deadlock: A and B wait in a circle\. A waits for B \(out9\.txt\)/);
+  assert.match(await graph.locator('svg').getAttribute('aria-label'), /Deadlock: A and B wait for each other\. A waits for B \(out9\.txt\)/);
   await idle(page);
   assert.equal(await graph.locator('.in-cycle').count(), 2, 'a cycle that was seen stays');
   assert.equal(await lane(page, 'direct', 'B').getAttribute('data-state'), 'lost');
@@ -118,7 +118,7 @@ for (const [name, viewport, colorScheme] of [['phone', {width: 360, height: 740}
   });
 }
 
-test('a tap shows what a piece is', async () => {
+test('a tap shows the description of a piece', async () => {
   const {page, assertCalm} = await openPage(browser, server.address);
   await choose(page, 'slow', {task_duration_ms: 150, busy_timeout_ms: 5000}, 'queued');
   await page.locator('#run').click();
@@ -137,19 +137,19 @@ test('a tap shows what a piece is', async () => {
   await page.close();
 });
 
-test('what is wrong with a setting is said, and nothing runs', async () => {
+test('a wrong setting shows an error, and nothing runs', async () => {
   const {page, troubles} = await openPage(browser, server.address);
   await choose(page, 'slow');
   await page.locator('#setting-task_duration_ms').evaluate((input) => { input.removeAttribute('max'); });
   await page.locator('#setting-task_duration_ms').fill('70000');
   await page.locator('#run').click();
-  await page.locator('#trouble').filter({hasText: 'task_duration_ms is 0 to 60000, not 70000'}).waitFor();
+  await page.locator('#trouble').filter({hasText: 'task_duration_ms must be 0 to 60000, not 70000'}).waitFor();
   await idle(page);
   assert.deepEqual(troubles.filter((trouble) => !trouble.includes('400')), []);
   await page.close();
 });
 
-test('after a lost connection the page has all again, once', async () => {
+test('after a lost connection the page shows everything once', async () => {
   const {page} = await openPage(browser, server.address);
   await choose(page, 'slow', {task_duration_ms: 100, busy_timeout_ms: 5000}, 'direct');
   await page.locator('#run').click();
@@ -163,7 +163,7 @@ test('after a lost connection the page has all again, once', async () => {
   await page.close();
 });
 
-test('what is shown is text, whatever rows are called', async () => {
+test('row names are shown as text', async () => {
   const {page, assertCalm} = await openPage(browser, server.address);
   const bad = '<img src=x onerror=alert(1)>';
   const run = {run: 90, scenario: 'slow', title: bad, mode: 'direct', mode_title: 'Direct', settings: {}, rows_wanted: 1,

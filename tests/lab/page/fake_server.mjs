@@ -1,5 +1,5 @@
-// A server that keeps to lab/HTTP.md and plays made-up runs, for what the real one cannot be asked to do
-// on time. By hand: node fake_server.mjs [PORT]
+// A fake server with the interface of lab/HTTP.md that plays simulated runs, for cases that the real one
+// does not produce on demand. By hand: node fake_server.mjs [PORT]
 import {readFile} from 'node:fs/promises';
 import {createServer} from 'node:http';
 import path from 'node:path';
@@ -12,7 +12,7 @@ const kTypes = {'.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 const kToken = 'made-up-token';
 export const kPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-// The report as the lab makes it from report.html.
+// Builds the report from report.html as the lab does.
 export async function reportOf(runs) {
   const skeleton = await readFile(path.join(page, 'report.html'), 'utf8');
   let html = '';
@@ -29,7 +29,7 @@ export async function startFakeServer({port = 0, seed = 1, onStop = () => {}} = 
   const known = JSON.parse(await readFile(path.join(here, 'scenarios.json'), 'utf8'));
   const listeners = new Set();
   const timers = new Set();
-  let said = [];        // of the latest request
+  let said = [];        // messages of the latest request
   let isRunning = false;
   let number = 0;
   let simulated = [];
@@ -92,13 +92,13 @@ export async function startFakeServer({port = 0, seed = 1, onStop = () => {}} = 
         return answer(202, {});
       }
       if (pathname !== '/api/run') return answer(404, {error: 'no such path'});
-      if (isRunning) return answer(409, {error: 'runs are under way'});
+      if (isRunning) return answer(409, {error: 'runs are in progress'});
       const asked = JSON.parse(body);
       const scenario = known.scenarios.find(({name}) => name === asked.scenario);
       for (const [name, value] of Object.entries(asked.settings ?? {})) {
         const info = known.settings.find((setting) => setting.name === name);
         if (info.type === 'integer' && !(value >= info.min && value <= info.max)) {
-          return answer(400, {error: `${name} is ${info.min} to ${info.max}, not ${value}`});
+          return answer(400, {error: `${name} must be ${info.min} to ${info.max}, not ${value}`});
         }
       }
       isRunning = true;

@@ -1,4 +1,4 @@
-// The live page as a person uses it, against the program itself: TURNSTILE_PROGRAM.
+// Uses the live page like a person, against the real program: TURNSTILE_PROGRAM.
 import assert from 'node:assert/strict';
 import {spawn} from 'node:child_process';
 import {once} from 'node:events';
@@ -9,7 +9,7 @@ import {
   assertAccessible, choose, counter, ended, idle, lane, openPage, screenshot, startBrowser, tip,
 } from './browser.mjs';
 
-// The third to come waits for two tasks, which is longer than the timeout, on the slowest machine too.
+// The third process waits for two tasks: longer than the timeout, even on a slow machine.
 const kQuicker = {task_duration_ms: 1200, busy_timeout_ms: 1800};
 let lab;
 let address;
@@ -32,7 +32,7 @@ after(async () => {
   await once(lab, 'exit');
 });
 
-test('direct, a lane turns to lost and names who held the lock; through the queue all six are committed', async () => {
+test('direct, a lost row names the lock holder; through the queue all six rows are committed', async () => {
   const {page, assertCalm} = await openPage(browser, address);
   await assertAccessible(page, 'before anything ran');
   await screenshot(page, 'before');
@@ -61,7 +61,7 @@ test('direct, a lane turns to lost and names who held the lock; through the queu
   assert.equal(await counter(page, 'queued', 'lost').textContent(), '0');
   assert.equal(await page.locator('.run[data-mode="queued"] .tail-rows li').count(), 6);
 
-  // Both stand above one another, and are compared.
+  // Both runs are shown, one above the other, and compared.
   assert.deepEqual(await page.locator('.run').evaluateAll((runs) => runs.map((run) => run.dataset.mode)), ['direct', 'queued']);
   const headline = await page.locator('.headline').textContent();
   assert.match(headline, new RegExp(`Direct lost ${gone} of 6\\. Through the queue lost none\\.`));
@@ -72,8 +72,8 @@ test('direct, a lane turns to lost and names who held the lock; through the queu
   await page.close();
 });
 
-test('the pointer and the keys name row, duration and holder of a piece', async () => {
-  const {page, assertCalm} = await openPage(browser, address);  // and shows what ran before it came
+test('mouse and keys show row, duration and holder of a piece', async () => {
+  const {page, assertCalm} = await openPage(browser, address);  // it shows the earlier runs
   const plot = page.locator('.run[data-mode="queued"] .plot');
   await plot.waitFor();
   await ended(page, 'queued');
@@ -137,7 +137,7 @@ test('everything can be done by keyboard, and Stop stops', async () => {
   await page.close();
 });
 
-test('the colours are switched and remembered', async () => {
+test('the colour theme can be switched and is remembered', async () => {
   const {page, assertCalm} = await openPage(browser, address);
   const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   await page.locator('#theme input[value="light"]').check();
@@ -154,7 +154,7 @@ test('the colours are switched and remembered', async () => {
   await page.close();
 });
 
-test('quick runs in both modes; the report of it opens from disk and asks nobody', async () => {
+test('quick runs in both modes; its report opens from disk without any request', async () => {
   const {page, assertCalm} = await openPage(browser, address);
   await choose(page, 'quick');
   await page.locator('#run').click();
@@ -190,7 +190,7 @@ test('torn lines of out9.txt are shown beside the lanes, and nothing is cut off'
   await ended(page, 'queued');
   assert.match(await page.locator('.run[data-mode="direct"] .tail-text .tail-title').textContent(), /torn/);
   assert.doesNotMatch(await page.locator('.run[data-mode="queued"] .tail-text .tail-title').textContent(), /torn/);
-  assert.equal(await page.locator('.numbers').first().getByRole('row', {name: /without their line/}).locator('td').last().textContent(), '0');
+  assert.equal(await page.locator('.numbers').first().getByRole('row', {name: /without a line/}).locator('td').last().textContent(), '0');
   const {scroll, client} = await page.evaluate(() => ({scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth}));
   assert.ok(scroll <= client, `${scroll} px wide in ${client}`);
   const overflowing = await page.locator('.tail-rows').evaluateAll((all) => all.filter((list) => list.scrollWidth > list.clientWidth).length);
@@ -200,9 +200,9 @@ test('torn lines of out9.txt are shown beside the lanes, and nothing is cut off'
   await page.close();
 });
 
-test('the server that stands in for the lab in other tests offers the same scenarios', async () => {
+test('the fake server of the other tests offers the same scenarios', async () => {
   const known = JSON.parse(await readFile(new URL('scenarios.json', import.meta.url), 'utf8'));
   assert.deepEqual(await (await fetch(new URL('/api/scenarios', address))).json(), known);
 });
 
-test('the lab is still there', () => assert.equal(lab.exitCode, null));
+test('the lab is still running', () => assert.equal(lab.exitCode, null));

@@ -1,6 +1,6 @@
-// Runs as the lab would tell them, made up: segments by lane from a small model of lock and queue, and
-// from them the messages of the stream (lab/HTTP.md). For what real processes cannot be asked to do on
-// time: a deadlock, a crash, 12,800 rows.
+// Simulated runs: a small model of lock and queue makes segments by lane, and from them the messages of
+// the stream (lab/HTTP.md). For cases that real processes do not produce on demand: a deadlock, a crash,
+// 12,800 rows.
 
 export function dice(seed) {  // mulberry32
   let state = seed >>> 0;
@@ -13,7 +13,7 @@ export function dice(seed) {  // mulberry32
 }
 
 const kPets = [['Ace', 'Bella'], ['Emma', 'Coco'], ['Max', 'Luna']];
-const kTurnMs = 0.6;  // what a commit takes without a task
+const kTurnMs = 0.6;  // duration of a commit without a task
 
 function rowsOf({scenario, settings}) {
   if (scenario === 'quick' || scenario === 'slow' || scenario === 'crash') return kPets;
@@ -41,7 +41,7 @@ function direct(work, random) {
       time = Math.min(...wanting.map((process) => process.since));
       continue;
     }
-    // Who had it takes it again, mostly: the others sleep between their tries.
+    // The last holder usually gets the lock again, because the others sleep between their tries.
     const again = ready.includes(last) && task === 0 && random() < 0.9;
     const winner = again ? last : ready[Math.floor(random() * ready.length)];
     const from = time;
@@ -134,7 +134,7 @@ function crash(work, random) {
   return made;
 }
 
-// A run: its `run` data, all its segments, and the stream's messages, [{at_ms, event, data}].
+// One run: its `run` data, all its segments, and the messages of the stream, [{at_ms, event, data}].
 export function simulate(work, number, seed) {
   const random = dice(seed);
   const model = {deadlock, crash}[work.scenario] ?? (work.mode === 'queued' ? queued : direct);
@@ -208,7 +208,7 @@ function messagesOf(run, ordered, graphs, work) {
     cycle: graphs.find(({cycle}) => cycle.length)?.cycle ?? [],
   };
   const sentence = numbers.lost
-    ? `${numbers.lost} of ${numbers.rows_wanted} rows lost: only one can hold the lock, for ${work.settings.task_duration_ms} ms each time; who waits longer than the busy timeout of ${work.settings.busy_timeout_ms} ms is told "database is locked", and the row is lost.`
+    ? `${numbers.lost} of ${numbers.rows_wanted} rows lost: only one process can hold the lock, for ${work.settings.task_duration_ms} ms each time; a process that waits longer than the busy timeout of ${work.settings.busy_timeout_ms} ms gets "database is locked", and its row is lost.`
     : `All ${numbers.rows_wanted} rows arrived: each row waits for its turn in the queue; only the consumer takes the lock.`;
   messages.push({at_ms: end, event: 'ended', data: {run: run.run, numbers, sentence, agrees: true, disagreements: [], stopped: false,
     graph: graphs.find(({cycle}) => cycle.length) ?? null}});
