@@ -6,9 +6,9 @@
 #include <CLI/CLI.hpp>
 #include <spdlog/spdlog.h>
 
+#include "base/signals.h"
 #include "flags/banner.h"
 #include "flags/options.h"
-#include "base/signals.h"
 #include "link/endpoint.h"
 
 namespace turnstile {
@@ -17,6 +17,7 @@ namespace {
 struct ConsumerCommand {
   std::string endpoint;
   ConsumerFlags flags;
+  bool no_spin = false;
   LogOptions log;
 };
 
@@ -31,7 +32,7 @@ int consume(const ConsumerCommand& command) {
     return exit_code_for(ready.error());
   }
   const StopSignal stop;
-  auto link = connect_to_broker(command.endpoint);
+  auto link = connect_to_broker(command.endpoint, command.no_spin ? Spin::never : Spin::briefly);
   if (!link) {
     print_error(link.error());
     return exit_code_for(link.error());
@@ -118,6 +119,7 @@ void add_consumer_command(CLI::App& app, int& exit_code) {
   CLI::App* consumer = app.add_subcommand(
       "consumer", "Apply the rows that a broker holds to one SQLite file, each exactly once");
   add_broker_option(*consumer, command->endpoint);
+  add_no_spin_flag(*consumer, command->no_spin);
   add_consumer_flags(*consumer, command->flags);
   add_mode_option(*consumer);
   add_log_options(*consumer, command->log);

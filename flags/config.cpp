@@ -15,8 +15,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "flags/options.h"
 #include "base/utf8.h"
+#include "flags/options.h"
 
 namespace turnstile {
 namespace {

@@ -21,8 +21,8 @@
 #include <string_view>
 #include <vector>
 
-#include "flags/cli11.h"
 #include "base/result.h"
+#include "flags/cli11.h"
 
 namespace turnstile {
 

@@ -14,8 +14,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "link/endpoint.h"
 #include "base/utf8.h"
+#include "link/endpoint.h"
 
 namespace turnstile {
 namespace {
@@ -331,6 +331,12 @@ CLI::Option* add_mode_option(CLI::App& app) {
 
 CLI::Option* add_json_flag(CLI::App& app, bool& json) {
   return app.add_flag("--json", json, "Print the result as one JSON object");
+}
+
+void add_no_spin_flag(CLI::App& app, bool& no_spin) {
+  app.add_flag(
+      "--no-spin", no_spin,
+      "Sleep immediately while waiting for an answer, instead of spinning for up to 0.4 ms");
 }
 
 void add_log_options(CLI::App& app, LogOptions& options) {

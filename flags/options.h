@@ -10,9 +10,9 @@
 #include <string>
 #include <string_view>
 
-#include "flags/cli11.h"
 #include "base/logging.h"
 #include "base/result.h"
+#include "flags/cli11.h"
 
 namespace turnstile {
 
@@ -84,6 +84,8 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
 CLI::Option* add_broker_option(CLI::App& app, std::string& endpoint);
 // The broker's own --broker.
 CLI::Option* add_listen_option(CLI::App& app, std::string& endpoint);
+// --no-spin.
+void add_no_spin_flag(CLI::App& app, bool& no_spin);
 CLI::Option* add_db_option(CLI::App& app, std::string& path);
 CLI::Option* add_text_option(CLI::App& app, std::string& path);
 // --mode. Unless it is given, main() has set kPrivateFile.

@@ -1,8 +1,8 @@
-// Spins briefly before sleeping. On virtual processors a sleeping thread wakes about 30 us late, and
-// a row that is sent and answered alone passes several such threads (bench, line 8).
+// Spins briefly before sleeping. On virtual processors a sleeping thread wakes about 30 us late,
+// and a row that is sent and answered alone passes several such threads (bench, line 8).
 //
-// Spins only while it pays, which is after a wait that was short enough, and yields the processor to
-// anyone else. Belongs to one thread.
+// Spins only while it pays, which is after a wait that was short enough, and yields the processor
+// to anyone else. Belongs to one thread.
 #pragma once
 
 #include <sched.h>

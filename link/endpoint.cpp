@@ -50,7 +50,8 @@ Result<void> check_default_directory(const std::string& path) {
   }
   const std::string other = "give --broker a socket in a directory of your own";
   if (!S_ISDIR(info.st_mode)) {
-    return fail(Errc::unreachable, directory + ", the directory of the default socket, is not a directory",
+    return fail(Errc::unreachable,
+                directory + ", the directory of the default socket, is not a directory",
                 "remove it if it is yours, or " + other);
   }
   if (info.st_uid != ::geteuid()) {
@@ -77,7 +78,8 @@ Result<void> check_directory_for_listening(const std::string& path) {
     return {};
   }
   if (!S_ISDIR(info.st_mode)) {
-    return fail(Errc::unreachable, directory + " is not a directory", "Give --broker another path.");
+    return fail(Errc::unreachable, directory + " is not a directory",
+                "Give --broker another path.");
   }
   const bool is_sticky = (info.st_mode & S_ISVTX) != 0;
   const bool owner_is_trusted = info.st_uid == ::geteuid() || info.st_uid == 0;
@@ -125,10 +127,10 @@ Result<void> check_socket_path(std::string_view endpoint) {
               "use a shorter directory, or a path relative to the working directory");
 }
 
-Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint) {
+Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint, Spin spin) {
   const auto as_link = [](auto link) -> std::unique_ptr<Link> { return link; };
   if (endpoint.starts_with(kIpc)) {
-    return IpcDealer::connect(endpoint).map(as_link);
+    return IpcDealer::connect(endpoint, spin).map(as_link);
   }
   return ZmqDealer::connect(endpoint).map(as_link);
 }

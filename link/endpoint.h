@@ -28,11 +28,12 @@ std::string default_broker_endpoint();
 // unreachable.
 Result<void> check_default_directory(const std::string& path);
 Result<void> check_directory_for_listening(const std::string& path);
-// After connecting `fd`: in the default directory, and where others may put a socket, the broker must
-// run as this user or as root. Errors: unreachable.
+// After connecting `fd`: in the default directory, and where others may put a socket, the broker
+// must run as this user or as root. Errors: unreachable.
 Result<void> check_broker_user(const std::string& path, int fd);
 
 // IpcDealer for ipc://, else ZmqDealer. Errors: those of their connect().
-Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint);
+Result<std::unique_ptr<Link>> connect_to_broker(const std::string& endpoint,
+                                                Spin spin = Spin::briefly);
 
 }  // namespace turnstile

@@ -51,8 +51,7 @@ Result<Frames> split(const std::shared_ptr<const void>& owner, std::string_view 
       return fail(Errc::corrupt, "message ends within a frame");
     }
     if (frames.size() == kMaxFrames) {
-      return fail(Errc::corrupt,
-                  "message has more than " + std::to_string(kMaxFrames) + " frames");
+      return fail(Errc::corrupt, "message has more than " + std::to_string(kMaxFrames) + " frames");
     }
     frames.emplace_back(owner, rest.substr(0, size));
     rest.remove_prefix(size);

@@ -1,6 +1,6 @@
 // Converts between ZeroMQ's messages and the protocol's: all frames of a message travel as one
-// ZeroMQ message, each wrapped as MessagePack's `bin 32`, one after another. They do not travel as a
-// multi-part message of ZeroMQ: libzmq 4.3.4 aborts a process that reads one while its connection
+// ZeroMQ message, each wrapped as MessagePack's `bin 32`, one after another. They do not travel as
+// a multi-part message of ZeroMQ: libzmq 4.3.4 aborts a process that reads one while its connection
 // ends and ZMQ_IMMEDIATE is set ("Assertion failed: !_more (src/fq.cpp)").
 #pragma once
 

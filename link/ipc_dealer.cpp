@@ -61,7 +61,7 @@ std::optional<LinkTrouble> trouble_of(int error, const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoint) {
+Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoint, Spin spin) {
   if (auto checked = check_socket_path(endpoint); !checked) {
     return tl::make_unexpected(checked.error());
   }
@@ -72,7 +72,7 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
-  auto dealer = std::unique_ptr<IpcDealer>(new IpcDealer(address));
+  auto dealer = std::unique_ptr<IpcDealer>(new IpcDealer(address, spin));
   if (const auto& trouble = dealer->trouble_;
       trouble && (trouble->kind == LinkTrouble::Kind::not_trusted ||
                   trouble->kind == LinkTrouble::Kind::no_descriptor)) {
@@ -81,8 +81,10 @@ Result<std::unique_ptr<IpcDealer>> IpcDealer::connect(const std::string& endpoin
   return dealer;
 }
 
-IpcDealer::IpcDealer(const sockaddr_un& address)
-    : address_(address), pause_(kReconnect), busy_wait_(kAnswerSoon) {
+IpcDealer::IpcDealer(const sockaddr_un& address, Spin spin)
+    : address_(address),
+      pause_(kReconnect),
+      busy_wait_(spin == Spin::briefly ? kAnswerSoon : steady_clock::duration::zero()) {
   open(steady_clock::now());
 }
 
@@ -156,7 +158,8 @@ void IpcDealer::prefetch() {
     }
   };
   auto read = ZmtpConnection::Read::some;
-  while (connection_ && read != ZmtpConnection::Read::nothing && fetched_bytes_ < kMaxFetchedBytes) {
+  while (connection_ && read != ZmtpConnection::Read::nothing &&
+         fetched_bytes_ < kMaxFetchedBytes) {
     fetch_whole();
     read = connection_->read();
   }

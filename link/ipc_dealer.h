@@ -31,7 +31,8 @@ class IpcDealer final : public Link {
   // `ipc://PATH`. Returns immediately, whether or not a broker is there. Errors: bad_input (not an
   // ipc:// endpoint, or a socket path that is too long), unreachable (no descriptor is free, or
   // another user may listen there: endpoint.h).
-  static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint);
+  static Result<std::unique_ptr<IpcDealer>> connect(const std::string& endpoint,
+                                                    Spin spin = Spin::briefly);
 
   // Waits up to kLinger until everything is sent.
   ~IpcDealer() override;
@@ -51,7 +52,7 @@ class IpcDealer final : public Link {
  private:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  explicit IpcDealer(const sockaddr_un& address);
+  IpcDealer(const sockaddr_un& address, Spin spin);
 
   void advance();
   void open(TimePoint now);

@@ -23,6 +23,9 @@ struct LinkTrouble {
   std::string hint;
 };
 
+// While a thread waits for an answer that is likely to come soon (link/busy_wait.h).
+enum class Spin { briefly, never };
+
 class Link {
  public:
   Link() = default;

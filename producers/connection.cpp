@@ -10,11 +10,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include "base/utf8.h"
+#include "client/ledger.h"
 #include "flags/paths.h"
 #include "link/endpoint.h"
 #include "producers/direct_link.h"
-#include "client/ledger.h"
-#include "base/utf8.h"
 #include "store/text_file.h"
 
 namespace turnstile {
@@ -51,6 +51,7 @@ std::chrono::milliseconds timeout_of(const ConnectionFlags& flags) {
 
 void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
   add_broker_option(app, flags.broker);
+  add_no_spin_flag(app, flags.no_spin);
   flags.timeout_option =
       add_duration_option(app, "--timeout", flags.timeout,
                           "Give up when the broker does not answer, or no row is acknowledged, for "
@@ -87,7 +88,7 @@ Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stop
                                         bool reopen_for_each, const std::string& table,
                                         const std::vector<std::string>& columns) {
   if (!flags.direct) {
-    return connect_to_broker(flags.broker);
+    return connect_to_broker(flags.broker, flags.no_spin ? Spin::never : Spin::briefly);
   }
   if (auto regular = store::check_text_path(flags.text); !regular) {
     return tl::make_unexpected(std::move(regular.error()));

@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "client/producer.h"
 #include "flags/cli11.h"
 #include "flags/options.h"
 #include "link/link.h"
-#include "client/producer.h"
 #include "producers/report.h"
 #include "producers/stopping.h"
 #include "store/direct_writer.h"
@@ -30,6 +30,7 @@ struct ConnectionFlags {
   std::chrono::milliseconds timeout{0};
   CLI::Option* timeout_option = nullptr;  // whether --timeout was given
   std::string ledger;                     // empty: none
+  bool no_spin = false;
   bool json = false;
   LogOptions log;
 };

@@ -49,5 +49,13 @@ TEST_F(BusyWaitTest, AWaitThatTakesTooLongSleeps) {
   EXPECT_GE(questions_, 1);
 }
 
+// --no-spin.
+TEST_F(BusyWaitTest, ABoundOfZeroNeverSpins) {
+  BusyWait never(0us);
+  never.ended(0us);
+  EXPECT_FALSE(never.wait([&] { return ++questions_ > 0; }));
+  EXPECT_EQ(questions_, 0);
+}
+
 }  // namespace
 }  // namespace turnstile
