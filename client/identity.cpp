@@ -10,8 +10,8 @@
 #include <string_view>
 #include <system_error>
 
-#include "proto/limits.h"
 #include "base/utf8.h"
+#include "proto/limits.h"
 
 namespace turnstile {
 namespace {
@@ -51,11 +51,11 @@ ProducerId random_producer_id() {
 Result<ProducerId> named_producer_id(const std::string& name) {
   const std::string shown = printable(name, limits::kProducerBytes);
   if (!is_valid_producer_id(name)) {
-    return fail(Errc::bad_input, "'" + shown + "' is no name for a producer",
+    return fail(Errc::bad_input, "'" + shown + "' is not a valid name for a producer",
                 "use 1 to 64 of A-Z a-z 0-9 . _ -");
   }
   if (looks_random(name)) {
-    return fail(Errc::bad_input, "'" + shown + "' looks like the id of a producer without a name",
+    return fail(Errc::bad_input, "'" + shown + "' looks like the random id of an unnamed producer",
                 "use a name that is not 32 hexadecimal digits");
   }
   return ProducerId{name};

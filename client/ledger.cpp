@@ -1,4 +1,3 @@
-#include "base/descriptor.h"
 #include "client/ledger.h"
 
 #include <fcntl.h>
@@ -14,6 +13,8 @@
 
 #include <fmt/format.h>
 
+#include "base/descriptor.h"
+
 namespace turnstile {
 namespace {
 
@@ -22,8 +23,8 @@ tl::unexpected<Error> ledger_failure(Errc code, const std::filesystem::path& pat
               fmt::format("the ledger {} cannot be {}: {}", path.string(),
                           code == Errc::unreachable ? "opened" : "written", std::strerror(error)),
               code == Errc::unreachable
-                  ? "name a file in a folder where you may write"
-                  : "what was acknowledged from here on is not in it; the rows are safe");
+                  ? "name a file in a directory where you may write"
+                  : "later acknowledgements are missing from it; the rows are safe");
 }
 
 }  // namespace
@@ -34,7 +35,7 @@ Result<Ledger> Ledger::open(const std::filesystem::path& path) {
     return ledger_failure(Errc::unreachable, path, errno);
   }
   Ledger ledger(path, std::move(file));
-  // Whoever appends has a share, so with the whole lock nobody's line is cut off in the making.
+  // Every appender holds a shared lock, so the exclusive lock proves that no line is being written.
   if (::flock(ledger.file_.get(), LOCK_EX | LOCK_NB) == 0) {
     if (auto cut = ledger.cut_torn_line(); !cut) {
       return tl::make_unexpected(cut.error());
@@ -54,7 +55,7 @@ Result<void> Ledger::cut_torn_line() {
     return ledger_failure(Errc::unreachable, path_, errno);
   }
   if (!S_ISREG(status.st_mode)) {
-    return {};  // such as /dev/stderr, or a pipe to somebody who reads along
+    return {};  // such as /dev/stderr, or a pipe to another program
   }
   std::array<char, 4096> piece{};
   off_t end = status.st_size;
@@ -78,15 +79,15 @@ Result<void> Ledger::cut_torn_line() {
   return {};
 }
 
-Result<void> Ledger::append(const ProducerId& producer, const Acknowledged& told,
+Result<void> Ledger::append(const ProducerId& producer, const Acknowledged& acknowledged,
                             std::chrono::system_clock::time_point at) {
   const auto at_ms = std::chrono::floor<std::chrono::milliseconds>(at.time_since_epoch()).count();
-  // The id's characters need no escapes (is_valid_producer_id).
+  // Ids need no escapes (is_valid_producer_id).
   const std::string line =
       fmt::format(R"({{"producer":"{}","first":{},"last":{},"level":"{}","at_ms":{}}})"
                   "\n",
-                  producer.text, told.first.value, told.last.value,
-                  told.level == Ack::applied ? "applied" : "stored", at_ms);
+                  producer.text, acknowledged.first.value, acknowledged.last.value,
+                  acknowledged.level == Ack::applied ? "applied" : "stored", at_ms);
   ssize_t written = -1;
   do {
     written = ::write(file_.get(), line.data(), line.size());

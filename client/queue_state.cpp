@@ -4,17 +4,17 @@
 #include <limits>
 #include <utility>
 
+#include "base/utf8.h"
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
-#include "base/utf8.h"
 
 namespace turnstile {
 namespace {
 
 constexpr int kDepth = 8;
 
-// Calls read(key) for each entry of the map that comes next; read() returns false for a value that
-// it did not take. False: it is no map, or what is in it cannot be read.
+// Calls read(key) for each entry of the next map; read() returns false if it cannot take the value.
+// False: the next element is not a map, or an entry cannot be read.
 template <typename Read>
 bool read_map(MsgpackReader& in, Read&& read) {
   const Element map = in.next();

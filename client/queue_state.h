@@ -1,4 +1,4 @@
-// What a producer that waits reads in the broker's status report: why its rows are not applied.
+// What a waiting producer reads from the broker's status report: why its rows are not applied.
 #pragma once
 
 #include <chrono>
@@ -21,13 +21,13 @@ struct QueueState {
   std::chrono::milliseconds oldest{0};  // age of the oldest row that is not applied
 };
 
-// Nothing: it is no report. Treats it as hostile.
+// Nothing: not a status report. Treats the report as hostile.
 std::optional<QueueState> read_queue_state(std::string_view report);
 
-// The consumer is at work, and rows of this table only have to wait.
+// The consumer works, and rows of this table only have to wait.
 bool is_only_busy(const QueueState& state, bool stored, const std::string& table);
 
-// Such as "no consumer is running". Of rows that wait to be stored (`stored` false), or applied.
+// For example "no consumer is running". The rows wait to be stored (`stored` false) or applied.
 std::string reason_of(const QueueState& state, bool stored, const std::string& table);
 
 }  // namespace turnstile

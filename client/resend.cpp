@@ -15,8 +15,8 @@ constexpr milliseconds kFirstPause{100};
 constexpr milliseconds kLongestPause{2000};
 constexpr std::size_t kLeastAhead = std::size_t{512} * 1024;
 
-// What a batch takes in memory, so that a million of one row each are bounded like a thousand of a
-// thousand. The same before and after its header is encoded.
+// Memory of a batch with its header, so that the bound holds for batches of one row too. The same
+// before and after the header is encoded.
 std::size_t memory_of(const Batch& batch) {
   std::size_t names = batch.header.table.size();
   for (const auto& column : batch.header.columns) {
@@ -36,14 +36,14 @@ void Resend::add(Batch batch) {
 
 void Resend::disconnected() {
   is_connected_ = false;
-  paused_until_.reset();  // or whoever waits for its end would wait for nothing
+  paused_until_.reset();  // no pause outlives the connection
   go_back_to(0);
 }
 
 void Resend::welcomed(const Welcome& welcome) {
   if (!is_started_) {
     is_started_ = true;
-    last_ = begun_behind_ = sent_through_ = welcome.through;
+    last_ = begun_after_ = sent_through_ = welcome.through;
   }
   is_connected_ = true;
   epoch_ = welcome.epoch;
@@ -119,15 +119,15 @@ Resend::NewDead Resend::applied(const Applied& applied) {
   if (through <= applied_through_) {
     return dead;
   }
-  // What is told behind a reconnect may have been told before it.
-  Sequence told = applied_through_;
+  // An answer after a reconnect may repeat dead letters from before it.
+  Sequence reported = applied_through_;
   for (const auto& row : applied.dead) {
-    if (row.sequence > told && row.sequence <= through) {
+    if (row.sequence > reported && row.sequence <= through) {
       dead.listed.push_back(row);
-      told = row.sequence;
+      reported = row.sequence;
     }
   }
-  // Of those that are not listed nobody knows whether they are among rows that are sent later.
+  // Unlisted dead rows may be ones that are sent later; they cannot be identified here.
   const std::uint64_t unlisted =
       through < applied.through
           ? 0
@@ -144,7 +144,7 @@ void Resend::busy(Sequence sequence, TimePoint now) {
                                [&](const Batch& b) { return b.header.last() >= sequence; });
   const auto index = static_cast<std::size_t>(at - held_.begin());
   if (index >= sent_) {
-    return;  // an answer to what was given up since
+    return;  // about a batch that was given up since
   }
   go_back_to(index);
   busy_since_ = busy_since_.value_or(sequence);

@@ -11,12 +11,12 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kLongestWait{100};      // so that timers and interrupts are seen
-constexpr milliseconds kHeartbeatAfter{2000};  // without anything else to send
+constexpr milliseconds kLongestWait{100};      // to notice timers and interrupts
+constexpr milliseconds kHeartbeatAfter{2000};  // without another message sent
 constexpr milliseconds kHelloAgainAfter{2000};
-constexpr milliseconds kSilenceTold{2000};
-constexpr milliseconds kSilenceIsDeath{6000};
-constexpr int kMessagesAtOnce = 256;  // taken in before something is sent again
+constexpr milliseconds kReportSilenceAfter{2000};
+constexpr milliseconds kReconnectAfter{6000};
+constexpr int kMaxMessagesPerRead = 256;  // read before something is sent again
 
 std::string in_words(milliseconds duration) {
   const auto ms = duration.count();
@@ -36,11 +36,11 @@ void Session::serve(milliseconds wait) {
     return;
   }
   if (wait > milliseconds(0)) {
-    send_due();  // what is waited for may be its answer
+    send_due();  // the wait may be for its answer
   }
   take_in(wait);
   check_link();
-  check_silence(options_.clock());  // before a link that takes its time to send
+  check_silence(options_.clock());  // before sending, which may take time
   send_due();
 }
 
@@ -48,20 +48,20 @@ void Session::take_in(milliseconds wait) {
   if (wait > milliseconds(0)) {
     wait = std::min(wait, kLongestWait);
     if (const auto paused = resend_.paused_until()) {
-      const auto left = std::chrono::ceil<milliseconds>(*paused - options_.clock());
-      wait = std::clamp(left, milliseconds(0), wait);
+      const auto rest = std::chrono::ceil<milliseconds>(*paused - options_.clock());
+      wait = std::clamp(rest, milliseconds(0), wait);
     }
   }
   auto message = link_.receive(wait);
   for (int taken = 1; message && !failure_; ++taken) {
     waiting_since_.reset();
     unanswered_since_.reset();
-    if (is_silence_told_ && state_ == State::welcomed) {
-      is_silence_told_ = false;
+    if (is_silence_reported_ && state_ == State::welcomed) {
+      is_silence_reported_ = false;
       notice(Notice::connected, options_.peer + " answers again");
     }
     handle(*message);
-    if (taken == kMessagesAtOnce) {
+    if (taken == kMaxMessagesPerRead) {
       break;
     }
     message = link_.receive_more();
@@ -140,8 +140,8 @@ std::chrono::steady_clock::duration Session::silent_for(TimePoint now) const {
   return waiting_since_ ? now - *waiting_since_ : TimePoint::duration::zero();
 }
 
-// A process that starts can end immediately, or say what it waits for. Later the link may be in
-// trouble for the moment that a broker needs to restart.
+// Before the first welcome the program can fail immediately, or say what it waits for. Later, the
+// trouble may last only as long as a restart of the broker.
 void Session::check_link() {
   const auto& trouble = link_.trouble();
   if (!trouble || welcome_ || failure_) {
@@ -153,9 +153,9 @@ void Session::check_link() {
                           trouble->kind == LinkTrouble::Kind::not_trusted));
   if (is_final) {
     fail_with(Errc::unreachable, trouble->what, trouble->hint);
-  } else if (trouble->what != told_trouble_) {
-    told_trouble_ = trouble->what;
-    is_silence_told_ = true;
+  } else if (trouble->what != reported_trouble_) {
+    reported_trouble_ = trouble->what;
+    is_silence_reported_ = true;
     notice(Notice::unreachable, trouble->what + ", trying again");
   }
 }
@@ -173,8 +173,8 @@ void Session::check_silence(TimePoint now) {
     return;
   }
   const auto silence_for = silent_for(now);
-  if (silence_for >= kSilenceTold && !is_silence_told_) {
-    is_silence_told_ = true;
+  if (silence_for >= kReportSilenceAfter && !is_silence_reported_) {
+    is_silence_reported_ = true;
     notice(Notice::unreachable, silence().what + ", trying again");
   }
   if (options_.timeout > milliseconds(0) && silence_for >= options_.timeout) {
@@ -182,8 +182,8 @@ void Session::check_silence(TimePoint now) {
     fail_with(error.code, error.what + " for " + in_words(options_.timeout), std::move(error.hint));
     return;
   }
-  // A link that takes nothing is still connecting, and does so by itself.
-  if (unanswered_since_ && now - *unanswered_since_ >= kSilenceIsDeath) {
+  // A link that takes nothing is still connecting, and retries by itself.
+  if (unanswered_since_ && now - *unanswered_since_ >= kReconnectAfter) {
     unanswered_since_.reset();
     link_.reconnect();
     greet_again();
@@ -224,16 +224,16 @@ void Session::on(const Welcome& welcome) {
               "it is of an older version; update it first");
     return;
   }
-  // It answers a HELLO that was said twice: by it the broker has this process begin elsewhere.
+  // The second answer to a duplicate HELLO: the broker now expects other rows from this process.
   const bool is_second = state_ == State::welcomed;
-  const bool is_news = is_silence_told_ || (!is_first && state_ == State::greeting);
-  is_silence_told_ = false;
+  const bool is_news = is_silence_reported_ || (!is_first && state_ == State::greeting);
+  is_silence_reported_ = false;
   state_ = State::welcomed;
   welcome_ = welcome;
   is_asked_ = false;
   resend_.welcomed(welcome);
-  tell_acknowledged();
-  tell_if_busy_is_over();
+  report_acknowledged();
+  report_busy_over();
   if (is_news) {
     notice(Notice::connected, "connected to " + options_.peer + (is_first ? "" : " again"));
   }
@@ -244,8 +244,8 @@ void Session::on(const Welcome& welcome) {
 
 void Session::on(const Stored& stored) {
   resend_.stored(stored.through);
-  tell_acknowledged();
-  tell_if_busy_is_over();
+  report_acknowledged();
+  report_busy_over();
 }
 
 void Session::on(const Applied& applied) {
@@ -253,8 +253,8 @@ void Session::on(const Applied& applied) {
   if (dead.count > 0 && options_.on_dead) {
     options_.on_dead(dead);
   }
-  tell_acknowledged();
-  tell_if_busy_is_over();
+  report_acknowledged();
+  report_busy_over();
 }
 
 void Session::on(const TableAnswer& answer) {
@@ -273,15 +273,15 @@ void Session::on(const Status& status) {
 void Session::on(const Refusal& refusal) {
   switch (refusal.code) {
     case RefusalCode::hello_first:
-      // While a HELLO is on its way these are answers to what was sent before it.
+      // While a HELLO is in flight, these answer what was sent before it.
       if (state_ == State::welcomed) {
         greet_again();
       }
       return;
     case RefusalCode::busy:
       resend_.busy(refusal.sequence, options_.clock());
-      if (resend_.is_busy() && !is_busy_told_) {
-        is_busy_told_ = true;
+      if (resend_.is_busy() && !is_busy_reported_) {
+        is_busy_reported_ = true;
         notice(Notice::busy,
                options_.peer + " takes no more rows for now (" + refusal.text + "), waiting");
       }
@@ -308,38 +308,38 @@ void Session::on_not_now(const Refusal& refusal) {
     return;
   }
   is_target_asked_ = true;
-  if (!is_busy_told_) {
-    is_busy_told_ = true;
+  if (!is_busy_reported_) {
+    is_busy_reported_ = true;
     notice(Notice::busy, options_.peer + " takes no rows of '" + options_.producer.text +
                              "' yet (" + refusal.text + "), waiting");
   }
 }
 
-void Session::tell_if_busy_is_over() {
-  if (is_busy_told_ && !resend_.is_busy()) {
-    is_busy_told_ = false;
+void Session::report_busy_over() {
+  if (is_busy_reported_ && !resend_.is_busy()) {
+    is_busy_reported_ = false;
     notice(Notice::busy_over, options_.peer + " takes rows again");
   }
 }
 
-// Applied implies stored, and is told as applied alone.
-void Session::tell_acknowledged() {
+// Applied implies stored, so one report of `applied` covers both.
+void Session::report_acknowledged() {
   if (!options_.on_acknowledged) {
     return;
   }
-  tell_acknowledged(Ack::applied, told_applied_, resend_.applied_through());
-  told_stored_ = std::max(told_stored_, told_applied_);
-  tell_acknowledged(Ack::stored, told_stored_, resend_.stored_through());
+  report_acknowledged(Ack::applied, reported_applied_, resend_.applied_through());
+  reported_stored_ = std::max(reported_stored_, reported_applied_);
+  report_acknowledged(Ack::stored, reported_stored_, resend_.stored_through());
 }
 
-void Session::tell_acknowledged(Ack level, Sequence& told, Sequence through) {
-  if (through <= told || failure_) {
+void Session::report_acknowledged(Ack level, Sequence& reported, Sequence through) {
+  if (through <= reported || failure_) {
     return;
   }
-  const auto heard = options_.on_acknowledged({level, next(told), through});
-  told = through;
-  if (!heard) {
-    failure_ = heard.error();
+  const auto result = options_.on_acknowledged({level, next(reported), through});
+  reported = through;
+  if (!result) {
+    failure_ = result.error();
   }
 }
 

@@ -1,10 +1,10 @@
-// A producer's conversation with the broker: greeting, sending, answers, heartbeats, and noticing
-// that nobody answers.
+// A producer's conversation with the broker: hello, batches, answers, heartbeats, and the detection
+// of a silent broker.
 //
 //   greeting ──WELCOME──► welcomed ──"hello first", or silence──► greeting ...
 //       └────────────── a final refusal, or the timeout ──► failed
 //
-// Works on any Link; the clock comes in. Belongs to one thread.
+// Works on any Link; the caller passes the clock. Belongs to one thread.
 #pragma once
 
 #include <chrono>
@@ -13,34 +13,34 @@
 #include <optional>
 #include <string>
 
-#include "link/link.h"
+#include "base/result.h"
 #include "client/queue_state.h"
 #include "client/resend.h"
+#include "link/link.h"
 #include "proto/messages.h"
-#include "base/result.h"
 
 namespace turnstile {
 
-// What people should hear of, once when it begins and once when it ends.
+// What a user should be told, once when it begins and once when it ends.
 enum class Notice {
   unreachable,  // nothing came from the broker for 2 s
-  connected,    // ... it answers again, or for the first time after that
-  busy,         // the broker is at a bound and dropped rows, which are sent again
+  connected,    // the broker answers again, or for the first time after `unreachable`
+  busy,         // the broker is at a limit and dropped rows, which are sent again
   busy_over,
   waiting,  // for 2 s no row was acknowledged; again when the reason changes, or every 30 s
-  delayed,  // ... and the reason is only that other rows come first
+  delayed,  // as `waiting`, but the only reason is that other rows come first
 };
 
-// What a producer does that finds no broker when it starts.
+// What a producer does when it finds no broker at its start.
 enum class IfNoBroker {
   wait,               // always
-  wait_if_permitted,  // ... but end when the system does not let it in
+  wait_if_permitted,  // but fail if the system denies access
   fail,
 };
 
 enum class Ack { stored, applied };
 
-// Rows that were acknowledged at a level: those behind what this process was told before.
+// Rows newly acknowledged at a level: those after the rows reported before.
 struct Acknowledged {
   Ack level = Ack::stored;
   Sequence first;
@@ -50,17 +50,17 @@ struct Acknowledged {
 struct SessionOptions {
   ProducerId producer;
   bool named = false;
-  // Begin only when the target said which rows of this name it has: they cannot be sent again.
+  // Begin only when the target has said which rows of this name it has: they cannot be resent.
   bool sure = false;
-  Sequence known;                        // outcomes are known to an earlier process through here
+  Sequence known;                        // an earlier process knows the outcomes through here
   std::string source;                    // see BatchHeader::source
-  std::string peer = "the broker";       // what it is called in messages
-  std::chrono::milliseconds timeout{0};  // give up after so long without an answer; 0: never
+  std::string peer = "the broker";       // its name in messages
+  std::chrono::milliseconds timeout{0};  // give up after this long without an answer; 0: never
   IfNoBroker if_no_broker = IfNoBroker::wait_if_permitted;
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   std::function<void(Notice, const std::string& text)> on_notice;
   std::function<void(const Resend::NewDead&)> on_dead;
-  // What a WELCOME says of an earlier process's rows counts too. An error ends the session.
+  // A WELCOME acknowledges rows of earlier processes too. An error ends the session.
   std::function<Result<void>(const Acknowledged&)> on_acknowledged;
   std::uint64_t seed = 0;  // of the jitter
 };
@@ -71,8 +71,8 @@ class Session {
 
   Session(Link& link, SessionOptions options);
 
-  // Takes in what came, waiting up to `wait` (and never long) for the first of it, and sends what
-  // may be sent.
+  // Reads what has arrived, waits up to `wait` (at most 100 ms) for the first message, and sends
+  // what may be sent.
   void serve(std::chrono::milliseconds wait);
 
   [[nodiscard]] Resend& resend() { return resend_; }
@@ -81,18 +81,18 @@ class Session {
   // The latest; none before the first.
   [[nodiscard]] const std::optional<Welcome>& welcome() const { return welcome_; }
 
-  // Why this producer cannot go on: unreachable (the timeout passed), refused, fenced, and what
-  // on_acknowledged said.
+  // Why this producer cannot continue: unreachable (the timeout passed), refused, fenced, or the
+  // error of on_acknowledged.
   [[nodiscard]] const std::optional<Error>& failure() const { return failure_; }
 
-  // How long nothing came although something was to be sent.
+  // How long nothing has arrived while something waits to be sent or answered.
   [[nodiscard]] std::chrono::steady_clock::duration silent_for(TimePoint now) const;
 
-  // Says hello as a process that begins now, which no row may have been added for, and forgets the
-  // welcome: the next one numbers the rows.
+  // Says hello as a new process would, and forgets the welcome: the next one numbers the rows. No
+  // row may have been added.
   void begin_again();
 
-  // One question at a time; it is asked again after a reconnect until answered.
+  // One question at a time. It is asked again after a reconnect until it is answered.
   void ask(CheckTable question);
   [[nodiscard]] const std::optional<TableAnswer>& answer() const { return answer_; }
 
@@ -100,11 +100,11 @@ class Session {
   void ask_queue_state();
   [[nodiscard]] const std::optional<QueueState>& queue_state() const { return queue_state_; }
 
-  // That nothing came for a while: why, as far as it is known, and what to do.
+  // Why nothing has arrived for a while, if known, and what to do.
   [[nodiscard]] Error silence() const;
 
   void notice(Notice what, const std::string& text) const;
-  // Tells the broker that nothing more will come.
+  // Tells the broker that this producer is done.
   void bye() { link_.send(Bye{}); }
 
  private:
@@ -129,12 +129,12 @@ class Session {
   void on(const TableAnswer& answer);
   void on(const Status& status);
   template <typename Other>
-  void on(const Other& /*other*/) {}  // a heartbeat, or no message for a producer
+  void on(const Other& /*other*/) {}  // a heartbeat, or a message that is not for producers
 
   void on_not_now(const Refusal& refusal);
-  void tell_if_busy_is_over();
-  void tell_acknowledged();
-  void tell_acknowledged(Ack level, Sequence& told, Sequence through);
+  void report_busy_over();
+  void report_acknowledged();
+  void report_acknowledged(Ack level, Sequence& reported, Sequence through);
   void fail_with(Errc code, std::string what, std::string hint = {});
 
   Link& link_;
@@ -152,16 +152,16 @@ class Session {
   std::optional<QueueState> queue_state_;
 
   std::optional<TimePoint> hello_sent_;  // on this connection
-  bool is_target_asked_ = false;         // on this connection; the WELCOME comes by itself
-  TimePoint last_sent_;                  // anything
-  // Nothing has come since something was to be sent, and since the link took something.
+  bool is_target_asked_ = false;         // on this connection; the broker sends the WELCOME later
+  TimePoint last_sent_;                  // any message
+  // Since when something was to be sent, and since when something was sent, with no message after.
   std::optional<TimePoint> waiting_since_;
   std::optional<TimePoint> unanswered_since_;
-  bool is_silence_told_ = false;
-  std::string told_trouble_;  // of the link, before the first welcome
-  bool is_busy_told_ = false;
-  Sequence told_stored_;  // to on_acknowledged
-  Sequence told_applied_;
+  bool is_silence_reported_ = false;
+  std::string reported_trouble_;  // of the link, before the first welcome
+  bool is_busy_reported_ = false;
+  Sequence reported_stored_;  // to on_acknowledged
+  Sequence reported_applied_;
 };
 
 }  // namespace turnstile

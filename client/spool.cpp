@@ -6,17 +6,17 @@
 
 #include <fmt/format.h>
 
+#include "base/counted.h"
 #include "client/identity.h"
 #include "client/spool_schema.h"
-#include "base/counted.h"
 
 namespace turnstile {
 namespace {
 
-// An empty spool larger than this gives its space back to the file system.
+// An empty spool larger than this returns its space to the file system.
 constexpr std::int64_t kSpoolShrinkAbovePages = 1024;
 constexpr int kSpoolCheckpointPages = 1000;
-// Acknowledged rows leave with the next that are kept, or by themselves when there are so many.
+// Acknowledged rows are deleted with the next store, or on their own when there are this many.
 constexpr std::uint64_t kSpoolTrimRows = 10'000;
 
 std::int64_t sql_integer(std::uint64_t value) {
@@ -34,7 +34,7 @@ std::uint64_t kind_of(const Batch& batch) {
 }  // namespace
 
 Result<std::unique_ptr<Spool>> Spool::open(SpoolOptions options, const ProducerId& producer) {
-  std::unique_ptr<Spool> spool(new Spool(std::move(options)));  // its address is given to SQLite
+  std::unique_ptr<Spool> spool(new Spool(std::move(options)));  // SQLite gets its address
   if (auto connected = spool->connect(producer); !connected) {
     Error error = std::move(connected.error());
     if (error.code == Errc::locked) {
@@ -55,7 +55,7 @@ Result<void> Spool::connect(const ProducerId& producer) {
   if (auto set = db_.execute("PRAGMA locking_mode=EXCLUSIVE"); !set) {
     return set;
   }
-  const auto old = has_tables();  // before anything is changed: it may be somebody else's file
+  const auto old = has_tables();  // before any change: it may be a file of another program
   if (!old) {
     return tl::make_unexpected(old.error());
   }
@@ -76,8 +76,8 @@ Result<void> Spool::connect(const ProducerId& producer) {
       return made;
     }
   }
-  // Promise 8: what is in the log may have been written by somebody whose sync failed, and a second
-  // sync of the same bytes proves nothing. Copied into the file they are other bytes.
+  // Promise 8: a process whose sync failed may have written the log, and a second sync of the same
+  // bytes proves nothing. A checkpoint copies them, and syncs the copy.
   if (const auto busy = db_.query_integer("PRAGMA wal_checkpoint(TRUNCATE)"); !busy) {
     return tl::make_unexpected(busy.error());
   }
@@ -173,7 +173,7 @@ Result<void> Spool::count() {
     }
   }
   dropped_ = acknowledged_ = sequence_of(*dropped);
-  applied_ = told_applied_ = sequence_of(*applied);
+  applied_ = known_applied_ = sequence_of(*applied);
   last_ = std::max(dropped_, sequence_of(*last));
   bytes_ = static_cast<std::uint64_t>(*bytes);
   if (sequence_of(*rows).value != last_.value - dropped_.value) {
@@ -245,7 +245,7 @@ Result<void> Spool::write_input(std::string_view input) {
 Result<void> Spool::begin() {
   if (is_broken_) {
     return fail(Errc::io, "the spool " + path().string() + " failed to sync",
-                "see that its disk works, and start again: what was taken is sent then");
+                "check its disk, and start again: the next start sends the rows that were taken");
   }
   return db_.execute("BEGIN IMMEDIATE", "writing the spool");
 }
@@ -269,7 +269,7 @@ Result<void> Spool::checkpoint_if_due() {
   if (wal_pages_ < kSpoolCheckpointPages) {
     return {};
   }
-  // The commit stands whatever becomes of this; without room it is tried behind the next one.
+  // The commit stands whatever happens here. Without room, the next commit tries again.
   if (auto copied = db_.execute("PRAGMA wal_checkpoint(PASSIVE)", "writing the spool");
       !copied && copied.error().code != Errc::full) {
     is_broken_ = true;
@@ -315,7 +315,7 @@ Result<void> Spool::store(const std::vector<Batch>& batches, std::string_view in
     return fail(Errc::full,
                 fmt::format("the spool {} is at its limit of {}", path().string(),
                             counted(options_.limit_bytes, "byte")),
-                "see that the broker runs, or raise --spool-limit");
+                "start the broker if it is not running, or raise --spool-limit");
   }
   const std::uint64_t bytes_before = bytes_;
   if (auto begun = begin(); !begun) {
@@ -348,17 +348,17 @@ Result<void> Spool::store(const std::vector<Batch>& batches, std::string_view in
 void Spool::has_deleted(const Deleted& deleted) {
   bytes_ -= deleted.bytes;
   dropped_ = deleted.through;
-  applied_ = told_applied_;
+  applied_ = known_applied_;
 }
 
 Result<Spool::Deleted> Spool::delete_acknowledged() {
-  if (acknowledged_ <= dropped_ && told_applied_ <= applied_) {
+  if (acknowledged_ <= dropped_ && known_applied_ <= applied_) {
     return Deleted{0, dropped_};
   }
-  const std::string behind = fmt::format("FROM batches WHERE last <= {}", acknowledged_.value);
+  const std::string from = fmt::format("FROM batches WHERE last <= {}", acknowledged_.value);
   const auto bytes =
-      db_.query_integer("SELECT coalesce(sum(length(header) + length(rows)), 0) " + behind);
-  const auto through = db_.query_integer("SELECT coalesce(max(last), 0) " + behind);
+      db_.query_integer("SELECT coalesce(sum(length(header) + length(rows)), 0) " + from);
+  const auto through = db_.query_integer("SELECT coalesce(max(last), 0) " + from);
   if (!bytes || !through) {
     return tl::make_unexpected(!bytes ? bytes.error() : through.error());
   }
@@ -366,7 +366,7 @@ Result<Spool::Deleted> Spool::delete_acknowledged() {
   auto deleted =
       db_.execute(fmt::format("DELETE {}; UPDATE turnstile_spool SET value={} WHERE key='dropped'; "
                               "UPDATE turnstile_spool SET value={} WHERE key='applied'",
-                              behind, gone.through.value, told_applied_.value),
+                              from, gone.through.value, known_applied_.value),
                   "dropping acknowledged rows");
   if (!deleted) {
     return tl::make_unexpected(deleted.error());
@@ -376,13 +376,13 @@ Result<Spool::Deleted> Spool::delete_acknowledged() {
 
 Result<void> Spool::drop(Sequence acknowledged, Sequence applied) {
   acknowledged_ = std::max(acknowledged_, std::min(acknowledged, last_));
-  told_applied_ = std::max(told_applied_, std::min(applied, last_));
+  known_applied_ = std::max(known_applied_, std::min(applied, last_));
   const bool is_worth_it = acknowledged_.value - dropped_.value >= kSpoolTrimRows;
   return is_worth_it ? trim() : Result<void>();
 }
 
 Result<void> Spool::trim() {
-  if (acknowledged_ <= dropped_ && told_applied_ <= applied_) {
+  if (acknowledged_ <= dropped_ && known_applied_ <= applied_) {
     return {};
   }
   if (auto begun = begin(); !begun) {
@@ -400,7 +400,7 @@ Result<void> Spool::trim() {
   return {};
 }
 
-// Best effort: what could not shrink now shrinks another time.
+// Best effort: a later trim may shrink the file.
 void Spool::shrink_if_empty() {
   if (dropped_ < last_) {
     return;
@@ -413,14 +413,14 @@ void Spool::shrink_if_empty() {
 
 Error Spool::damaged(const std::string& what) const {
   return {Errc::corrupt, fmt::format("the spool {} is damaged: {}", path().string(), what),
-          "what is behind it is not sent; SPOOL.md says how to look inside"};
+          "later rows are not sent; SPOOL.md says how to look inside"};
 }
 
-Result<std::vector<Batch>> Spool::read(Sequence behind, std::size_t max_bytes) {
+Result<std::vector<Batch>> Spool::read(Sequence after, std::size_t max_bytes) {
   std::vector<Batch> batches;
   std::size_t bytes = 0;
   const sqlite::ResetAtEnd reset(select_);
-  select_.bind(1, sql_integer(behind.value));
+  select_.bind(1, sql_integer(after.value));
   int code = SQLITE_ROW;
   while ((batches.empty() || bytes < max_bytes) && (code = select_.step()) == SQLITE_ROW) {
     const Sequence first = sequence_of(select_.integer(0));
@@ -428,22 +428,22 @@ Result<std::vector<Batch>> Spool::read(Sequence behind, std::size_t max_bytes) {
     const auto kind = static_cast<std::uint64_t>(select_.integer(2));
     const std::string_view header = select_.blob(4);
     const std::string_view rows = select_.blob(5);
-    if (first != next(behind)) {
-      return tl::make_unexpected(damaged(fmt::format("row {} is missing", behind.value + 1)));
+    if (first != next(after)) {
+      return tl::make_unexpected(damaged(fmt::format("row {} is missing", after.value + 1)));
     }
     auto decoded = decode_batch_header(header);
     if (!decoded ||
         select_.integer(3) != spool_checksum(first.value, last.value, kind, header, rows) ||
         decoded->first != first || decoded->last() != last || decoded->producer != producer_) {
       return tl::make_unexpected(
-          damaged(fmt::format("rows {} to {} are not what was kept", first.value, last.value)));
+          damaged(fmt::format("rows {} to {} are not what was stored", first.value, last.value)));
     }
     Batch batch;
     batch.header = std::move(*decoded);
     batch.rows_frame = Bytes(std::string(rows));
     bytes += rows.size();
     batches.push_back(std::move(batch));
-    behind = last;
+    after = last;
   }
   if (code != SQLITE_ROW && code != SQLITE_DONE) {
     return tl::make_unexpected(db_.error(code, "reading the spool"));

@@ -1,6 +1,6 @@
-// Rows that were taken and are not acknowledged yet, on disk: they outlive the producer's process
-// and need no broker. SQLite, WAL, synchronous=FULL; SPOOL.md has the format. One spool belongs to
-// one named producer and numbers its rows; SQLite's lock keeps a second process out.
+// Rows that were taken and are not acknowledged yet, on disk. They outlive the producer's process
+// and need no broker. SQLite, WAL, synchronous=FULL; SPOOL.md has the format. A spool belongs to
+// one named producer and numbers its rows. SQLite's lock keeps a second process out.
 //
 // Belongs to one thread.
 #pragma once
@@ -13,23 +13,24 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "proto/ids.h"
 #include "proto/messages.h"
-#include "base/result.h"
 #include "store/sqlite.h"
 
 namespace turnstile {
 
 struct SpoolOptions {
   std::filesystem::path path;
-  std::uint64_t limit_bytes = std::uint64_t{1024} * 1024 * 1024;  // of frames that are kept
-  std::string vfs;                                                // of SQLite; empty: the system's
+  std::uint64_t limit_bytes = std::uint64_t{1024} * 1024 * 1024;  // of frames in the spool
+  std::string vfs;                                                // of SQLite; empty: the default
 };
 
 class Spool {
  public:
-  // Makes the file if it is missing. Errors: locked (another process uses it), unreachable (folder,
-  // permission, no spool, another format), refused (it belongs to another producer), corrupt, io.
+  // Makes the file if it is missing. Errors: locked (another process uses it), unreachable
+  // (directory, permission, not a spool, another format), refused (it belongs to another producer),
+  // corrupt, io.
   static Result<std::unique_ptr<Spool>> open(SpoolOptions options, const ProducerId& producer);
 
   // ---- as on disk
@@ -38,28 +39,30 @@ class Spool {
   [[nodiscard]] const ProducerId& producer() const { return producer_; }
   [[nodiscard]] const std::string& id() const { return id_; }
   [[nodiscard]] const std::string& input() const { return input_; }
-  [[nodiscard]] Sequence last() const { return last_; }        // the last number that was given
-  [[nodiscard]] Sequence dropped() const { return dropped_; }  // rows through here have left
-  [[nodiscard]] Sequence applied() const { return applied_; }  // known to be, through here
+  [[nodiscard]] Sequence last() const { return last_; }        // the highest number given to a row
+  [[nodiscard]] Sequence dropped() const { return dropped_; }  // rows through here were deleted
+  [[nodiscard]] Sequence applied() const {
+    return applied_;
+  }  // rows through here are known to be applied
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  // Sequences of what is kept that are definitions of tables, not rows.
+  // Sequences of stored batches that define tables.
   Result<std::vector<Sequence>> definitions();
 
   Result<void> set_input(std::string_view input);
 
-  // Keeps the batches, whose sequences go on behind last(), in one synced transaction, and `input`
-  // with them unless it is empty. Errors: full (disk or limit: nothing was kept, try again when
-  // rows have left); io, corrupt (nothing more can be kept: promise 8).
+  // Stores the batches, which continue after last(), in one synced transaction, together with
+  // `input` unless it is empty. Errors: full (disk or limit: nothing was stored, retry when rows
+  // were deleted); io, corrupt (nothing more can be stored: promise 8).
   Result<void> store(const std::vector<Batch>& batches, std::string_view input = {});
 
-  // The batches behind that row, about `max_bytes` of them (one at least), in order.
-  // Errors: corrupt (a batch is damaged, or one is missing), io.
-  Result<std::vector<Batch>> read(Sequence behind, std::size_t max_bytes);
+  // The batches after that row in order, about `max_bytes` of them, at least one. Errors: corrupt
+  // (a batch is damaged or missing), io.
+  Result<std::vector<Batch>> read(Sequence after, std::size_t max_bytes);
 
-  // Rows through `acknowledged` may leave, of which those through `applied` are known to be. They
-  // leave with a later store(), or here when it is worth a transaction. Errors: full, io.
+  // Rows through `acknowledged` may be deleted; rows through `applied` are known to be applied. The
+  // next store() deletes them, or this call if they are worth a transaction. Errors: full, io.
   Result<void> drop(Sequence acknowledged, Sequence applied);
-  // They leave now, and an empty file gives its space back. Errors: the same.
+  // Deletes them now, and returns an empty file's space to the file system. Errors: the same.
   Result<void> trim();
 
  private:
@@ -96,8 +99,8 @@ class Spool {
   std::uint64_t bytes_ = 0;
 
   // In memory only
-  Sequence acknowledged_;  // may leave through here
-  Sequence told_applied_;
+  Sequence acknowledged_;  // rows through here may be deleted
+  Sequence known_applied_;
   bool is_broken_ = false;  // a sync failed
   int wal_pages_ = 0;       // SQLite writes it after each commit
   sqlite::Connection db_;

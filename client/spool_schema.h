@@ -24,8 +24,8 @@ CREATE TABLE batches(
   rows     BLOB NOT NULL);
 )sql";
 
-// XXH3, 64 bits, chained: each hash is the seed of the next, and the first sequence that of the
-// first. A byte that changed in any column shows, and so does a batch in another one's place.
+// XXH3, 64 bits, chained: each hash is the seed of the next, and `first` is the seed of the first
+// hash. Detects a changed byte in any column, and a batch in another one's place.
 inline std::int64_t spool_checksum(std::uint64_t first, std::uint64_t last, std::uint64_t kind,
                                    std::string_view header, std::string_view rows) {
   std::array<char, 16> numbers{};  // big-endian: the same on every machine

@@ -6,7 +6,7 @@
 namespace turnstile {
 namespace {
 
-constexpr std::size_t kMostWaiting = 4096;
+constexpr std::size_t kMaxWaiting = 4096;
 
 }  // namespace
 
@@ -14,7 +14,7 @@ void Waits::began(Sequence last, TimePoint now) {
   if (!since_) {
     since_ = now;
   }
-  if (waiting_.size() < kMostWaiting) {
+  if (waiting_.size() < kMaxWaiting) {
     waiting_.push_back({last, now});
   } else {
     waiting_.back().last = last;

@@ -1,4 +1,4 @@
-// How long rows wait for their acknowledgement. Pure: the time comes in.
+// How long rows wait for their acknowledgement. Pure: the caller passes the time.
 #pragma once
 
 #include <chrono>
@@ -14,12 +14,12 @@ class Waits {
   using TimePoint = std::chrono::steady_clock::time_point;
   using Duration = std::chrono::steady_clock::duration;
 
-  // Rows up to `last`, behind those of the call before, wait since `now`.
+  // Rows up to `last`, after those of the previous call, wait since `now`.
   void began(Sequence last, TimePoint now);
   void acknowledged(Sequence through, TimePoint now);
 
-  // Time in which at least one row waited, and the longest that one waited. What still waits counts
-  // up to `now`.
+  // Total time in which at least one row waited, and the longest wait of one row. Rows that still
+  // wait count up to `now`.
   [[nodiscard]] Duration total(TimePoint now) const;
   [[nodiscard]] Duration longest(TimePoint now) const;
 
@@ -29,8 +29,8 @@ class Waits {
     TimePoint since;
   };
 
-  std::deque<Waiting> waiting_;  // bounded: beyond that, later rows count as waiting with the last
-  std::optional<TimePoint> since_;  // at least one row has been waiting
+  std::deque<Waiting> waiting_;     // bounded: further rows join the last entry
+  std::optional<TimePoint> since_;  // since when at least one row has waited
   Duration total_{0};
   Duration longest_{0};
 };

@@ -25,7 +25,7 @@ constexpr double kLossHeight = 15;  // more, for a lane with words on a loss
 constexpr double kBarHeight = 20;
 // About the width of a letter of 11px text. Words that may not fit are left out.
 constexpr double kLetterWidth = 6;
-constexpr double kNsInMs = 1e6;
+constexpr double kNsPerMs = 1e6;
 constexpr double kNsInSecond = 1e9;
 
 // The page's colours (page/style.css) and shapes (page/glyphs.js).
@@ -151,7 +151,7 @@ std::string waited_in_words(const Outcome& outcome) {
   }
   return ns == 0 ? "no process waited for the lock"
                  : fmt::format("processes waited {} for the lock",
-                               in_words(static_cast<double>(ns) / kNsInMs));
+                               in_words(static_cast<double>(ns) / kNsPerMs));
 }
 
 class Picture {

@@ -5,7 +5,7 @@
 
 namespace turnstile {
 
-// Registers the subcommands; their callbacks leave the exit code in `exit_code`.
+// Registers the subcommands. Their callbacks store the exit code in `exit_code`.
 void add_produce_command(CLI::App& app, int& exit_code);
 
 void add_produce_pets_command(CLI::App& produce, int& exit_code);

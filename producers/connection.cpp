@@ -39,7 +39,7 @@ store::DirectOptions direct_options(const ConnectionFlags& flags, const Stopping
   return options;
 }
 
-// For ever where somebody watches and can press Ctrl+C.
+// No timeout on a terminal, where a user can press Ctrl+C.
 std::chrono::milliseconds timeout_of(const ConnectionFlags& flags) {
   if (flags.timeout_option != nullptr && flags.timeout_option->count() > 0) {
     return flags.timeout;
@@ -55,17 +55,17 @@ void add_connection_flags(CLI::App& app, ConnectionFlags& flags) {
   flags.timeout_option =
       add_duration_option(app, "--timeout", flags.timeout,
                           "Give up when the broker does not answer, or no row is acknowledged, for "
-                          "this time; 0 waits without end")
+                          "this time; 0 waits for ever")
           ->default_str("0 on a terminal, else 30s");
   app.add_flag("--direct", flags.direct,
-               "Write the database from here, without broker and consumer");
+               "Write the database from this process, without broker and consumer");
   add_db_option(app, flags.db)->group("With --direct");
   add_text_option(app, flags.text)->group("With --direct");
-  app.add_option("--text-table", flags.text_table, "The table whose rows --text shows")
+  app.add_option("--text-table", flags.text_table, "The table that --text follows")
       ->capture_default_str()
       ->group("With --direct");
   add_duration_option(app, "--busy-timeout", flags.busy_timeout,
-                      "How long to wait for another process that holds the database")
+                      "How long to wait for another process's lock on the database")
       ->group("With --direct");
   app.add_option("--journal", flags.journal, "The database's journal")
       ->check(CLI::IsMember({"delete", "wal"}))
@@ -121,8 +121,9 @@ ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& s
 
 Result<void> check_flags(const ConnectionFlags& flags) {
   if (flags.direct && !flags.ledger.empty()) {
-    return fail(Errc::bad_input, "--ledger does not go with --direct",
-                "a target that is written directly keeps no progress to hold a ledger against");
+    return fail(
+        Errc::bad_input, "--ledger does not go with --direct",
+        "direct mode records no progress in the target that a ledger could be compared with");
   }
   if (flags.direct) {
     return check_distinct({database_role("--db", flags.db), plain_role("--text", flags.text)});
@@ -139,8 +140,8 @@ Result<void> keep_ledger(const ConnectionFlags& flags, ProducerOptions& options)
     return tl::make_unexpected(opened.error());
   }
   options.on_acknowledged = [ledger = std::make_shared<Ledger>(std::move(*opened)),
-                             id = options.id](const Acknowledged& told) {
-    return ledger->append(id, told, std::chrono::system_clock::now());
+                             id = options.id](const Acknowledged& acknowledged) {
+    return ledger->append(id, acknowledged, std::chrono::system_clock::now());
   };
   return {};
 }

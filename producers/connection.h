@@ -1,5 +1,5 @@
-// What `produce pets` and `produce csv` share: the flags that say where rows go, and the link that
-// comes of them.
+// What `produce pets` and `produce csv` share: the flags that choose where rows go, and the link
+// that these flags describe.
 #pragma once
 
 #include <chrono>
@@ -37,26 +37,27 @@ struct ConnectionFlags {
 
 void add_connection_flags(CLI::App& app, ConnectionFlags& flags);
 
-// The broker's, or in direct mode one that writes --db. Errors: those of connect_to_broker and of
-// DirectLink::try_open for these rows.
+// A link to the broker, or in direct mode one that writes --db. Errors: those of connect_to_broker,
+// and of DirectLink::try_open for these rows.
 Result<std::unique_ptr<Link>> open_link(const ConnectionFlags& flags, const Stopping& stopping,
                                         bool reopen_for_each, const std::string& table,
                                         const std::vector<std::string>& columns);
 
-// Timeout, names in messages and lines in the log. `stopping` must outlive the producer.
+// Sets the timeout, names in messages, and lines in the log. `stopping` must outlive the producer.
 ProducerOptions producer_options(const ConnectionFlags& flags, const Stopping& stopping,
                                  ProducerId id);
 
-// Usage that the parser cannot see; nothing when all is well. Errors: bad_input.
+// Wrong usage that the parser cannot see; empty if there is none. Errors: bad_input.
 Result<void> check_flags(const ConnectionFlags& flags);
 
-// With --ledger, has every acknowledgement written. Errors: those of Ledger::open.
+// With --ledger, writes every acknowledgement to it. Errors: those of Ledger::open.
 Result<void> keep_ledger(const ConnectionFlags& flags, ProducerOptions& options);
 
-// A seed that no other process has.
+// A seed that differs between processes.
 std::uint64_t random_seed();
 
-// Prints the report to stdout (when quiet only as JSON), the failure to stderr; the exit code.
+// Prints the report to stdout (only JSON with --quiet) and the failure to stderr. Returns the exit
+// code.
 int print_report(const Report& report, bool json, bool quiet);
 
 int print_usage_error(const std::string& what, const std::string& hint);

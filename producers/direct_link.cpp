@@ -43,7 +43,7 @@ bool DirectLink::send(const Message& message) {
 
 std::optional<Message> DirectLink::receive(std::chrono::milliseconds wait) {
   if (answers_.empty()) {
-    // Nothing can come; the caller wants the time to pass, unless a signal comes.
+    // Nothing can arrive. The caller wants to wait, unless a signal comes.
     ::poll(nullptr, 0, static_cast<int>(wait.count()));
     return std::nullopt;
   }

@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "producers/csv/reader.h"
 #include "base/counted.h"
+#include "producers/csv/reader.h"
 
 namespace turnstile {
 namespace {
@@ -28,7 +28,7 @@ Result<std::size_t> column_of(const csv::RowSource& source, const std::string& n
   return static_cast<std::size_t>(at - columns.begin());
 }
 
-// What became of the last pet: nothing when it is not known yet (interrupted).
+// The outcome of the latest pet; empty if it is not known yet (interrupted).
 Result<bool> settle(Producer& producer, Stopping& stopping) {
   auto settled = producer.settle();
   if (settled && !*settled && stopping.requested()) {
@@ -144,7 +144,7 @@ Report insert_pets(Producer& producer, const std::string& process, const std::ve
   report.table = kPetsTable;
   auto inserted = insert_all(producer, process, pets, stopping, log);
   if (inserted && producer.summary().unacknowledged == 0) {
-    // Nothing is left to wait for; this says goodbye.
+    // Waits for nothing more; says goodbye to the broker.
     inserted = producer.finish().map([](bool) {});
   }
   report.summary = producer.summary();

@@ -6,10 +6,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "client/producer.h"
 #include "producers/report.h"
 #include "producers/stopping.h"
-#include "base/result.h"
 
 namespace turnstile {
 
@@ -27,11 +27,11 @@ const std::vector<std::string>& pet_processes();
 // Ace, Buddy, Cooper, Dingo, Emma, Felix: two for each process.
 std::vector<Pet> lab_pets();
 
-// A CSV with the columns name and breed, in any order and among others.
-// Errors: those of opening it; refused for a bad row or a missing column.
+// Reads a CSV with the columns name and breed, in any order and among others. Errors: those of
+// opening it; refused for a bad row or a missing column.
 Result<std::vector<Pet>> read_pets(const std::string& path);
 
-// The part of `pets` that a process inserts: the first, second or last third of them, in order.
+// The pets that a process inserts: the first, second or last third, in order.
 std::vector<Pet> pets_of(const std::string& process, const std::vector<Pet>& pets);
 
 struct PetsLog {
@@ -39,9 +39,9 @@ struct PetsLog {
   std::function<void(const std::string&)> error;
 };
 
-// Inserts one pet after another, each after the one before is applied or refused. A pet that is
-// refused or lost is logged and counted, and the next one is tried. `producer` was not started yet
-// and acknowledges at Ack::applied.
+// Inserts the pets in turn, each after the one before is applied or refused. A refused or lost pet
+// is logged and counted, and the next one is tried. `producer` must not be started yet, and must
+// acknowledge at Ack::applied.
 Report insert_pets(Producer& producer, const std::string& process, const std::vector<Pet>& pets,
                    Stopping& stopping, const PetsLog& log);
 

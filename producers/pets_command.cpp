@@ -12,9 +12,9 @@
 #include <spdlog/spdlog.h>
 
 #include "base/signals.h"
+#include "client/identity.h"
 #include "producers/command.h"
 #include "producers/connection.h"
-#include "client/identity.h"
 #include "producers/pets.h"
 #include "producers/processes.h"
 #include "proto/limits.h"
@@ -24,7 +24,7 @@ namespace {
 
 struct PetsFlags {
   ConnectionFlags connection;
-  std::string process;  // empty: all three, each a process
+  std::string process;  // empty: all three, each in its own process
   std::string pets_file;
   std::chrono::milliseconds task_duration{0};
 };
@@ -105,10 +105,10 @@ void add_produce_pets_command(CLI::App& produce, int& exit_code) {
   const auto options = std::make_shared<PetsFlags>();
   CLI::App& app = *produce.add_subcommand(
       "pets", "Insert the lab's pets, from three processes with two pets each");
-  app.add_option("--as", options->process, "Be only this process of the three")
+  app.add_option("--as", options->process, "Run only P1, P2 or P3")
       ->check(CLI::IsMember(pet_processes()));
   app.add_option("--pets", options->pets_file,
-                 "Other pets: a CSV with name,breed, of which each process inserts a third")
+                 "Other pets: a CSV with name,breed; each process inserts a third")
       ->type_name("FILE");
   add_duration_option(app, "--task-duration", options->task_duration,
                       "How long each pet holds the database between INSERT and COMMIT")

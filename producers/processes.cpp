@@ -1,4 +1,3 @@
-#include "base/descriptor.h"
 #include "producers/processes.h"
 
 #include <fcntl.h>
@@ -18,6 +17,8 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
+
 namespace turnstile {
 namespace {
 
@@ -27,8 +28,8 @@ constexpr int kSignalledExit = 128;
 
 struct Process {
   pid_t pid = -1;
-  Descriptor ends;    // readable when it has ended
-  Descriptor output;  // its stdout, when it is kept
+  Descriptor ends;    // readable when the process has ended
+  Descriptor output;  // its stdout, if captured
   bool has_ended = false;
   Ended ended;
 };
@@ -36,7 +37,7 @@ struct Process {
 Result<void> fail_start(int error) {
   return fail(Errc::unreachable,
               "cannot start another process: " + std::generic_category().message(error),
-              "start the parts one by one, with --as");
+              "start the processes one by one, with --as");
 }
 
 std::vector<std::string> own_arguments() {

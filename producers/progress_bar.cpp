@@ -74,7 +74,7 @@ std::string render_progress(const ProgressView& view, std::size_t width) {
     text += fmt::format("  {} left", time_text(seconds / fraction - seconds));
   }
   text = fmt::format("{:3.0f} %  {}", std::floor(fraction * 100), text);
-  // What is left of the line is for the bar, between brackets and before a space.
+  // The bar gets the rest of the line, between brackets and before a space.
   constexpr std::size_t kAround = 3;
   if (width >= text.size() + kAround + kLeastBar) {
     const std::size_t length = std::min(width - text.size() - kAround, kMostBar);

@@ -1,4 +1,4 @@
-// A progress bar on a terminal: how far, rows, rate and time left. Not thread-safe.
+// A progress bar on a terminal: fraction, rows, rate and remaining time. Not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,7 @@ namespace turnstile {
 
 struct ProgressView {
   std::uint64_t rows = 0;
-  double fraction = -1;  // done, 0 to 1; negative: nobody knows how much there is
+  double fraction = -1;  // done, 0 to 1; negative if the total is unknown
   std::chrono::milliseconds elapsed{0};
 };
 
@@ -22,16 +22,16 @@ class ProgressBar {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  // Shows itself on stderr when that is a terminal and it is wanted.
+  // Shows itself on stderr if that is a terminal and the bar is wanted.
   explicit ProgressBar(bool wanted);
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { clear(); }
 
-  // Whether it is time for the next update(): ten times a second, and never when it is not shown.
+  // Whether it is time for the next update(): ten times a second, never if the bar is not shown.
   [[nodiscard]] bool is_due(TimePoint now) const { return is_shown_ && now >= next_; }
   void update(const ProgressView& view, TimePoint now);
-  // Leaves the line free for something else.
+  // Clears the line for other output.
   void clear();
 
  private:

@@ -4,21 +4,21 @@
 
 #include <fmt/format.h>
 
-#include "flags/options.h"
 #include "base/counted.h"
 #include "base/utf8.h"
+#include "flags/options.h"
 
 namespace turnstile {
 namespace {
 
-constexpr std::size_t kShown = 10;  // of dead letters or bad rows, to people
+constexpr std::size_t kShown = 10;  // of dead letters or bad rows, in the text
 constexpr std::size_t kShownBytes = 60;
 
 double seconds_of(const Report& report) {
   return std::chrono::duration<double>(report.took).count();
 }
 
-// Dead letters are stored; what direct mode lost is nowhere.
+// Dead letters are stored; rows lost in direct mode are stored nowhere.
 std::uint64_t rows_stored(const Report& report) {
   return report.direct ? report.summary.applied : report.summary.stored;
 }
@@ -39,7 +39,7 @@ std::string spooled_text(const Report& report) {
                                   counted(count, "row"), is_or_are(count), report.spool);
 }
 
-// What the broker keeps needs this process no more.
+// Rows that the broker has need this process no more.
 std::string stored_text(const Report& report) {
   const Summary& s = report.summary;
   const std::uint64_t known = s.applied + s.dead_count;
@@ -94,17 +94,16 @@ std::string changed_text(const Report& report) {
     return {};
   }
   const ChangedValue& first = *report.first_changed;
-  return fmt::format(
-      "  {} changed form in a column of numbers, the first in row {}: {} = {} ({})\n",
-      counted(report.changed_values, "value"), first.row, first.column,
-      printable(first.value, kShownBytes), first.type);
+  return fmt::format("  {} changed form in a numeric column, the first in row {}: {} = {} ({})\n",
+                     counted(report.changed_values, "value"), first.row, first.column,
+                     printable(first.value, kShownBytes), first.type);
 }
 
 std::string unfinished_text(const Report& report) {
   return !report.unfinished_line
              ? std::string()
              : fmt::format(
-                   "  {}:{}: the last line has no line feed yet and waits for the next run "
+                   "  {}:{}: the last line has no line feed yet and is left for the next run "
                    "(--final-line send sends it)\n",
                    report.input, *report.unfinished_line);
 }
@@ -120,9 +119,9 @@ std::string interrupted_text(const Report& report) {
     return so_far + "\n";
   }
   if (report.resume_name->empty()) {
-    return so_far + "; a run that is started with --resume NAME can be gone on with\n";
+    return so_far + "; to be able to continue, start with --resume NAME\n";
   }
-  return so_far + fmt::format("; go on with --resume {}\n", *report.resume_name);
+  return so_far + fmt::format("; continue with --resume {}\n", *report.resume_name);
 }
 
 }  // namespace
@@ -142,7 +141,7 @@ std::string bad_rows_of(const Report& report) {
 std::string text_of(const Report& report) {
   const Summary& s = report.summary;
   std::string text = counts_text(report);
-  text += fmt::format("  waited {} in all, {} at most for one row; {:.2f} s, {}\n",
+  text += fmt::format("  waited {} in total, {} at most for one row; {:.2f} s, {}\n",
                       format_duration(s.waited_total), format_duration(s.waited_longest),
                       seconds_of(report), rows_per_second_text(rate_of(report)));
   text +=
@@ -231,7 +230,7 @@ int exit_code_of(const Report& report) {
     return static_cast<int>(ExitCode::interrupted);
   }
   if (report.failure) {
-    // What is wrong with the data is no wrong usage.
+    // Bad data is not wrong usage.
     return report.failure->code == Errc::bad_input ? static_cast<int>(ExitCode::refused)
                                                    : exit_code_for(*report.failure);
   }

@@ -1,4 +1,4 @@
-// Ctrl+C in two steps: the first ends what is under way in an orderly way, the second at once.
+// Ctrl+C in two steps: the first ends the run in an orderly way, the second immediately.
 #pragma once
 
 #include <chrono>
@@ -9,13 +9,13 @@ namespace turnstile {
 
 class Stopping {
  public:
-  // After a stop signal: how long to wait for the acknowledgements of what was sent.
+  // After a stop signal: how long to wait for the acknowledgements of sent rows.
   static constexpr std::chrono::milliseconds kLastWait{2000};
 
-  // `count` tells how many stop signals came so far.
+  // `count` returns the number of stop signals so far.
   explicit Stopping(std::function<int()> count) : count_(std::move(count)) {}
 
-  // Whether to stop: at the first signal, and after be_patient() at the second.
+  // True after the first signal; after be_patient(), after the second.
   [[nodiscard]] bool now() const { return count_() > patience_; }
   [[nodiscard]] bool requested() const { return count_() > 0; }
   void be_patient() { patience_ = 1; }

@@ -1,9 +1,10 @@
-#include "base/descriptor.h"
 #include "producers/csv/bytes.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/descriptor.h"
 #define XXH_STATIC_LINKING_ONLY  // the state as a value
 #include <xxhash.h>
 
@@ -25,7 +26,7 @@ std::string reason_of(int error) {
 
 tl::unexpected<Error> fail_read(const std::string& name, int error) {
   return fail(Errc::io, fmt::format("reading {} failed: {}", name, reason_of(error)),
-              "check the disk or the program that writes into the pipe");
+              "check the disk, or the program that writes to the pipe");
 }
 
 tl::unexpected<Error> fail_open(const std::string& name, int error) {
@@ -35,7 +36,7 @@ tl::unexpected<Error> fail_open(const std::string& name, int error) {
                   "check the path; `-` reads standard input");
     case EACCES:
       return fail(Errc::unreachable, fmt::format("no permission to read {}", name),
-                  "give this user the right to read it (ls -l shows who has it)");
+                  "give this user permission to read it (ls -l shows its owner)");
     case EBADF:
       return fail(Errc::unreachable, fmt::format("{} is closed", name),
                   "pipe a CSV into it, or give a file's path");
@@ -47,11 +48,11 @@ tl::unexpected<Error> fail_open(const std::string& name, int error) {
 tl::unexpected<Error> fail_spool(int error) {
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
     return fail(Errc::full, "no space left for the temporary copy of the input",
-                "set TMPDIR to a folder with room for all of the input");
+                "set TMPDIR to a directory with room for the whole input");
   }
   return fail(Errc::io,
               fmt::format("writing the temporary copy of the input failed: {}", reason_of(error)),
-              "set TMPDIR to a folder on another disk");
+              "set TMPDIR to a directory on another disk");
 }
 
 FileStamp stamp_from(const struct stat& status) {
@@ -96,10 +97,10 @@ Result<std::size_t> SpoolingSource::read(std::span<char> into) {
   if (!got) {
     return got;
   }
-  for (auto left = into.first(*got); !left.empty();) {
-    const ssize_t written = ::write(spool_fd_, left.data(), left.size());
+  for (auto rest = into.first(*got); !rest.empty();) {
+    const ssize_t written = ::write(spool_fd_, rest.data(), rest.size());
     if (written >= 0) {
-      left = left.subspan(static_cast<std::size_t>(written));
+      rest = rest.subspan(static_cast<std::size_t>(written));
     } else if (errno != EINTR) {
       return fail_spool(errno);
     }
@@ -169,7 +170,7 @@ Result<Input> open_input(const std::string& path) {
     return fail_open(name, errno);
   }
   if (S_ISDIR(status.st_mode)) {
-    return fail(Errc::unreachable, fmt::format("{} is a folder", name), "give one CSV file");
+    return fail(Errc::unreachable, fmt::format("{} is a directory", name), "give one CSV file");
   }
   const bool read_twice = !standard_input && S_ISREG(status.st_mode);
   return Input{.file = std::move(file),
@@ -188,19 +189,19 @@ Result<FileStamp> stamp_of(int fd, const std::string& name) {
 
 tl::unexpected<Error> fail_changed(const std::string& name) {
   return fail(Errc::bad_input, fmt::format("{} was changed while it was read", name),
-              "let its writer finish first, or read a copy");
+              "wait until its writer has finished, or read a copy");
 }
 
 Result<Descriptor> make_spool() {
-  const char* folder = std::getenv("TMPDIR");
-  std::string path = folder != nullptr && *folder != '\0' ? folder : "/tmp";
+  const char* directory = std::getenv("TMPDIR");
+  std::string path = directory != nullptr && *directory != '\0' ? directory : "/tmp";
   const std::string shown = path;
   path += "/turnstile-csv-XXXXXX";
   Descriptor file(::mkostemp(path.data(), O_CLOEXEC));
   if (file.get() < 0) {
     return fail(Errc::unreachable,
                 fmt::format("cannot make a temporary file in {}: {}", shown, reason_of(errno)),
-                "set TMPDIR to a folder with room for all of the input");
+                "set TMPDIR to a directory with room for the whole input");
   }
   if (::unlink(path.c_str()) != 0) {
     return fail_spool(errno);

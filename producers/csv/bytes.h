@@ -1,5 +1,5 @@
-// Where the bytes of a CSV come from: a descriptor, a part of a file, a pipe that is kept on disk
-// while it is read. Not thread-safe; one reader each.
+// Where the bytes of a CSV come from: a descriptor, a part of a file, or a pipe that is copied to
+// disk while it is read. Not thread-safe; one reader each.
 #pragma once
 
 #include <cstddef>
@@ -19,16 +19,16 @@ class ByteSource {
  public:
   virtual ~ByteSource() = default;
 
-  // How many bytes were put into `into`, which is not empty; 0 is the end. A pipe gives what is
-  // there. Error: io.
+  // Returns the number of bytes put into `into`, which must not be empty; 0 at the end. A pipe
+  // returns what is available. Error: io.
   virtual Result<std::size_t> read(std::span<char> into) = 0;
 };
 
-// Called before a read that may wait; returns when there is something to read, or false to give up
-// (an interrupt), which ends reading with Errc::refused.
+// Called before a read that may wait. Returns true when there is something to read, false to give
+// up (an interrupt); reading then ends with Errc::refused.
 using WaitForInput = std::function<bool(int fd)>;
 
-// Reads on from where the descriptor stands. `name` is what errors call it.
+// Reads from the descriptor's current position. Errors call the source `name`.
 class StreamSource final : public ByteSource {
  public:
   StreamSource(Descriptor file, std::string name, WaitForInput wait = {})
@@ -42,7 +42,7 @@ class StreamSource final : public ByteSource {
   WaitForInput wait_;
 };
 
-// The bytes [begin, end) of a file that can be read at any place. Does not own `fd`.
+// The bytes [begin, end) of a file that supports pread. Does not own `fd`.
 class RangeSource final : public ByteSource {
  public:
   RangeSource(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
@@ -60,8 +60,8 @@ class RangeSource final : public ByteSource {
   std::uint64_t end_ = INT64_MAX;
 };
 
-// Reads a pipe and writes what it gave to `spool_fd`, so that it can be read a second time.
-// Errors: io; full when the spool's disk has no room.
+// Reads a pipe and copies it to `spool_fd`, so that it can be read again. Errors: io; full when the
+// disk of the copy has no room.
 class SpoolingSource final : public ByteSource {
  public:
   SpoolingSource(Descriptor pipe, std::string name, int spool_fd, WaitForInput wait = {})
@@ -74,14 +74,14 @@ class SpoolingSource final : public ByteSource {
   int spool_fd_;
 };
 
-// The first `bytes` of an input, and their XXH3 hash.
+// The length of a beginning of an input, and the XXH3 hash of those bytes.
 struct Mark {
   std::uint64_t bytes = 0;
   std::uint64_t hash = 0;
 };
 
-// Hashes what another source gives, up to any place that has been read and not been asked about
-// with a later one. Keeps the bytes from there on.
+// Hashes the bytes of another source, up to any place that was read and that is not before the
+// place of the previous call. Keeps the later bytes in memory.
 class MarkedSource final : public ByteSource {
  public:
   explicit MarkedSource(std::unique_ptr<ByteSource> from);
@@ -97,14 +97,14 @@ class MarkedSource final : public ByteSource {
   std::unique_ptr<ByteSource> from_;
   std::unique_ptr<Hash> hash_;
   std::uint64_t hashed_ = 0;
-  std::string kept_;  // from kept_[begin_] on what is behind the hashed bytes
+  std::string kept_;  // from kept_[begin_] on, the bytes after the hashed ones
   std::size_t begin_ = 0;
 };
 
 // Whether the file begins with those bytes. Error: io.
 Result<bool> begins_with(int fd, const std::string& name, const Mark& mark);
 
-// Two equal stamps: the file was not written in between (to the precision of its clock).
+// Equal stamps: the file was not written in between (to the precision of its clock).
 struct FileStamp {
   std::int64_t size_bytes = 0;
   std::int64_t mtime_ns = 0;
@@ -123,11 +123,11 @@ Result<Input> open_input(const std::string& path);
 
 Result<FileStamp> stamp_of(int fd, const std::string& name);
 
-// What both passes over a file say when they do not fit together.
+// The error of a second pass that does not match the first.
 tl::unexpected<Error> fail_changed(const std::string& name);
 
-// A file without a name in $TMPDIR (else /tmp): it is gone when it is closed, after a crash too.
-// Error: unreachable.
+// An unnamed file in $TMPDIR (else /tmp). It disappears when it is closed, also in a crash. Error:
+// unreachable.
 Result<Descriptor> make_spool();
 
 }  // namespace turnstile::csv

@@ -1,3 +1,5 @@
+#include "producers/command.h"
+
 #include <poll.h>
 #include <sched.h>
 
@@ -11,11 +13,10 @@
 #include <spdlog/spdlog.h>
 
 #include "base/signals.h"
-#include "producers/command.h"
-#include "producers/connection.h"
-#include "producers/csv/run.h"
 #include "client/identity.h"
 #include "client/spool.h"
+#include "producers/connection.h"
+#include "producers/csv/run.h"
 #include "proto/limits.h"
 
 namespace turnstile {
@@ -23,7 +24,7 @@ namespace {
 
 constexpr std::size_t kDeadLogged = 10;
 constexpr std::chrono::milliseconds kDeadLoggedIn{10'000};
-// The input of a spool whose rows come from there: other rows each time.
+// The source of a spool's rows from standard input, whose rows differ on each run.
 constexpr const char* kStandardInput = "-";
 
 struct CsvFlags {
@@ -52,7 +53,7 @@ bool is_standard_input(const CsvFlags& options) {
   return options.file == "-";
 }
 
-// Each start's standard input is new to a spool.
+// To a spool, each start's standard input is a new input.
 bool takes_new_rows(const CsvFlags& options) {
   return !options.spool.empty() && is_standard_input(options);
 }
@@ -61,7 +62,7 @@ std::string table_of(const CsvFlags& options) {
   return options.table.empty() ? csv_table_of(options.file) : options.table;
 }
 
-// A line that somebody may still be writing waits for the next run, where there is one.
+// An unfinished last line waits for the next run, if there can be one.
 bool waits_for_line_feed(const CsvFlags& options) {
   return options.final_line.empty() ? !options.resume.empty() : options.final_line == "wait";
 }
@@ -93,7 +94,7 @@ CsvJob job_of(const CsvFlags& options, const csv::RowSource& source, csv::Order 
 
 int failed(const Error& error) {
   print_error(error);
-  // What is wrong with a file is no wrong usage.
+  // A bad file is not wrong usage.
   return error.code == Errc::bad_input ? static_cast<int>(ExitCode::refused) : exit_code_for(error);
 }
 
@@ -107,9 +108,8 @@ void log_dead(LogLimiter& limiter, const std::string& table, const DeadRow& row)
   }
 }
 
-// A pipe may be silent for long: meanwhile the producer, once there is one, takes in answers and
-// sends what was gathered, and Ctrl+C is heard.
-// Whoever waits has time to sync the spool, so that what was read so far is taken.
+// A pipe may be silent for long. Meanwhile the producer, once there is one, reads answers, sends
+// and syncs what was gathered, and notices Ctrl+C.
 bool wait_for_input(int fd, const Stopping& stopping, Producer* producer) {
   constexpr int kServeEveryMs = 20;
   pollfd item{fd, POLLIN, 0};
@@ -124,7 +124,7 @@ bool wait_for_input(int fd, const Stopping& stopping, Producer* producer) {
   return false;
 }
 
-// One run of the command; what outlives the producer is declared before it.
+// One run of the command. Members that outlive the producer are declared before it.
 class CsvStream {
  public:
   CsvStream(const CsvFlags& options, ProducerId id)
@@ -149,7 +149,7 @@ class CsvStream {
   std::unique_ptr<Link> link_;
   std::optional<Producer> producer_;
   std::chrono::milliseconds timeout_{0};
-  CsvRun* run_ = nullptr;  // while it is under way
+  CsvRun* run_ = nullptr;  // only while it runs
 };
 
 Result<void> CsvStream::open_spool() {
@@ -173,7 +173,7 @@ Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
   link_ = std::move(*link);
   ProducerOptions with = producer_options(options_.connection, stopping_, id_);
   with.named = !options_.resume.empty();
-  // What a pipe brings does not come again: a row under a number that the target has would be lost.
+  // A pipe cannot be read again: a row whose number the target already has would be lost.
   with.sure = with.named && !spool_ && is_standard_input(options_);
   with.source = source;
   with.source_now = [this, source] { return run_ == nullptr ? source : run_->source_now(); };
@@ -186,7 +186,7 @@ Result<void> CsvStream::open_producer(const std::vector<std::string>& columns,
     log_dead(limiter_, table_of(options_), row);
   };
   with.on_notice = [this, tell = with.on_notice](Notice what, const std::string& text) {
-    bar_.clear();  // or the line would go on behind it
+    bar_.clear();  // or the line would follow it
     tell(what, text);
   };
   if (auto kept = keep_ledger(options_.connection, with); !kept) {
@@ -209,7 +209,7 @@ csv::CsvOptions CsvStream::input() {
   return input;
 }
 
-// What the spool keeps is sent also when there is nothing to read behind it.
+// Rows in the spool are sent even if there is nothing to read.
 int CsvStream::input_failed(const Error& error) {
   if (stopping_.requested()) {
     return static_cast<int>(ExitCode::interrupted);
@@ -222,9 +222,9 @@ int CsvStream::input_failed(const Error& error) {
   return failed(error);
 }
 
-// For who only reads and sends as fast as it can: when rows are waited for, it is not its own
-// processor that they lack. The consumer's then goes on instead of giving way whenever an answer
-// wakes a producer (bench, line 4). Whoever chose a policy for this process keeps it.
+// For a producer that reads and sends as fast as it can: it waits for the consumer, not for its own
+// processor. As SCHED_BATCH it does not preempt the consumer whenever an answer wakes it (bench,
+// line 4). A policy chosen by the user is kept.
 void work_in_the_background() {
   if (::sched_getscheduler(0) == SCHED_OTHER) {
     constexpr sched_param kNoPriority{};
@@ -232,8 +232,7 @@ void work_in_the_background() {
   }
 }
 
-// The input has no finished header: it is read by a later run. What a spool keeps is sent all the
-// same.
+// The header is not finished: a later run reads the input. Rows in the spool are sent anyway.
 int CsvStream::nothing_yet() {
   Report report;
   report.producer = id_.text;
@@ -266,7 +265,7 @@ int CsvStream::run() {
   if (auto opened = open_spool(); !opened) {
     return failed(opened.error());
   }
-  // Standard input may be silent for long: what the spool keeps goes out meanwhile.
+  // Standard input may be silent for long; meanwhile the rows in the spool are sent.
   if (spool_ && is_standard_input(options_)) {
     if (auto opened = open_producer({}, kStandardInput); !opened) {
       return failed(opened.error());
@@ -309,7 +308,7 @@ Result<void> check_flags(const CsvFlags& options) {
   }
   if (options.connection.direct && !options.resume.empty()) {
     return fail(Errc::bad_input, "--resume does not go with --direct",
-                "nothing keeps how far a direct producer came");
+                "direct mode records no progress to resume from");
   }
   if (options.spool.empty()) {
     return check_flags(options.connection);
@@ -320,9 +319,9 @@ Result<void> check_flags(const CsvFlags& options) {
   }
   if (is_standard_input(options) && (options.create || options.order == "reverse")) {
     return fail(Errc::bad_input,
-                "--spool takes rows of standard input as they come, and --create and --order "
-                "reverse read all of it first",
-                "make the table beforehand, or save the rows in a file and give that");
+                "--spool takes rows from standard input as they arrive; --create and --order "
+                "reverse read the whole input first",
+                "create the table first, or save the rows to a file and give its path");
   }
   return check_flags(options.connection);
 }
@@ -347,19 +346,19 @@ int produce_csv(const CsvFlags& options) {
 void add_produce_csv_command(CLI::App& produce, int& exit_code) {
   const auto options = std::make_shared<CsvFlags>();
   CLI::App& app = *produce.add_subcommand("csv", "Send the rows of a CSV file, or of - (stdin)");
-  app.add_option("FILE", options->file, "The CSV, with a header of column names; - is stdin")
+  app.add_option("FILE", options->file,
+                 "The CSV file, with column names in its first line; - is stdin")
       ->required();
   app.add_option("--table", options->table,
-                 "The table that gets the rows; unless given, the file's base name");
-  app.add_option("--order", options->order, "The first row first, or the last")
+                 "The table that gets the rows; default: the file's base name");
+  app.add_option("--order", options->order, "Order of the rows: first to last, or last to first")
       ->check(CLI::IsMember({"file", "reverse"}))
       ->capture_default_str();
-  add_duration_range_option(app, "--interval", options->interval,
-                            "Time between two rows, random in the range");
-  options->seed_option = app.add_option("--seed", options->seed, "Of the random intervals");
+  add_duration_range_option(app, "--interval", options->interval, "Random time between two rows");
+  options->seed_option = app.add_option("--seed", options->seed, "Seed of the random intervals");
   options->limit_option =
       app.add_option("--limit", options->limit, "Send at most N rows of the stream");
-  app.add_option("--batch-rows", options->batch_rows, "Rows that are sent as one message at most")
+  app.add_option("--batch-rows", options->batch_rows, "Send at most N rows in one message")
       ->check(CLI::Range(1U, limits::kBatchRows))
       ->capture_default_str();
   app.add_option("--ack", options->ack, "What to wait for: rows stored, or applied to the target")
@@ -368,16 +367,15 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
   app.add_flag("--create", options->create,
                "Make the table if it is missing, with types inferred from the whole file");
   app.add_option("--empty", options->empty,
-                 "Send an empty field as NULL or as empty text; unless given, as text, but as NULL "
+                 "Send an empty field as NULL or as empty text; default: as text, but as NULL "
                  "for INTEGER and REAL columns")
       ->check(CLI::IsMember({"null", "text"}));
-  app.add_option(
-         "--final-line", options->final_line,
-         "A last line without a line feed: send it, or have it wait for the next run; unless "
-         "given, it waits with --resume")
+  app.add_option("--final-line", options->final_line,
+                 "Send a last line without a line feed, or leave it for the next run; default: "
+                 "leave it with --resume")
       ->check(CLI::IsMember({"send", "wait"}));
   app.add_option("--when-replaced", options->when_replaced,
-                 "With --resume, when FILE is no longer the file that was read before: begin with "
+                 "With --resume, if FILE is not the file that was read before: begin with "
                  "its first row, or stop")
       ->check(CLI::IsMember({"begin", "stop"}))
       ->capture_default_str();
@@ -385,15 +383,15 @@ void add_produce_csv_command(CLI::App& produce, int& exit_code) {
       ->check(CLI::IsMember({"stop", "skip"}))
       ->capture_default_str();
   app.add_option("--resume", options->resume,
-                 "A name for this stream, with which a later run goes on where it ended")
+                 "A name for this stream; a later run with this name continues where it ended")
       ->type_name("NAME");
   app.add_option("--spool", options->spool,
-                 "With --resume: keep rows in this file until they are acknowledged; they need no "
-                 "broker, survive a crash, and are sent by the next start. Each start's standard "
-                 "input is new")
+                 "With --resume: keep rows in this file until they are acknowledged. They need no "
+                 "broker and survive a crash; the next start sends them. Each start's standard "
+                 "input is a new input")
       ->type_name("FILE");
   add_bytes_option(app, "--spool-limit", options->spool_limit,
-                   "Rows that --spool may keep; at the limit no more are read");
+                   "Size limit of --spool; at the limit no more rows are read");
   add_connection_flags(app, options->connection);
   app.callback([options, &exit_code] { exit_code = produce_csv(*options); });
 }

@@ -21,7 +21,7 @@ bool has_bare_exponent(std::string_view number) {
          is_digit(number[e + 1]);
 }
 
-// What SQLite passes over around a number.
+// What SQLite skips around a number.
 std::string_view without_spaces(std::string_view text) {
   constexpr std::string_view kSpaces = " \t\n\v\f\r";
   const std::size_t begin = text.find_first_not_of(kSpaces);
@@ -38,7 +38,7 @@ bool parse_all(std::string_view text, Number& number) {
   return error == std::errc{} && stop == end;
 }
 
-// A well-formed number that no double holds.
+// A well-formed number that is outside the range of a double.
 bool beyond_range(std::string_view text) {
   double number = 0;
   const char* const end = text.data() + text.size();
@@ -128,7 +128,7 @@ bool changes_form(ColumnType type, std::string_view text) {
       (is_digit(unsigned_number[0]) || unsigned_number[0] == '.') &&
       (parse_all(unsigned_number, value) || beyond_range(unsigned_number));
   if (!is_number) {
-    return false;  // stays the text that it is
+    return false;  // stays text
   }
   const bool has_leading_zero =
       unsigned_number.size() > 1 && unsigned_number[0] == '0' && is_digit(unsigned_number[1]);

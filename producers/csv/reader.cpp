@@ -1,10 +1,10 @@
-#include "base/descriptor.h"
 #include "producers/csv/reader.h"
 
 #include <fcntl.h>
 
 #include <utility>
 
+#include "base/descriptor.h"
 #include "producers/csv/bytes.h"
 #include "producers/csv/reverse.h"
 #include "producers/csv/survey.h"
@@ -14,7 +14,7 @@ namespace {
 
 class FileOrderSource final : public RowSource {
  public:
-  // `kept`: the file that `bytes` reads, if it can be read twice.
+  // `kept`: the file that `bytes` reads, if it can be read again.
   FileOrderSource(std::string name, std::unique_ptr<ByteSource> bytes, Descriptor kept,
                   const CsvOptions& options, Progress progress)
       : kept_(std::move(kept)),
@@ -102,7 +102,7 @@ class FileOrderSource final : public RowSource {
   }
 
  private:
-  // Kept in memory at most, while nobody asks for the mark.
+  // Kept in memory at most, while no caller asks for the mark.
   static constexpr std::uint64_t kUnmarkedBytes = std::uint64_t{1024} * 1024;
 
   static MarkedSource* mark_of(std::unique_ptr<ByteSource>& bytes) {
@@ -114,11 +114,11 @@ class FileOrderSource final : public RowSource {
 
   Descriptor kept_;
   std::unique_ptr<ByteSource> bytes_;
-  MarkedSource* marked_;  // bytes_, if it is one
+  MarkedSource* marked_;  // bytes_, if it is a MarkedSource
   Scanner scanner_;
   Progress progress_;
   std::uint64_t read_ = 0;
-  std::optional<Item> first_;  // was read for the fingerprint
+  std::optional<Item> first_;  // read for the fingerprint
 };
 
 Result<std::unique_ptr<RowSource>> start(std::unique_ptr<FileOrderSource> source,
@@ -181,7 +181,7 @@ Result<std::unique_ptr<RowSource>> open_twice(Input input, const CsvOptions& opt
   }
   if (options.order == Order::reverse) {
     if (!input.read_twice) {
-      // Nobody else can reach the spool; from here on it must not change.
+      // No other process can reach the copy; from here on it must not change.
       auto stamp = stamp_of(kept.get(), input.name);
       if (!stamp) {
         return tl::make_unexpected(std::move(stamp.error()));

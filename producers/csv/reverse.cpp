@@ -1,4 +1,3 @@
-#include "base/descriptor.h"
 #include "producers/csv/reverse.h"
 
 #include <algorithm>
@@ -6,14 +5,16 @@
 
 #include <fmt/format.h>
 
+#include "base/descriptor.h"
+
 namespace turnstile::csv {
 namespace {
 
 constexpr std::uint64_t kTailBytes = 4096;
 
-// The bytes of a block, and after them a byte of no meaning if the file goes on: the scanner must
-// see that a blank line at the end of the block is not the end of the file. The byte that stands
-// there could be a quote, which would close one that the survey took for forgotten.
+// The bytes of a block, plus one arbitrary byte if the file continues: the scanner must see that a
+// blank line at the end of the block is not at the end of the file. The file's next byte would not
+// do: it may be a quote, which would close a quote that the survey found never closed.
 class BlockSource final : public ByteSource {
  public:
   BlockSource(int fd, std::string name) : range_(fd, std::move(name)) {}
@@ -89,8 +90,8 @@ class ReverseSource final : public RowSource {
   Result<Skipped> skip(std::uint64_t rows) override {
     Skipped skipped;
     while (skipped.rows < rows) {
-      // Only if the last row to skip stands before this block: bad rows before that one in the
-      // file come after it here, and are not to be passed over.
+      // Only if the last row to skip is before this block in the file. Bad rows before that row in
+      // the file come after it here, and must not be skipped.
       if (entries_.empty() && !blocks_.empty() && blocks_.back().rows < rows - skipped.rows) {
         skipped.rows += blocks_.back().rows;
         skipped.bad_rows += blocks_.back().bad_rows;
@@ -118,7 +119,7 @@ class ReverseSource final : public RowSource {
   std::optional<std::uint64_t> unfinished_line() const override { return unfinished_line_; }
 
  private:
-  // Every record that the survey counted is finished.
+  // The survey counted only finished records.
   static Limits limits_of(Limits limits) {
     limits.line_feed_needed = false;
     return limits;
@@ -145,10 +146,10 @@ class ReverseSource final : public RowSource {
   BlockSource range_;
   Scanner scanner_;
 
-  // The block in hand, in file order; next() takes from the back.
+  // The current block, in file order; next() takes from the back.
   std::vector<Entry> entries_;
   std::vector<BadRow> bad_rows_;
-  std::string text_;  // of all fields; never longer than was reserved, since fields_ points into it
+  std::string text_;  // of all fields; never outgrows its reserve, since fields_ points into it
   std::vector<std::string_view> fields_;
   std::size_t fields_left_ = 0;
 };
@@ -198,7 +199,7 @@ Result<void> ReverseSource::load_last_block() {
   if (!same) {
     return tl::make_unexpected(same.error());
   }
-  // The counts are a second opinion: a clock too coarse for the change would hide it.
+  // The counts are a second check, for changes that the clock is too coarse to show.
   if (!*same || scanner_.place().offset != end || rows != block.rows ||
       bad_rows_.size() != block.bad_rows) {
     return fail_changed(facts_.name);
@@ -221,7 +222,7 @@ bool ReverseSource::add_fields(std::span<const std::string_view> fields) {
 Result<std::unique_ptr<RowSource>> ReverseSource::open(Descriptor file, std::string name,
                                                        const FileStamp& stamp, const Header& header,
                                                        Survey survey, const Limits& limits) {
-  // A file that has grown, or was changed at its end, gives other rows first.
+  // A file that grew or changed at its end returns other rows first.
   std::string tail = fmt::format("{}\n", survey.bytes);
   RangeSource end_of_file(file.get(), name);
   end_of_file.set_range(survey.bytes - std::min(survey.bytes, kTailBytes), survey.bytes);

@@ -6,10 +6,10 @@
 #include <string>
 
 #include "base/descriptor.h"
+#include "base/result.h"
 #include "producers/csv/bytes.h"
 #include "producers/csv/reader.h"
 #include "producers/csv/survey.h"
-#include "base/result.h"
 
 namespace turnstile::csv {
 

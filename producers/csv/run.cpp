@@ -13,15 +13,12 @@
 #include "base/counted.h"
 #include "proto/limits.h"
 #include "proto/source.h"
-#include "store/affinity.h"
 
 namespace turnstile {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-
-constexpr std::string_view kRowidType = "INTEGER PRIMARY KEY";
 
 // BYTES:HASH
 std::optional<csv::Mark> mark_of(std::string_view text) {
@@ -35,14 +32,7 @@ std::optional<csv::Mark> mark_of(std::string_view text) {
   return hash.ec == std::errc{} && hash.ptr == end ? std::optional(mark) : std::nullopt;
 }
 
-csv::ColumnType column_type(std::string_view name) {
-  if (name == "INTEGER" || name == kRowidType || name == "NUMERIC") {
-    return csv::ColumnType::integer;
-  }
-  return name == "REAL" ? csv::ColumnType::real : csv::ColumnType::text;
-}
-
-// Rows that come at once, between two looks at the clock.
+// Rows read between two checks of the clock.
 constexpr std::uint64_t kItemsUnasked = 64;
 
 }  // namespace
@@ -71,9 +61,8 @@ CsvRun::CsvRun(Producer& producer, csv::RowSource& source, CsvJob job, Stopping&
       bar_(bar),
       log_(std::move(log)),
       begun_(steady_clock::now()),
-      random_(job_.seed) {
-  types_ = source_.column_types();
-  set_columns();
+      random_(job_.seed),
+      values_(source_.columns().size(), source_.column_types(), job_.empty) {
   report_.table = job_.table;
   report_.input = source_.name();
   report_.resume_name = job_.resume_name;
@@ -99,7 +88,7 @@ Report CsvRun::run() {
   return std::move(report_);
 }
 
-// What was read is sent and acknowledged, also when something ended it early.
+// Sends what was read and waits for its acknowledgement, even when an error ended the input early.
 Result<void> CsvRun::finish() {
   auto finished = producer_.finish();
   if (finished && !*finished && stopping_.requested()) {
@@ -150,13 +139,13 @@ Result<void> CsvRun::begin() {
     return fail(Errc::refused,
                 fmt::format("{} of '{}' {} taken before, and {} has only {}", counted(done, "row"),
                             job_.resume_name, was_or_were(done), source_.name(), skipped->rows),
-                "is it the same file? Use a new --resume name for another one");
+                "is it the same file? For another file, use a new --resume name");
   }
   if (auto checked = check_mark(); !checked) {
     return checked;
   }
   position_ = done;
-  log_(fmt::format("{} of '{}' {} {} already; going on after row {}", counted(done, "row"),
+  log_(fmt::format("{} of '{}' {} {} already; continuing after row {}", counted(done, "row"),
                    job_.resume_name, is_or_are(done),
                    job_.spool.empty() ? "stored or applied" : "taken", done));
   return {};
@@ -183,7 +172,7 @@ tl::unexpected<Error> CsvRun::fail_other_input() const {
               "--resume name");
 }
 
-// Whether the rows that were taken before are the first ones of this input.
+// Whether the rows taken before are the first rows of this input.
 Result<CsvRun::Input> CsvRun::compare(const Started& started) {
   base_ = 0;
   known_.reset();
@@ -213,7 +202,7 @@ Result<CsvRun::Input> CsvRun::compare(const Started& started) {
     base_ = known.base;
     return Input::same;
   }
-  // Before its first row was there the file had another stem.
+  // Before its first row existed, the file had another stem.
   const bool has_rows = started.through.value > known.base + (job_.create ? 1 : 0);
   if (has_rows) {
     return fail_other_input();
@@ -221,8 +210,8 @@ Result<CsvRun::Input> CsvRun::compare(const Started& started) {
   return Input::replaced;
 }
 
-// Finds out where the rows of this input stand among those of its name; sets base_. Never a guess:
-// a new input gets numbers that no other row can have.
+// Finds out which rows of this input the name already has, and sets base_. Never a guess: a new
+// input gets numbers that no other row can have.
 Result<Started> CsvRun::place_input() {
   auto started = producer_.start();
   const auto deadline = steady_clock::now() + job_.timeout;
@@ -264,8 +253,8 @@ Result<Started> CsvRun::place_input() {
   }
 }
 
-// Of a pipe, which cannot be looked at before: the rows that were passed over are those that were
-// sent.
+// For a pipe, which cannot be checked before it is read: whether the skipped rows are the rows that
+// were sent.
 Result<void> CsvRun::check_mark() const {
   const auto now = source_.mark();
   if (!known_ || !now || now->bytes != known_->bytes || now->hash == known_->hash) {
@@ -285,7 +274,7 @@ Result<void> CsvRun::check_table() {
   const std::string detail = answer->detail.empty() ? "" : ": " + answer->detail;
   switch (answer->state) {
     case TableState::ready:
-      learn_types(*answer);
+      values_.learn_types(answer->types);
       return {};
     case TableState::unknown:
       return {};
@@ -294,12 +283,12 @@ Result<void> CsvRun::check_table() {
         return {};
       }
       return fail(Errc::refused, fmt::format("there is no table '{}'{}", job_.table, detail),
-                  "--create makes it, --table names another");
+                  "use --create to make it, or --table for another table");
     case TableState::missing_column:
       return fail(
           Errc::refused,
           fmt::format("table '{}' lacks a column of {}{}", job_.table, source_.name(), detail),
-          "--table names another table");
+          "use --table for another table");
     case TableState::unusable:
       return fail(Errc::refused, fmt::format("table '{}' cannot be used{}", job_.table, detail));
   }
@@ -368,92 +357,40 @@ bool CsvRun::take_bad(const csv::BadRow& bad) {
   return job_.skip_bad_rows;
 }
 
-void CsvRun::learn_types(const TableAnswer& answer) {
-  const std::size_t columns = source_.columns().size();
-  if (answer.types.size() != columns) {
-    return;  // an older consumer
-  }
-  types_.clear();
-  keeps_kind_.clear();
-  has_kind_columns_ = false;
-  for (const auto& type : answer.types) {
-    types_.push_back(column_type(type));
-    keeps_kind_.push_back(type == "BLOB");
-    has_kind_columns_ = has_kind_columns_ || keeps_kind_.back();
-  }
-  set_columns();
-  for (std::size_t i = 0; i < columns && job_.empty == EmptyField::by_column; ++i) {
-    // An empty text is refused there, and NULL would get an id that the input does not have.
-    is_null_if_empty_[i] = is_null_if_empty_[i] && answer.types[i] != kRowidType;
-  }
-}
-
-void CsvRun::set_columns() {
-  const std::size_t columns = source_.columns().size();
-  is_null_if_empty_.assign(columns, false);
-  has_null_columns_ = has_number_columns_ = false;
-  for (std::size_t i = 0; i < columns; ++i) {
-    const bool is_number = i < types_.size() && types_[i] != csv::ColumnType::text;
-    is_null_if_empty_[i] =
-        job_.empty == EmptyField::null || (job_.empty == EmptyField::by_column && is_number);
-    has_null_columns_ = has_null_columns_ || is_null_if_empty_[i];
-    has_number_columns_ = has_number_columns_ || is_number;
-  }
-}
-
-// Nothing changes a value in silence.
+// No value changes silently.
 void CsvRun::note_changed_forms(std::span<const std::string_view> fields) {
   for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (csv::changes_form(types_[i], fields[i])) {
+    const csv::ColumnType type = values_.type(i);
+    if (csv::changes_form(type, fields[i])) {
       ++report_.changed_values;
       if (!report_.first_changed) {
         report_.first_changed =
             ChangedValue{position_ + 1, source_.columns()[i], std::string(fields[i]),
-                         std::string(csv::sql_name(types_[i]))};
+                         std::string(csv::sql_name(type))};
       }
     }
-    if (job_.empty == EmptyField::text && fields[i].empty() && types_[i] != csv::ColumnType::text &&
+    if (job_.empty == EmptyField::text && fields[i].empty() && type != csv::ColumnType::text &&
         !report_.has_empty_text) {
       report_.has_empty_text = true;
       log_(
           fmt::format("row {}: an empty field goes into the {} column {} as empty text (--empty "
                       "text)",
-                      position_ + 1, csv::sql_name(types_[i]), source_.columns()[i]));
+                      position_ + 1, csv::sql_name(type), source_.columns()[i]));
     }
   }
-}
-
-ValueRef CsvRun::value_of(std::size_t column, std::string_view field) const {
-  if (field.empty() && is_null_if_empty_[column]) {
-    return Null{};
-  }
-  if (column < keeps_kind_.size() && keeps_kind_[column]) {
-    if (const auto integer = store::canonical_integer(field)) {
-      return *integer;
-    }
-  }
-  return field;
 }
 
 Result<Sequence> CsvRun::append(std::span<const std::string_view> fields) {
-  // A source that waits for input has the producer pumped.
+  // While the source waits for input, it calls the producer's pump().
   const auto next =
-      job_.interval.max > milliseconds(0) ? Producer::Next::unknown : Producer::Next::at_once;
-  if (has_number_columns_) {
+      job_.interval.max > milliseconds(0) ? Producer::Next::unknown : Producer::Next::immediately;
+  if (values_.has_numbers()) {
     note_changed_forms(fields);
   }
-  bool is_all_text = !has_kind_columns_;
-  for (std::size_t i = 0; has_null_columns_ && i < fields.size() && is_all_text; ++i) {
-    is_all_text = !fields[i].empty() || !is_null_if_empty_[i];
-  }
-  if (is_all_text) {
+  if (values_.is_all_text(fields)) {
     return producer_.append(fields, next);
   }
-  values_.clear();
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    values_.push_back(value_of(i, fields[i]));
-  }
-  return producer_.append(std::span<const ValueRef>(values_), next);
+  return producer_.append(values_.values(fields), next);
 }
 
 Result<void> CsvRun::pause() {

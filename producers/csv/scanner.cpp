@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/counted.h"
+#include "base/utf8.h"
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -17,11 +18,11 @@
 namespace turnstile::csv {
 namespace {
 
-constexpr std::size_t kBlockBytes = 16;  // read at once
+constexpr std::size_t kBlockBytes = 16;  // of one SIMD read
 constexpr std::size_t kBehindData = kBlockBytes;
 
-// An open quote at the end of the file may be a field that is still being written. A longer one is
-// taken for a quote that is never closed.
+// A quote that is open at the end of the file may belong to a field that is still being written. In
+// a longer field, the quote counts as never closed.
 constexpr std::uint64_t kUnfinishedLines = 16;
 constexpr std::size_t kUnfinishedBytes = std::size_t{64} * 1024;
 
@@ -37,7 +38,7 @@ bool ends_plain_text(char c) {
   return kEndsPlainText[static_cast<unsigned char>(c)];
 }
 
-// No byte is NUL or above 0x7F. Eight at a time: for nearly every row this is the whole check.
+// No byte is NUL or above 0x7F. Eight bytes at a time: nearly every row needs no other check.
 bool is_plain_ascii(std::string_view text) {
   constexpr std::uint64_t kHighBits = 0x8080808080808080;
   constexpr std::uint64_t kOnes = 0x0101010101010101;
@@ -56,7 +57,7 @@ bool is_plain_ascii(std::string_view text) {
 }
 
 #ifdef __SSE2__
-// A bit for each of the 16 bytes from `p` on that is a comma, a quote, a control character or
+// One bit for each of the 16 bytes at `p`: set for a comma, a quote, a control character, or a byte
 // above 0x7F.
 std::uint32_t ends_plain_text_in_block(const char* p) {
   const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
@@ -66,35 +67,6 @@ std::uint32_t ends_plain_text_in_block(const char* p) {
   return static_cast<std::uint32_t>(_mm_movemask_epi8(ends));
 }
 #endif
-
-bool is_continuation(char c) {
-  return (static_cast<unsigned char>(c) & 0xC0U) == 0x80U;
-}
-
-// As Unicode's table 3-7 has it: no overlong form, no surrogate, nothing above U+10FFFF.
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const auto lead = static_cast<unsigned char>(text[0]);
-    std::size_t length = 1;
-    if (lead >= 0x80) {
-      length = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-      if (lead < 0xC2 || lead > 0xF4 || text.size() < length) {
-        return false;
-      }
-      const auto second = static_cast<unsigned char>(text[1]);
-      if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
-          (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F)) {
-        return false;
-      }
-      const std::string_view rest = text.substr(1, length - 1);
-      if (!std::all_of(rest.begin(), rest.end(), is_continuation)) {
-        return false;
-      }
-    }
-    text.remove_prefix(length);
-  }
-  return true;
-}
 
 std::uint64_t count_line_feeds(const char* begin, const char* end) {
   return static_cast<std::uint64_t>(std::count(begin, end, '\n'));
@@ -163,16 +135,16 @@ Result<void> Scanner::skip_bom() {
   return {};
 }
 
-// The next record, if all of it is in the buffer and it is as nearly all are: as many fields as
-// there should be, plain ASCII, a LF behind it, and no quotes but around a field. Nothing
-// otherwise, and nothing is changed then.
+// The next record, if it is complete in the buffer and of the common form: the expected number of
+// fields, plain ASCII, LF at the end, quotes only around whole fields. Otherwise nothing, and
+// nothing is changed.
 std::optional<Record> Scanner::take_plain() {
 #ifdef __SSE2__
   const char* field = cursor_;
-  const char* closing_quote = nullptr;  // behind which the field in hand has to end
+  const char* closing_quote = nullptr;  // the current field must end directly after it
   bool is_quoted = false;
   std::size_t fields = 0;
-  // It ends at the line feed behind the data at the latest.
+  // Ends at the latest at the line feed after the data.
   for (const char* block = cursor_;; block += kBlockBytes) {
     for (std::uint32_t ends = ends_plain_text_in_block(block); ends != 0; ends &= ends - 1) {
       const char* end = block + std::countr_zero(ends);
@@ -239,8 +211,8 @@ void Scanner::forget_bytes() {
   raw_ = {};
 }
 
-// To the end of the record in hand: true. False if the data ended first; then it goes on from
-// there when there is more.
+// Scans to the end of the current record, and returns true. False: the data ended first; the next
+// call continues there.
 bool Scanner::scan() {
   const char* p = cursor_;
   for (;;) {
@@ -315,7 +287,7 @@ bool Scanner::scan() {
           ++p;
           state_ = State::quoted;
         } else if (*p == '\r') {
-          // The field ended at its quote; that the row ends here is known after the next byte.
+          // The field ended at its quote. The next byte tells whether the row ends here.
           ++p;
           state_ = State::cr_seen;
         } else if (line_ > quote_line_ && !dropped_ && !is_beyond_limit(p)) {
@@ -387,8 +359,8 @@ Result<void> Scanner::fill() {
   return {};
 }
 
-// Moves the record in hand to the front; makes the buffer longer if that record fills it; and
-// drops the record's bytes if they are over the limit.
+// Moves the current record to the front. Grows the buffer if that record fills it, and drops the
+// record's bytes if they are over the limit.
 void Scanner::make_room() {
   const std::size_t longest = longest_record();
   if (dropped_ || static_cast<std::size_t>(end_ - record_begin_) > longest) {
@@ -436,7 +408,7 @@ Result<std::optional<Item>> Scanner::finish() {
   return judge();
 }
 
-// What is read so far is the beginning of a record, and its end may come.
+// The bytes so far begin a record whose end may still come.
 bool Scanner::may_be_unfinished() const {
   const bool is_empty = state_ == State::field_start && field_count_ == 0;
   if (!limits_.line_feed_needed || is_empty || dropped_) {
@@ -447,12 +419,13 @@ bool Scanner::may_be_unfinished() const {
           static_cast<std::size_t>(cursor_ - field_begin_) <= kUnfinishedBytes);
 }
 
-// What the size of the buffer must not decide is decided by this limit: it holds that much.
+// Decisions use this limit, which the buffer can always hold, so that they do not depend on the
+// buffer's size.
 bool Scanner::is_beyond_limit(const char* p) const {
   return !dropped_ && static_cast<std::size_t>(p - record_begin_) > longest_record();
 }
 
-// The end of the line on which the quoted field in hand begins; nullptr: not within the limit.
+// The end of the line on which the current quoted field begins; nullptr: beyond the limit.
 const char* Scanner::line_feed_after_quote() const {
   const auto have = static_cast<std::size_t>(end_ - record_begin_);
   const char* const limit = record_begin_ + std::min(have, longest_record());
@@ -462,7 +435,7 @@ const char* Scanner::line_feed_after_quote() const {
                    std::memchr(field_begin_, '\n', static_cast<std::size_t>(limit - field_begin_)));
 }
 
-// The line with the quote is a bad row, and the next record begins on the next line.
+// The line with the quote becomes a bad row, and the next record begins on the next line.
 Item Scanner::give_up_quote(const char* line_feed) {
   record_end_ = line_feed;
   cursor_ = line_feed + 1;
@@ -548,7 +521,7 @@ Item Scanner::judge() {
 }
 
 void Scanner::unescape_fields() {
-  // Room for all at once: the fields point into it.
+  // Reserve all of it now: the fields point into it.
   unescaped_.clear();
   unescaped_.reserve(raw_.size());
   for (const std::size_t i : escaped_fields_) {

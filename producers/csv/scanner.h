@@ -1,17 +1,17 @@
 // Splits bytes into CSV records (RFC 4180), in one pass and constant memory.
 //
-// Why not libcsv: it strips spaces unless told, keeps the BOM, drops blank lines, lets stray quotes
-// pass, and gives neither line nor offset of a record, which naming a bad row and reading in
-// reverse order both need.
+// Why not libcsv: it strips spaces by default, keeps the BOM, drops blank lines, accepts stray
+// quotes, and reports neither line nor offset of a record. Reporting a bad row and reading in
+// reverse order need both.
 //
-// What is taken: LF and CRLF, a BOM, quoted commas, doubled quotes and line breaks, no final line
-// end. A CR outside quotes that no LF follows is a fault. A blank line is one empty field: a row of
-// a one-column file; a fault in any other, unless it is the last thing in the file.
+// Accepted: LF and CRLF, a BOM, quoted commas, doubled quotes and line breaks, and a missing final
+// line end. A CR outside quotes without a following LF is a fault. A blank line is one empty field:
+// a row of a one-column file, and a fault in any other file unless it is the last line.
 //
-// A quoted field may hold line breaks, so a quote that somebody forgot to close looks like one long
-// field. It is taken for forgotten when the file ends in it, when it makes the record too long, or
-// when text follows the quote that closes it on a later line. It then costs the line that it stands
-// on: reading goes on with the next line.
+// A quoted field may hold line breaks, so a quote that was never closed looks like one long field.
+// A quote counts as never closed when the file ends inside the field, when the field makes the
+// record too long, or when text follows its closing quote on a later line. It then costs the line
+// with the opening quote: reading continues on the next line.
 #pragma once
 
 #include <cstddef>
@@ -23,21 +23,21 @@
 #include <variant>
 #include <vector>
 
-#include "producers/csv/bytes.h"
 #include "base/result.h"
+#include "producers/csv/bytes.h"
 
 namespace turnstile::csv {
 
 inline constexpr std::size_t kMaxRecordBytes = std::size_t{4} * 1024 * 1024;
-// What SQLite can be built to take at most.
+// The largest limit that SQLite can be built with.
 inline constexpr std::size_t kMaxColumns = 32'767;
 
-// Smaller ones than these are for tests, which let every boundary fall everywhere.
+// Tests use smaller limits, so that every boundary is reached.
 struct Limits {
   std::size_t buffer_bytes = std::size_t{256} * 1024;  // at first; grows for a longer record
   std::size_t max_record_bytes = kMaxRecordBytes;      // without the line end
-  std::size_t block_bytes = std::size_t{256} * 1024;   // of rows that reverse order holds at once
-  // The last line counts only with its line feed: somebody may still be writing it.
+  std::size_t block_bytes = std::size_t{256} * 1024;   // of rows that reverse order reads together
+  // The last line counts only with its line feed: its writer may not have finished it.
   bool line_feed_needed = false;
 };
 
@@ -49,7 +49,7 @@ struct Record {
 };
 
 struct BadRow {
-  std::uint64_t line;  // where it begins; for a quote that is not closed, where that quote is
+  std::uint64_t line;  // where it begins; for a quote that is never closed, the line of the quote
   std::string reason;  // such as "5 fields, the header has 6"
 };
 
@@ -70,14 +70,14 @@ class Scanner {
   Scanner& operator=(const Scanner&) = delete;
   ~Scanner() = default;
 
-  // From now on a record with another number of fields is a bad row. Before: any number is right.
+  // From now on a record with another number of fields is a bad row. Until then any number is fine.
   void expect_columns(std::size_t columns);
 
-  // Forgets what was buffered; `source` gives the bytes from `at` on, where a record begins.
+  // Discards the buffer. `source` continues with the bytes from `at`, where a record begins.
   void restart(const Place& at);
 
-  // The next record, or what is wrong with it (the scanner then goes on after it), or nothing at
-  // the end. Error: that of the source; do not go on after it.
+  // The next record, or its fault (the scanner then continues after it), or nothing at the end.
+  // Error: that of the source; do not call next() again.
   Result<std::optional<Item>> next();
 
   // Where the next record begins.
@@ -88,7 +88,7 @@ class Scanner {
   std::string_view raw() const { return raw_; }
 
   bool waits_for_line_feed() const { return limits_.line_feed_needed; }
-  // At the end: the line on which a record begins that is not finished (Limits::line_feed_needed).
+  // At the end: the line of an unfinished last record (Limits::line_feed_needed).
   std::optional<std::uint64_t> unfinished_line() const { return unfinished_line_; }
 
  private:
@@ -126,8 +126,8 @@ class Scanner {
   std::size_t columns_ = 0;  // 0: not known yet
   std::size_t fields_kept_ = kMaxColumns + 1;
 
-  // Longer than its capacity: behind the data stands a line feed, which ends every inner loop, so
-  // that these need not look for the end; and room for what is read with it, many bytes at once.
+  // Longer than its capacity. A line feed after the data ends every inner loop, so these need not
+  // check for the end of the data; the rest is room for reads of a whole block.
   std::vector<char> buffer_;
   std::uint64_t buffer_offset_ = 0;  // of buffer_[0] in the file
   char* end_;                        // of the data
@@ -136,7 +136,7 @@ class Scanner {
   std::uint64_t line_ = 1;           // at cursor_
   std::uint64_t number_ = 1;         // of the next record
 
-  // The record in hand; pointers go into buffer_, and make_room() moves them along.
+  // The current record. Its pointers go into buffer_, and make_room() moves them.
   State state_ = State::field_start;
   Place begin_;
   const char* record_begin_;
@@ -144,15 +144,15 @@ class Scanner {
   const char* field_begin_;
   const char* field_end_;
   bool dropped_ = false;  // over the limit: its bytes and fields are not kept
-  bool escaped_ = false;  // the field in hand holds doubled quotes
+  bool escaped_ = false;  // the current field holds doubled quotes
   std::uint64_t quote_line_ = 0;
-  bool is_quote_forgotten_ = false;  // text follows the quote that closes it
+  bool is_quote_forgotten_ = false;  // text follows its closing quote
   std::optional<std::uint64_t> unfinished_line_;
   Fault fault_ = Fault::none;
   std::size_t fault_field_ = 0;  // from 1
   std::size_t field_count_ = 0;  // may be more than fields_ keeps
   std::vector<std::string_view> fields_;
-  std::vector<std::string_view> plain_fields_;  // of a record that take_plain() took; columns_ long
+  std::vector<std::string_view> plain_fields_;  // of a record from take_plain(); columns_ long
   std::vector<std::size_t> escaped_fields_;
   std::string unescaped_;
   std::string_view raw_;

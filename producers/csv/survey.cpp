@@ -17,7 +17,7 @@ std::string lower_ascii(std::string text) {
   return text;
 }
 
-// A table of one column whose name holds them all is never what was meant.
+// A single column whose name contains a delimiter is a mistake.
 Result<void> check_delimiter(const std::vector<std::string>& columns, const std::string& name) {
   const std::size_t at = columns.size() == 1 ? columns[0].find_first_of(";\t|") : std::string::npos;
   if (at == std::string::npos) {

@@ -437,7 +437,7 @@ void ProducerProcess::turn() {
   }
   const Resend& resend = session_->resend();
   if (last_ == 0) {
-    last_ = std::max(input_.rows, resend.begun_behind().value);
+    last_ = std::max(input_.rows, resend.begun_after().value);
   }
   // In bursts, as far as what is held is bounded (promise 6).
   const bool has_more = resend.last().value < last_;
@@ -453,7 +453,7 @@ void ProducerProcess::turn() {
   const auto through = input_.wants_applied ? resend.applied_through() : resend.stored_through();
   if (through.value >= last_) {
     if (input_.wants_applied) {
-      world_.audit.producer_done(audit_, resend.begun_behind().value, last_, !world_.plan.is_harsh);
+      world_.audit.producer_done(audit_, resend.begun_after().value, last_, !world_.plan.is_harsh);
     }
     world_.trace(*this, [] { return std::string("is done"); });
     is_over = true;

@@ -1,5 +1,5 @@
-// A link whose other end is played by the test, with a clock of its own: receive() does not wait,
-// it moves the clock.
+// A link whose other end is the test, with its own clock: receive() advances that clock instead of
+// waiting.
 #pragma once
 
 #include <chrono>
@@ -59,7 +59,7 @@ class FakeBroker final : public Link {
 
   [[nodiscard]] const std::optional<LinkTrouble>& trouble() const override { return why_not; }
 
-  // All messages of one kind that were sent so far.
+  // All messages of one type sent so far.
   template <typename M>
   [[nodiscard]] std::vector<M> all() const {
     std::vector<M> found;
@@ -76,9 +76,9 @@ class FakeBroker final : public Link {
   }
 
   bool is_connected = true;
-  std::optional<LinkTrouble> why_not;          // it is not
-  std::chrono::milliseconds writing_takes{0};  // of send(), as in direct mode
-  bool answers = true;                         // at all
+  std::optional<LinkTrouble> why_not;          // the trouble that the link reports
+  std::chrono::milliseconds writing_takes{0};  // duration of send(), as in direct mode
+  bool answers = true;                         // false: answers nothing
   enum class Rows { applied, stored, ignored } rows = Rows::applied;
   Welcome welcome = [] {
     Welcome w;
@@ -88,12 +88,12 @@ class FakeBroker final : public Link {
     return w;
   }();
   TableState table_state = TableState::ready;
-  std::string report = "\x80";     // of a status: an empty map
+  std::string report = "\x80";     // of AskStatus: an empty map
   std::vector<std::string> types;  // of the table's columns
 
   std::vector<Message> sent;
   std::deque<Message> to_producer;
-  std::function<void()> on_wait;  // the producer waits, and nothing is on its way to it
+  std::function<void()> on_wait;  // the producer waits, and no message is in flight to it
   std::function<void()> on_reconnect;
   TimePoint now{};
   int reconnects = 0;

@@ -23,7 +23,7 @@ TEST(IdentityTest, RandomIdsDiffer) {
   EXPECT_EQ(ids.size(), 1000U);
 }
 
-TEST(IdentityTest, PlainNamesAreTaken) {
+TEST(IdentityTest, PlainNamesAreAccepted) {
   for (const char* name : {"a", "nightly-import", "P1", "a.b_c-9", "0123456789abcdef"}) {
     const auto id = named_producer_id(name);
     ASSERT_TRUE(id) << name;

@@ -10,8 +10,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "inspect/check_ledger.h"
 #include "client/producer.h"
+#include "inspect/check_ledger.h"
 #include "tests/client/fake_broker.h"
 #include "tests/support/folder.h"
 
@@ -32,7 +32,7 @@ class LedgerTest : public ::testing::Test {
     return out.str();
   }
 
-  // As `turnstile check` reads it.
+  // Reads the ledger as `turnstile check` does.
   [[nodiscard]] check::Ledgers read() const {
     check::Ledgers ledgers;
     EXPECT_TRUE(check::read_ledger(path(), ledgers));
@@ -50,8 +50,8 @@ class LedgerTest : public ::testing::Test {
     options.id = {"p"};
     options.clock = broker_.clock();
     options.coarse_clock = options.clock;
-    options.on_acknowledged = [&ledger](const Acknowledged& told) {
-      return ledger.append({"p"}, told, system_clock::time_point(milliseconds(1234)));
+    options.on_acknowledged = [&ledger](const Acknowledged& acknowledged) {
+      return ledger.append({"p"}, acknowledged, system_clock::time_point(milliseconds(1234)));
     };
     return options;
   }
@@ -91,7 +91,7 @@ TEST_F(LedgerTest, EachAcknowledgementIsOneLineWithTheRowsThatAreNewInIt) {
   EXPECT_EQ(ledgers.producers.at("p").applied.count(), 4U);
 }
 
-TEST_F(LedgerTest, WhatTheWelcomeSaysOfAnEarlierProcessIsRecordedAsStored) {
+TEST_F(LedgerTest, RowsOfAnEarlierProcessInTheWelcomeAreRecordedAsStored) {
   broker_.welcome.through = {41};
   Ledger ledger = must_open(path());
   Producer producer(broker_, options(ledger));
@@ -101,7 +101,7 @@ TEST_F(LedgerTest, WhatTheWelcomeSaysOfAnEarlierProcessIsRecordedAsStored) {
   EXPECT_EQ(ledgers.producers.at("p").applied.count(), 0U);
 }
 
-TEST_F(LedgerTest, AnAcknowledgementThatComesTwiceIsRecordedOnce) {
+TEST_F(LedgerTest, ADuplicateAcknowledgementIsRecordedOnce) {
   Ledger ledger = must_open(path());
   Producer producer(broker_, options(ledger));
   ASSERT_TRUE(producer.start());
@@ -125,14 +125,14 @@ TEST_F(LedgerTest, ALedgerThatCannotBeWrittenEndsTheProducerAndSaysSo) {
   EXPECT_FALSE(producer.append(std::array<std::string_view, 2>{"Ace", "Dog"}));
 }
 
-TEST_F(LedgerTest, ALedgerInAMissingFolderIsRefusedAtOnce) {
+TEST_F(LedgerTest, ALedgerInAMissingDirectoryIsRefusedImmediately) {
   const auto ledger = Ledger::open(folder_.path() / "missing" / "ledger");
   ASSERT_FALSE(ledger);
   EXPECT_EQ(ledger.error().code, Errc::unreachable);
   EXPECT_THAT(ledger.error().what, HasSubstr("No such file"));
 }
 
-TEST_F(LedgerTest, OneThatIsNoFileIsWrittenToAndNothingIsCutOff) {
+TEST_F(LedgerTest, ALedgerThatIsNotARegularFileIsAppendedToAndNotTruncated) {
   Ledger ledger = must_open("/dev/null");
   Producer producer(broker_, options(ledger));
   ASSERT_TRUE(producer.start());
@@ -141,7 +141,7 @@ TEST_F(LedgerTest, OneThatIsNoFileIsWrittenToAndNothingIsCutOff) {
   EXPECT_EQ(producer.summary().applied, 2U);
 }
 
-TEST_F(LedgerTest, ALineThatACrashCutOffIsRemovedAndThoseBeforeItStay) {
+TEST_F(LedgerTest, APartialLastLineIsRemovedAndEarlierLinesStay) {
   const std::string whole =
       "{\"producer\":\"q\",\"first\":1,\"last\":9,\"level\":\"stored\",\"at_ms\":1}\n";
   for (const std::string& before : {std::string(), whole, whole + std::string(9000, 'x') + "\n"}) {
@@ -153,11 +153,11 @@ TEST_F(LedgerTest, ALineThatACrashCutOffIsRemovedAndThoseBeforeItStay) {
   }
 }
 
-TEST_F(LedgerTest, NothingIsCutOffWhileAnotherAppends) {
+TEST_F(LedgerTest, APartialLineStaysWhileAnotherProcessAppends) {
   const Ledger first = must_open(path());
-  std::ofstream(path(), std::ios::binary | std::ios::app) << "{\"in the making";
+  std::ofstream(path(), std::ios::binary | std::ios::app) << "{\"partial";
   const Ledger second = must_open(path());
-  EXPECT_EQ(text(), "{\"in the making");
+  EXPECT_EQ(text(), "{\"partial");
 }
 
 TEST_F(LedgerTest, WritersOfOneFileDoNotMixTheirLines) {

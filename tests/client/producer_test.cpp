@@ -55,7 +55,7 @@ class ProducerTest : public ::testing::Test {
 
   FakeBroker broker_;
   std::vector<Notice> notices_;
-  std::vector<std::string> texts_;  // of these
+  std::vector<std::string> texts_;  // of the notices
   std::vector<std::uint64_t> dead_;
   bool is_interrupted_ = false;
 };
@@ -63,7 +63,7 @@ class ProducerTest : public ::testing::Test {
 using Sizes = std::vector<std::uint32_t>;
 using Notices = std::vector<Notice>;
 
-TEST_F(ProducerTest, NamedProducerGoesOnWhereItsRowsEnded) {
+TEST_F(ProducerTest, NamedProducerContinuesAfterItsLastRow) {
   broker_.welcome.through = {41};
   broker_.welcome.source = "s";
   auto with = options();
@@ -84,7 +84,7 @@ TEST_F(ProducerTest, NamedProducerGoesOnWhereItsRowsEnded) {
   EXPECT_EQ(hello[0].epoch, Epoch{0});
 }
 
-TEST_F(ProducerTest, EveryRowIsInTheSummaryAtTheEnd) {
+TEST_F(ProducerTest, TheSummaryCountsEveryRow) {
   Producer producer(broker_, options());
   start(producer);
   append(producer, 2500);
@@ -117,7 +117,7 @@ TEST_F(ProducerTest, BatchCarriesTableColumnsAndTaskDuration) {
   EXPECT_EQ(header->epoch, Epoch{1});
 }
 
-TEST_F(ProducerTest, FirstRowGoesAtOnceAndLaterOnesGatherWhileItIsOnItsWay) {
+TEST_F(ProducerTest, FirstRowIsSentImmediatelyAndLaterRowsGatherWhileItIsInFlight) {
   broker_.rows = FakeBroker::Rows::ignored;
   Producer producer(broker_, options());
   start(producer);
@@ -128,8 +128,8 @@ TEST_F(ProducerTest, FirstRowGoesAtOnceAndLaterOnesGatherWhileItIsOnItsWay) {
   EXPECT_EQ(batch_sizes(), (Sizes{1, 3}));
 }
 
-// Of short ones many are in a batch, of long ones few.
-TEST_F(ProducerTest, AnswersAreTakenInTimeAlsoBetweenRowsThatComeAtOnce) {
+// Short rows fill a batch by count, long rows by bytes.
+TEST_F(ProducerTest, AnswersAreReadInTimeEvenBetweenRowsThatComeFast) {
   broker_.rows = FakeBroker::Rows::ignored;
   Producer producer(broker_, options());
   start(producer);
@@ -142,12 +142,13 @@ TEST_F(ProducerTest, AnswersAreTakenInTimeAlsoBetweenRowsThatComeAtOnce) {
     for (int rows = 0; producer.summary().stored == before; ++rows) {
       ASSERT_LT(rows, 20);
       broker_.now += milliseconds(2);
-      ASSERT_TRUE(producer.append(std::array<std::string_view, 1>{text}, Producer::Next::at_once));
+      ASSERT_TRUE(
+          producer.append(std::array<std::string_view, 1>{text}, Producer::Next::immediately));
     }
   }
 }
 
-TEST_F(ProducerTest, FullBatchGoesWithoutWaitingForAnAnswer) {
+TEST_F(ProducerTest, FullBatchIsSentWithoutWaitingForAnAnswer) {
   broker_.rows = FakeBroker::Rows::ignored;
   auto with = options();
   with.batch_rows = 10;
@@ -170,7 +171,7 @@ TEST_F(ProducerTest, BatchOfLongRowsIsCutByItsBytes) {
   EXPECT_EQ(batch_sizes(), (Sizes{1, 3, 3, 1}));
 }
 
-TEST_F(ProducerTest, RowAboveTheLimitIsRefusedAndTheNextOneIsTaken) {
+TEST_F(ProducerTest, RowAboveTheLimitIsRefusedAndTheNextRowIsTaken) {
   Producer producer(broker_, options());
   start(producer);
   const std::string text(limits::kRowsBytes, 'x');
@@ -182,7 +183,7 @@ TEST_F(ProducerTest, RowAboveTheLimitIsRefusedAndTheNextOneIsTaken) {
   EXPECT_EQ(producer.summary().applied, 1U);
 }
 
-TEST_F(ProducerTest, FlushSendsWhatWasGathered) {
+TEST_F(ProducerTest, FlushSendsTheGatheredRows) {
   broker_.rows = FakeBroker::Rows::ignored;
   Producer producer(broker_, options());
   start(producer);
@@ -224,7 +225,7 @@ TEST_F(ProducerTest, AppendWaitsWhileTooMuchIsHeld) {
   EXPECT_GT(waits, 0);
 }
 
-TEST_F(ProducerTest, AppendRunsNoFurtherAheadThanTwiceWhatOneAnswerCovers) {
+TEST_F(ProducerTest, AppendRunsAheadByAtMostTwiceWhatOneAnswerCovers) {
   broker_.rows = FakeBroker::Rows::ignored;
   auto with = options();
   with.max_unacked_bytes = std::size_t{64} * 1024 * 1024;
@@ -256,7 +257,7 @@ TEST_F(ProducerTest, InterruptEndsTheWaitForRoom) {
   EXPECT_TRUE(is_interrupted_);
 }
 
-TEST_F(ProducerTest, FinishWaitsForTheLevelThatIsWanted) {
+TEST_F(ProducerTest, FinishWaitsForTheRequestedLevel) {
   broker_.rows = FakeBroker::Rows::stored;
   auto with = options();
   with.ack = Ack::stored;
@@ -270,7 +271,7 @@ TEST_F(ProducerTest, FinishWaitsForTheLevelThatIsWanted) {
   EXPECT_EQ(producer.summary().applied, 0U);
 }
 
-TEST_F(ProducerTest, WaitForAConsumerIsTold) {
+TEST_F(ProducerTest, WaitingForAConsumerIsReported) {
   broker_.rows = FakeBroker::Rows::stored;
   Producer producer(broker_, options());
   start(producer);
@@ -306,7 +307,7 @@ TEST_F(ProducerTest, InterruptEndsFinish) {
   EXPECT_FALSE(*finished);
 }
 
-TEST_F(ProducerTest, DeadRowsAreToldAsTheyComeAndNotCountedAsApplied) {
+TEST_F(ProducerTest, DeadRowsAreReportedImmediatelyAndNotCountedAsApplied) {
   broker_.rows = FakeBroker::Rows::ignored;
   Producer producer(broker_, options());
   start(producer);
@@ -323,7 +324,7 @@ TEST_F(ProducerTest, DeadRowsAreToldAsTheyComeAndNotCountedAsApplied) {
   EXPECT_EQ(summary.dead[0].reason, "no such table: pets");
 }
 
-TEST_F(ProducerTest, DefinitionTakesANumberAndIsNoRow) {
+TEST_F(ProducerTest, DefinitionTakesANumberAndIsNotCountedAsARow) {
   Producer producer(broker_, options());
   ASSERT_TRUE(producer.start());
   const auto sequence = producer.define("t", {"a", "b"}, {"INTEGER", "TEXT"});
@@ -343,7 +344,7 @@ TEST_F(ProducerTest, DefinitionTakesANumberAndIsNoRow) {
   EXPECT_EQ(producer.summary().applied, 2U);
 }
 
-TEST_F(ProducerTest, TableIsAskedFor) {
+TEST_F(ProducerTest, CheckTableReturnsTheAnswer) {
   broker_.table_state = TableState::missing_table;
   Producer producer(broker_, options());
   ASSERT_TRUE(producer.start());
@@ -352,7 +353,7 @@ TEST_F(ProducerTest, TableIsAskedFor) {
   EXPECT_EQ(answer->state, TableState::missing_table);
 }
 
-TEST_F(ProducerTest, TableThatNobodyAnswersForIsUnknown) {
+TEST_F(ProducerTest, TableIsUnknownWithoutAnAnswer) {
   Producer producer(broker_, options());
   ASSERT_TRUE(producer.start());
   broker_.answers = false;
@@ -379,7 +380,7 @@ TEST_F(ProducerTest, BrokerThatDoesNotKnowTheConnectionGetsHelloAndTheRowsAgain)
   EXPECT_EQ(notices_, (Notices{Notice::connected}));
 }
 
-TEST_F(ProducerTest, HelloNamesTheOutcomesThatAreKnown) {
+TEST_F(ProducerTest, HelloCarriesTheKnownOutcomes) {
   Producer producer(broker_, options());
   start(producer);
   append(producer, 1);
@@ -390,7 +391,7 @@ TEST_F(ProducerTest, HelloNamesTheOutcomesThatAreKnown) {
   EXPECT_EQ(broker_.all<Hello>()[1].known, Sequence{1});
 }
 
-TEST_F(ProducerTest, LostHelloIsSaidAgain) {
+TEST_F(ProducerTest, LostHelloIsSentAgain) {
   broker_.answers = false;
   broker_.on_wait = [&] {
     if (broker_.all<Hello>().size() == 2) {
@@ -401,8 +402,9 @@ TEST_F(ProducerTest, LostHelloIsSaidAgain) {
   EXPECT_TRUE(producer.start());
 }
 
-// Where the broker has it begin otherwise it would not hear of dead letters before that.
-TEST_F(ProducerTest, HelloThatWasSaidTwiceAndAnsweredTwiceIsSaidOnceMore) {
+// A third HELLO is needed: the broker now expects other rows, and would not report earlier dead
+// letters.
+TEST_F(ProducerTest, DuplicateHelloWithTwoAnswersIsFollowedByAnotherHello) {
   broker_.answers = false;
   broker_.on_wait = [&] {
     if (broker_.all<Hello>().size() == 2) {
@@ -425,7 +427,7 @@ TEST_F(ProducerTest, HelloThatWasSaidTwiceAndAnsweredTwiceIsSaidOnceMore) {
   EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{1});
 }
 
-TEST_F(ProducerTest, WhoMustBeSureSaysHelloOnceWaitsAndStaysInTouch) {
+TEST_F(ProducerTest, SureProducerSaysHelloOnceAndSendsHeartbeatsWhileItWaits) {
   broker_.answers = false;
   broker_.welcome.through = {5};
   broker_.welcome.through_is_sure = true;
@@ -453,7 +455,7 @@ TEST_F(ProducerTest, WhoMustBeSureSaysHelloOnceWaitsAndStaysInTouch) {
   EXPECT_EQ(notices_, (Notices{Notice::busy, Notice::busy_over}));
 }
 
-TEST_F(ProducerTest, WhoMustBeSureDoesNotBeginWithAnOlderBrokerThatIsNot) {
+TEST_F(ProducerTest, SureProducerRefusesAnOlderBrokerThatIsNotSure) {
   auto with = options();
   with.named = with.sure = true;
   broker_.welcome.through_is_sure = false;
@@ -463,7 +465,7 @@ TEST_F(ProducerTest, WhoMustBeSureDoesNotBeginWithAnOlderBrokerThatIsNot) {
   EXPECT_EQ(started.error().code, Errc::refused);
 }
 
-TEST_F(ProducerTest, SilentBrokerIsToldOfAfterTwoSecondsAndOnce) {
+TEST_F(ProducerTest, SilentBrokerIsReportedOnceAfterTwoSeconds) {
   broker_.is_connected = false;
   Producer producer(broker_, options());
   broker_.on_wait = [&] {
@@ -474,7 +476,7 @@ TEST_F(ProducerTest, SilentBrokerIsToldOfAfterTwoSecondsAndOnce) {
   };
   ASSERT_TRUE(producer.start());
   EXPECT_EQ(notices_, (Notices{Notice::unreachable, Notice::connected}));
-  EXPECT_EQ(broker_.reconnects, 0) << "a link that never connected does so by itself";
+  EXPECT_EQ(broker_.reconnects, 0) << "a link that never connected retries by itself";
 }
 
 TEST_F(ProducerTest, TimeoutSaysHowManyRowsWereNotAcknowledged) {
@@ -514,7 +516,7 @@ TEST_F(ProducerTest, BrokerThatFallsSilentGetsANewConnection) {
   EXPECT_EQ(batch_sizes(), (Sizes{1, 1}));
 }
 
-TEST_F(ProducerTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBrokerIsGivenUp) {
+TEST_F(ProducerTest, AnswersFromDuringAStallAreReadBeforeTheProducerGivesUp) {
   auto with = options();
   with.timeout = seconds(30);
   Producer producer(broker_, with);
@@ -529,7 +531,7 @@ TEST_F(ProducerTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBro
   EXPECT_EQ(broker_.reconnects, 0);
 }
 
-TEST_F(ProducerTest, LinkThatTakesItsTimeToSendIsNotTakenForASilentBroker) {
+TEST_F(ProducerTest, SlowSendIsNotMistakenForASilentBroker) {
   auto with = options();
   with.timeout = seconds(30);
   Producer producer(broker_, with);
@@ -543,7 +545,7 @@ TEST_F(ProducerTest, LinkThatTakesItsTimeToSendIsNotTakenForASilentBroker) {
   EXPECT_EQ(broker_.all<Hello>().size(), 1U);
 }
 
-TEST_F(ProducerTest, RefusalThatComesAtTheDeadlineIsTold) {
+TEST_F(ProducerTest, RefusalAtTheDeadlineIsReported) {
   Producer producer(broker_, options());
   start(producer);
   broker_.rows = FakeBroker::Rows::ignored;
@@ -554,7 +556,7 @@ TEST_F(ProducerTest, RefusalThatComesAtTheDeadlineIsTold) {
   EXPECT_EQ(settled.error().code, Errc::fenced);
 }
 
-TEST_F(ProducerTest, InterruptedProducerStillTakesTheAnswersThatHaveCome) {
+TEST_F(ProducerTest, InterruptedProducerStillReadsTheAnswersThatHaveArrived) {
   Producer producer(broker_, options());
   start(producer);
   broker_.rows = FakeBroker::Rows::ignored;
@@ -563,7 +565,7 @@ TEST_F(ProducerTest, InterruptedProducerStillTakesTheAnswersThatHaveCome) {
   broker_.to_producer.push_back(Applied{Sequence{1}, 0, {}});
   auto settled = producer.settle();
   ASSERT_TRUE(settled);
-  EXPECT_FALSE(*settled) << "the second is on its way";
+  EXPECT_FALSE(*settled) << "the second is in flight";
   EXPECT_EQ(producer.summary().unacknowledged, 1U);
   broker_.to_producer.push_back(Applied{Sequence{2}, 0, {}});
   settled = producer.settle();
@@ -580,7 +582,7 @@ TEST_F(ProducerTest, IdleProducerSendsHeartbeats) {
   EXPECT_TRUE(notices_.empty());
 }
 
-TEST_F(ProducerTest, BusyBrokerGetsTheRowsAgainAndIsToldOfOnce) {
+TEST_F(ProducerTest, BusyBrokerGetsTheRowsAgainAndIsReportedOnce) {
   broker_.rows = FakeBroker::Rows::ignored;
   Producer producer(broker_, options());
   start(producer);
@@ -676,7 +678,7 @@ nlohmann::json consumer_of(const std::string& problem, std::uint64_t rows_applie
           {"tables", nlohmann::json::array()}};
 }
 
-TEST_F(ProducerTest, ARowThatIsOnlyStoredWaitsForTheConsumersReason) {
+TEST_F(ProducerTest, AStoredRowIsReportedWithTheConsumersReason) {
   broker_.rows = FakeBroker::Rows::stored;
   const std::vector<std::pair<std::string, std::string>> cases{
       {report_of({{"attached", false}}), "1 row is stored; no consumer is running"},
@@ -699,7 +701,7 @@ TEST_F(ProducerTest, ARowThatIsOnlyStoredWaitsForTheConsumersReason) {
   }
 }
 
-TEST_F(ProducerTest, TheReasonIsToldAgainWhenItChanges) {
+TEST_F(ProducerTest, AChangedReasonIsReportedAgain) {
   broker_.rows = FakeBroker::Rows::stored;
   broker_.report = report_of(consumer_of("disk full"));
   Producer producer(broker_, options());
@@ -717,7 +719,7 @@ TEST_F(ProducerTest, TheReasonIsToldAgainWhenItChanges) {
                         "2 rows are stored; the consumer cannot apply rows: locked"}));
 }
 
-TEST_F(ProducerTest, NothingIsAskedWhileRowsAreAcknowledged) {
+TEST_F(ProducerTest, NoStatusIsRequestedWhileRowsAreAcknowledged) {
   Producer producer(broker_, options());
   start(producer);
   for (int i = 0; i < 100; ++i) {
@@ -757,7 +759,7 @@ TEST_F(ProducerTest, TheTimeoutEndsAWaitForRoomAsWell) {
   with.batch_rows = 1;
   Producer producer(broker_, with);
   start(producer);
-  // Heard all the time: it is not the broker that is silent.
+  // The broker answers all the time: it is not silent.
   broker_.on_wait = [&] { broker_.to_producer.push_back(Heartbeat{}); };
   const std::string text(600, 'x');
   std::optional<Error> failed;
@@ -773,7 +775,7 @@ TEST_F(ProducerTest, TheTimeoutEndsAWaitForRoomAsWell) {
   EXPECT_THAT(failed->what, HasSubstr("not stored yet"));
 }
 
-TEST_F(ProducerTest, AConsumerThatAppliesRowsOfOthersIsWaitedFor) {
+TEST_F(ProducerTest, AConsumerThatAppliesOtherProducersRowsCountsAsProgress) {
   broker_.rows = FakeBroker::Rows::stored;
   auto with = options();
   with.timeout = seconds(4);
@@ -793,7 +795,7 @@ TEST_F(ProducerTest, AConsumerThatAppliesRowsOfOthersIsWaitedFor) {
   EXPECT_TRUE(*finished);
 }
 
-TEST_F(ProducerTest, ATaskThatHoldsTheTargetIsNoReasonToGiveUp) {
+TEST_F(ProducerTest, ALongTaskDoesNotEndTheWait) {
   broker_.rows = FakeBroker::Rows::stored;
   auto with = options();
   with.timeout = seconds(4);
@@ -816,7 +818,7 @@ LinkTrouble trouble(LinkTrouble::Kind kind) {
   return {kind, "there is trouble with broker.sock", "a hint"};
 }
 
-TEST_F(ProducerTest, ASocketWithoutPermissionEndsItImmediately) {
+TEST_F(ProducerTest, ASocketWithoutPermissionFailsImmediately) {
   broker_.is_connected = false;
   broker_.why_not = trouble(LinkTrouble::Kind::no_permission);
   Producer producer(broker_, options());
@@ -828,7 +830,7 @@ TEST_F(ProducerTest, ASocketWithoutPermissionEndsItImmediately) {
   EXPECT_LE(broker_.now - begun, milliseconds(100));
 }
 
-TEST_F(ProducerTest, AMissingSocketIsToldImmediatelyAndWaitedForUntilTheTimeout) {
+TEST_F(ProducerTest, AMissingSocketIsReportedImmediatelyAndRetriedUntilTheTimeout) {
   broker_.is_connected = false;
   broker_.why_not = trouble(LinkTrouble::Kind::no_socket);
   auto with = options();
@@ -847,7 +849,7 @@ TEST_F(ProducerTest, AMissingSocketIsToldImmediatelyAndWaitedForUntilTheTimeout)
   EXPECT_GE(broker_.now - begun, seconds(4));
 }
 
-TEST_F(ProducerTest, AProgramThatNeedsItsBrokerNowDoesNotWaitForASocket) {
+TEST_F(ProducerTest, AProgramThatNeedsTheBrokerNowFailsWithoutASocket) {
   broker_.is_connected = false;
   broker_.why_not = trouble(LinkTrouble::Kind::nobody_listens);
   auto with = options();
@@ -857,8 +859,8 @@ TEST_F(ProducerTest, AProgramThatNeedsItsBrokerNowDoesNotWaitForASocket) {
   EXPECT_LE(broker_.now.time_since_epoch(), milliseconds(100));
 }
 
-// While a broker restarts its socket may be anything for a moment.
-TEST_F(ProducerTest, TroubleWithTheSocketLaterIsWaitedOut) {
+// While a broker restarts, its socket may be in any state for a moment.
+TEST_F(ProducerTest, LaterTroubleWithTheSocketIsRetried) {
   auto with = options();
   Producer producer(broker_, with);
   start(producer);

@@ -26,7 +26,7 @@ nlohmann::json report_with(const nlohmann::json& tables) {
           {"oldest_waiting_ms", 12'345}};
 }
 
-TEST(QueueState, WhatAReportSaysIsRead) {
+TEST(QueueState, AStatusReportIsRead) {
   const auto state =
       read_queue_state(packed(report_with({{{"table", "pets"}, {"reason", "no such module: m"}}})));
   ASSERT_TRUE(state);
@@ -40,14 +40,14 @@ TEST(QueueState, WhatAReportSaysIsRead) {
   EXPECT_EQ(state->tables[0].reason, "no such module: m");
 }
 
-TEST(QueueState, AReportThatIsCutOffIsNone) {
+TEST(QueueState, ATruncatedReportIsRejected) {
   const std::string report = packed(report_with({{{"table", "pets"}, {"reason", "x"}}}));
   for (std::size_t size = 0; size < report.size(); ++size) {
     EXPECT_FALSE(read_queue_state(report.substr(0, size))) << size;
   }
 }
 
-TEST(QueueState, WhatIsNoReportIsNone) {
+TEST(QueueState, AnythingElseIsRejected) {
   const std::string deep(100'000, '\x91');
   for (const std::string& report :
        {std::string("rows"), packed(nlohmann::json::array()), packed({{"consumer", 7}}),
@@ -57,7 +57,7 @@ TEST(QueueState, WhatIsNoReportIsNone) {
   }
 }
 
-TEST(QueueState, TextsCannotSteerATerminal) {
+TEST(QueueState, ControlCharactersAreEscaped) {
   auto report = report_with(nlohmann::json::array());
   report["consumer"]["problem"] = "\x1b[2Jdisk\nfull";
   const auto state = read_queue_state(packed(report));
@@ -65,7 +65,7 @@ TEST(QueueState, TextsCannotSteerATerminal) {
   EXPECT_EQ(state->problem, "\\x1b[2Jdisk\\nfull");
 }
 
-TEST(QueueState, TheReasonIsTheFirstThatKeepsTheRows) {
+TEST(QueueState, TheFirstReasonThatBlocksTheRowsIsReported) {
   QueueState state;
   EXPECT_EQ(reason_of(state, true, "pets"), "no consumer is running");
   state.has_consumer = true;

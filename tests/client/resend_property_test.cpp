@@ -1,5 +1,5 @@
-// Resend against a toy broker that loses, repeats, refuses and forgets at random. A failure is
-// repeated from the seed that it names.
+// Resend against a toy broker that loses, repeats, refuses and forgets at random. A failure prints
+// the seed that reproduces it.
 #include <algorithm>
 #include <cstdint>
 #include <deque>
@@ -33,8 +33,8 @@ class Dice {
   std::mt19937_64 random_;
 };
 
-// Keeps batches in memory, stores them, applies them; forgets its memory when it restarts.
-// All numbers are the sequence up to which something holds.
+// Keeps batches in memory, stores and applies them; a restart clears its memory. All numbers are
+// sequences through which something holds.
 class ToyBroker {
  public:
   explicit ToyBroker(Dice& dice) : dice_(dice) {}
@@ -56,7 +56,7 @@ class ToyBroker {
     }
     dropping_from_ = 0;
     if (dice_.one_in(8)) {
-      // One refusal; what follows is dropped in silence until that batch comes again.
+      // One refusal; later batches are dropped silently until that batch comes again.
       dropping_from_ = first;
       answers.push_back(Refusal{RefusalCode::busy, Sequence{first}, "full"});
       return;
@@ -101,20 +101,20 @@ class ToyBroker {
   }
 
   Dice& dice_;
-  std::uint64_t dropping_from_ = 0;  // 0: taking
+  std::uint64_t dropping_from_ = 0;  // 0: drops nothing
   std::uint64_t memory_ = 0;
   std::uint64_t stored_ = 0;
   std::uint64_t applied_ = 0;
 };
 
-// One producer, the way between, and the broker.
+// One producer, the connection, and the broker.
 class World {
  public:
   explicit World(std::uint64_t seed) : dice_(seed), broker_(dice_), resend_(seed) {
     resend_.welcomed(broker_.greet());
   }
 
-  // Steps until all rows are applied; false if that does not come about.
+  // Steps until all rows are applied; false if that never happens.
   bool run() {
     constexpr int kSteps = 200'000;
     for (int step = 0; step < kSteps && resend_.applied_through().value < kAllRows; ++step) {
@@ -127,7 +127,7 @@ class World {
       if (dice_.one_in(60)) {
         break_connection();
       }
-      // Promise 1, seen from here: what is not stored is still held.
+      // Promise 1, seen from the producer: unstored rows are still held.
       EXPECT_LE(resend_.stored_through().value, broker_.stored());
       EXPECT_LE(resend_.applied_through().value, broker_.applied());
     }
@@ -162,7 +162,7 @@ class World {
   void send() {
     while (const Batch* batch = resend_.next_to_send(now_)) {
       if (dice_.one_in(10)) {
-        return;  // the way is full
+        return;  // the connection is full
       }
       const OnItsWay sent{batch->header.first.value, batch->header.last().value,
                           batch->rows_frame.size()};
@@ -196,9 +196,9 @@ class World {
       std::erase_if(unanswered_,
                     [&](const auto& one) { return one.last <= stored->through.value; });
     } else if (const auto* applied = std::get_if<Applied>(&message)) {
-      const auto told = resend_.applied(*applied);
-      dead_ += told.count;
-      EXPECT_EQ(told.count, told.listed.size());
+      const auto reported = resend_.applied(*applied);
+      dead_ += reported.count;
+      EXPECT_EQ(reported.count, reported.listed.size());
       std::erase_if(unanswered_,
                     [&](const auto& one) { return one.last <= applied->through.value; });
     } else if (const auto* refusal = std::get_if<Refusal>(&message)) {

@@ -33,7 +33,7 @@ void add(Resend& resend, std::uint32_t rows, std::size_t bytes = 100) {
   resend.add(std::move(batch));
 }
 
-// Sends all that may be sent; the first sequences of it.
+// Sends all that may be sent; returns the first sequences.
 std::vector<std::uint64_t> send_all(Resend& resend, Resend::TimePoint now = kBegin) {
   std::vector<std::uint64_t> firsts;
   while (const Batch* batch = resend.next_to_send(now)) {
@@ -49,12 +49,12 @@ TEST(ResendTest, FirstWelcomeNumbersTheRows) {
   Resend resend(1);
   resend.welcomed(welcome_of(41));
   EXPECT_EQ(resend.next_sequence(), Sequence{42});
-  EXPECT_EQ(resend.begun_behind(), Sequence{41});
+  EXPECT_EQ(resend.begun_after(), Sequence{41});
   add(resend, 10);
   EXPECT_EQ(resend.next_sequence(), Sequence{52});
 }
 
-TEST(ResendTest, BatchesGoInOrderAndOnceOnly) {
+TEST(ResendTest, BatchesAreSentInOrderAndOnce) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -65,7 +65,7 @@ TEST(ResendTest, BatchesGoInOrderAndOnceOnly) {
   EXPECT_EQ(resend.sent_through(), Sequence{16});
 }
 
-TEST(ResendTest, WorthHoldingIsTwiceALargeAnswerLessAfterSmallOnesAndAnythingWithoutABroker) {
+TEST(ResendTest, BytesAheadFollowTheLargestAnswerAndAreUnboundedWithoutABroker) {
   constexpr std::size_t kKiB = 1024;
   constexpr std::size_t kAnything = std::numeric_limits<std::size_t>::max();
   Resend resend(1);
@@ -92,7 +92,7 @@ TEST(ResendTest, WorthHoldingIsTwiceALargeAnswerLessAfterSmallOnesAndAnythingWit
   EXPECT_EQ(resend.bytes_ahead(), kAnything);
 }
 
-TEST(ResendTest, NothingGoesBeforeAWelcomeOrAfterADisconnect) {
+TEST(ResendTest, NothingIsSentBeforeAWelcomeOrAfterADisconnect) {
   Resend resend(1);
   EXPECT_EQ(resend.next_to_send(kBegin), nullptr);
   resend.welcomed(welcome_of(0));
@@ -124,8 +124,8 @@ TEST(ResendTest, AppliedImpliesStored) {
   EXPECT_FALSE(resend.has_held());
 }
 
-// Another process of the name has sent them. What became of them is told when they come from here.
-TEST(ResendTest, NothingThatWasNeverSentIsAnswered) {
+// Another process of the name sent them. Their outcome is reported when this process sends them.
+TEST(ResendTest, AcknowledgementsOfUnsentRowsAreIgnored) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 2);
@@ -142,7 +142,7 @@ TEST(ResendTest, NothingThatWasNeverSentIsAnswered) {
   EXPECT_FALSE(resend.has_held());
 }
 
-TEST(ResendTest, CreditBoundsWhatIsUnanswered) {
+TEST(ResendTest, CreditBoundsTheUnansweredBytes) {
   Resend resend(1);
   resend.welcomed(welcome_of(0, 250));
   for (int i = 0; i < 4; ++i) {
@@ -155,7 +155,7 @@ TEST(ResendTest, CreditBoundsWhatIsUnanswered) {
   EXPECT_EQ(send_all(resend), (Firsts{4}));
 }
 
-TEST(ResendTest, BatchAboveTheWholeCreditGoesAlone) {
+TEST(ResendTest, BatchAboveTheWholeCreditIsSentAlone) {
   Resend resend(1);
   resend.welcomed(welcome_of(0, 50));
   add(resend, 1, 100);
@@ -165,7 +165,7 @@ TEST(ResendTest, BatchAboveTheWholeCreditGoesAlone) {
   EXPECT_EQ(send_all(resend), (Firsts{2}));
 }
 
-TEST(ResendTest, ReconnectSendsAgainWhatTheWelcomeDoesNotCover) {
+TEST(ResendTest, ReconnectResendsWhatTheWelcomeDoesNotCover) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   for (int i = 0; i < 3; ++i) {
@@ -178,7 +178,7 @@ TEST(ResendTest, ReconnectSendsAgainWhatTheWelcomeDoesNotCover) {
   EXPECT_EQ(send_all(resend), (Firsts{11, 21}));
 }
 
-TEST(ResendTest, BrokerThatForgotWhatItAcknowledgedIsNotGivenLess) {
+TEST(ResendTest, AcknowledgedRowsAreNotResentToABrokerThatForgotThem) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -191,7 +191,7 @@ TEST(ResendTest, BrokerThatForgotWhatItAcknowledgedIsNotGivenLess) {
   EXPECT_EQ(send_all(resend), (Firsts{11}));
 }
 
-TEST(ResendTest, WelcomeInMidBatchSendsThatBatchWhole) {
+TEST(ResendTest, WelcomeInMidBatchResendsTheWholeBatch) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -201,7 +201,7 @@ TEST(ResendTest, WelcomeInMidBatchSendsThatBatchWhole) {
   EXPECT_EQ(send_all(resend), (Firsts{1}));
 }
 
-TEST(ResendTest, NewEpochStandsInTheHeaderOfWhatIsSentAgain) {
+TEST(ResendTest, ResentBatchesCarryTheNewEpoch) {
   Resend resend(1);
   resend.welcomed(welcome_of(0, kPlenty, 3));
   add(resend, 1);
@@ -213,7 +213,7 @@ TEST(ResendTest, NewEpochStandsInTheHeaderOfWhatIsSentAgain) {
   EXPECT_EQ(decode_batch_header(resend.next_to_send(kBegin)->header_frame.view())->epoch, Epoch{4});
 }
 
-TEST(ResendTest, AnswersBeyondWhatWasAddedDoNotCountForLaterRows) {
+TEST(ResendTest, AnswersBeyondTheAddedRowsDoNotCountForLaterRows) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -253,7 +253,7 @@ TEST(ResendTest, BusyIsOverWhenTheDroppedBatchIsAcknowledged) {
   EXPECT_FALSE(resend.is_busy());
 }
 
-TEST(ResendTest, RefusalOfWhatIsToBeSentAgainAnywayChangesNothing) {
+TEST(ResendTest, RefusalOfABatchThatIsResentAnywayChangesNothing) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -276,7 +276,7 @@ TEST(ResendTest, RefusalOfAnAcknowledgedRowChangesNothing) {
   EXPECT_FALSE(resend.paused_until());
 }
 
-TEST(ResendTest, PausesDoubleUpToTwoSecondsAndStartAfresh) {
+TEST(ResendTest, PausesDoubleUpToTwoSecondsAndThenStartAgain) {
   Resend resend(7);
   resend.welcomed(welcome_of(0));
   add(resend, 1);
@@ -313,7 +313,7 @@ TEST(ResendTest, PausesOfDifferentProducersDiffer) {
   EXPECT_NE(ends[2], ends[3]);
 }
 
-TEST(ResendTest, DeadRowsToldTwiceCountOnce) {
+TEST(ResendTest, DuplicateReportsOfDeadRowsCountOnce) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);
@@ -327,7 +327,7 @@ TEST(ResendTest, DeadRowsToldTwiceCountOnce) {
   EXPECT_EQ(more.listed[0].sequence, Sequence{9});
 }
 
-TEST(ResendTest, DeadRowsThatAreNotListedAreCounted) {
+TEST(ResendTest, UnlistedDeadRowsAreCounted) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 1000);
@@ -337,7 +337,7 @@ TEST(ResendTest, DeadRowsThatAreNotListedAreCounted) {
   EXPECT_EQ(dead.listed.size(), 2U);
 }
 
-TEST(ResendTest, AbsurdCountOfDeadRowsIsBoundedByTheRows) {
+TEST(ResendTest, AbsurdCountOfDeadRowsIsCappedAtTheRowsSent) {
   Resend resend(1);
   resend.welcomed(welcome_of(0));
   add(resend, 10);

@@ -69,7 +69,7 @@ class SpoolTest : public ::testing::Test {
     const auto stored = spool.store(batches);
     ASSERT_TRUE(stored) << stored.error().what;
   }
-  // "first-last" of each batch that is kept behind that row.
+  // "first-last" of each stored batch after that row.
   static std::vector<std::string> kept(Spool& spool, Sequence behind) {
     std::vector<std::string> out;
     const auto batches = spool.read(behind, std::size_t{1} << 30U);
@@ -88,7 +88,7 @@ class SpoolTest : public ::testing::Test {
 
 using Kept = std::vector<std::string>;
 
-TEST_F(SpoolTest, WhatWasKeptIsThereAgainAfterReopenWithItsNumbersAndContent) {
+TEST_F(SpoolTest, StoredBatchesKeepTheirNumbersAndContentAfterReopen) {
   const Batch first = batch(1, 3);
   std::string id;
   {
@@ -104,13 +104,13 @@ TEST_F(SpoolTest, WhatWasKeptIsThereAgainAfterReopenWithItsNumbersAndContent) {
   EXPECT_EQ(kept(*spool, {5}), (Kept{"6-6"}));
   const auto read = spool->read({0}, 1);
   ASSERT_TRUE(read);
-  ASSERT_EQ(read->size(), 1U) << "one at least, and no more than asked for";
+  ASSERT_EQ(read->size(), 1U) << "at least one, and no more than asked for";
   EXPECT_EQ(read->front().rows_frame.view(), first.rows_frame.view());
   EXPECT_EQ(read->front().header.columns, first.header.columns);
   EXPECT_EQ(read->front().header.source, "source");
 }
 
-TEST_F(SpoolTest, NumbersGoOnBehindRowsThatHaveLeft) {
+TEST_F(SpoolTest, NumbersContinueAfterDroppedRows) {
   {
     auto spool = open();
     store(*spool, {batch(1, 3), batch(4, 2)});
@@ -136,7 +136,7 @@ TEST_F(SpoolTest, ABatchStaysUntilAllOfItIsAcknowledged) {
   EXPECT_EQ(kept(*spool, {3}), (Kept{"4-5"}));
 }
 
-TEST_F(SpoolTest, ASecondProcessIsKeptOut) {
+TEST_F(SpoolTest, ASecondProcessIsRefused) {
   const auto spool = open();
   const Error error = open_error();
   EXPECT_EQ(error.code, Errc::locked);
@@ -150,7 +150,7 @@ TEST_F(SpoolTest, AnotherNameIsRefused) {
   EXPECT_THAT(error.what, HasSubstr("belongs to the name 'name', not to 'other'"));
 }
 
-TEST_F(SpoolTest, AnotherDatabaseAndANewerFormatAreRefusedAndStayAsTheyAre) {
+TEST_F(SpoolTest, AnotherDatabaseAndANewerFormatAreRefusedAndNotChanged) {
   run_sql(path(), "CREATE TABLE mine(a)");
   EXPECT_THAT(open_error().what, HasSubstr("is not a spool"));
   EXPECT_EQ(run_sql(path(), "SELECT name FROM sqlite_schema"), "mine\n");
@@ -161,7 +161,7 @@ TEST_F(SpoolTest, AnotherDatabaseAndANewerFormatAreRefusedAndStayAsTheyAre) {
   EXPECT_THAT(open_error().what, HasSubstr("has format 2"));
 }
 
-TEST_F(SpoolTest, AChangedByteInAnyColumnStopsTheReadingThere) {
+TEST_F(SpoolTest, AChangedByteInAnyColumnStopsReadingThere) {
   for (const std::string& change :
        {std::string("rows=CAST(replace(rows, 'x', 'y') AS BLOB)"),
         std::string("header=CAST(replace(header, 'breed', 'breid') AS BLOB)"),
@@ -176,11 +176,11 @@ TEST_F(SpoolTest, AChangedByteInAnyColumnStopsTheReadingThere) {
     const auto read = spool->read({3}, 1000);
     ASSERT_FALSE(read) << change;
     EXPECT_EQ(read.error().code, Errc::corrupt);
-    EXPECT_THAT(read.error().what, HasSubstr("rows 4 to 5 are not what was kept"));
+    EXPECT_THAT(read.error().what, HasSubstr("rows 4 to 5 are not what was stored"));
   }
 }
 
-TEST_F(SpoolTest, AMissingBatchIsFoundWhenItOpens) {
+TEST_F(SpoolTest, AMissingBatchIsFoundAtOpen) {
   {
     auto spool = open();
     store(*spool, {batch(1, 3), batch(4, 2), batch(6, 1)});
@@ -191,7 +191,7 @@ TEST_F(SpoolTest, AMissingBatchIsFoundWhenItOpens) {
   EXPECT_THAT(error.what, HasSubstr("it holds 4 rows, and should hold rows 1 to 6"));
 }
 
-TEST_F(SpoolTest, AtItsLimitItTakesNothingUntilRowsHaveLeft) {
+TEST_F(SpoolTest, AtItsLimitItTakesNothingUntilRowsAreDropped) {
   limit_ = 4000;
   auto spool = open();
   store(*spool, {batch(1, 1, 3000)});
@@ -204,7 +204,7 @@ TEST_F(SpoolTest, AtItsLimitItTakesNothingUntilRowsHaveLeft) {
   EXPECT_EQ(kept(*spool, {1}), (Kept{"2-2"}));
 }
 
-TEST_F(SpoolTest, AnEmptySpoolGivesItsSpaceBackAndABusyOneUsesItAgain) {
+TEST_F(SpoolTest, AnEmptySpoolReturnsItsSpaceAndABusyOneReusesIt) {
   auto spool = open();
   std::uint64_t next = 1;
   std::uintmax_t most = 0;
@@ -217,7 +217,7 @@ TEST_F(SpoolTest, AnEmptySpoolGivesItsSpaceBackAndABusyOneUsesItAgain) {
     ASSERT_TRUE(spool->trim());
     most = std::max(most, std::filesystem::file_size(path()));
   }
-  EXPECT_LT(most, 16 * kMib) << "80 MiB went through it";
+  EXPECT_LT(most, 16 * kMib) << "80 MiB passed through it";
   std::vector<Batch> many;
   for (int i = 0; i < 24; ++i) {
     many.push_back(batch(next++, 1, kMib));
@@ -230,7 +230,7 @@ TEST_F(SpoolTest, AnEmptySpoolGivesItsSpaceBackAndABusyOneUsesItAgain) {
       kMib);
 }
 
-TEST_F(SpoolTest, AfterAFailedSyncNothingMoreIsTakenAndTheNextStartHasWhatWasTaken) {
+TEST_F(SpoolTest, AfterAFailedSyncNothingIsTakenAndTheNextStartHasTheTakenRows) {
   FaultVfs vfs;
   vfs_ = vfs.name();
   {
@@ -242,7 +242,7 @@ TEST_F(SpoolTest, AfterAFailedSyncNothingMoreIsTakenAndTheNextStartHasWhatWasTak
     EXPECT_EQ(failed.error().code, Errc::io);
     EXPECT_EQ(spool->last(), Sequence{3});
     const auto again = spool->store({batch(4, 1)});
-    ASSERT_FALSE(again) << "the sync works again, and what the failed one left is unknown";
+    ASSERT_FALSE(again) << "the sync works again, but the result of the failed one is unknown";
     EXPECT_EQ(again.error().code, Errc::io);
   }
   auto spool = open();
@@ -250,7 +250,7 @@ TEST_F(SpoolTest, AfterAFailedSyncNothingMoreIsTakenAndTheNextStartHasWhatWasTak
   EXPECT_EQ(kept(*spool, {0}).front(), "1-3");
 }
 
-TEST_F(SpoolTest, AFullDiskTakesNothingAndItGoesOnWhenThereIsRoom) {
+TEST_F(SpoolTest, AFullDiskTakesNothingUntilThereIsRoom) {
   FaultVfs vfs;
   vfs_ = vfs.name();
   auto spool = open();
@@ -269,12 +269,12 @@ TEST_F(SpoolTest, AFullDiskTakesNothingAndItGoesOnWhenThereIsRoom) {
   EXPECT_EQ(kept(*spool, {0}), (Kept{"1-3", "4-4"}));
 }
 
-// What a crash leaves of the log's end: any part of it.
-TEST_F(SpoolTest, ATornEndIsCutOffAndWhatWasSyncedBeforeItStays) {
+// A crash may leave any part of the end of the log.
+TEST_F(SpoolTest, APartialEndOfTheLogIsRemovedAndEarlierSyncedRowsStay) {
   std::mt19937_64 random(test_seed());
   auto spool = open();
   std::vector<std::uintmax_t> synced{
-      std::filesystem::file_size(path().string() + "-wal")};  // by batches
+      std::filesystem::file_size(path().string() + "-wal")};  // batch by batch
   for (std::uint64_t first = 1; first <= 10; ++first) {
     store(*spool, {batch(first, 1, random() % 20'000)});
     synced.push_back(std::filesystem::file_size(path().string() + "-wal"));
@@ -290,7 +290,7 @@ TEST_F(SpoolTest, ATornEndIsCutOffAndWhatWasSyncedBeforeItStays) {
     const auto log = copy.string() + "-wal";
     auto cut = std::uniform_int_distribution<std::uintmax_t>(0, synced.back())(random);
     std::filesystem::resize_file(log, cut);
-    if (round % 2 == 1) {  // space that was given to the file and never written: zeros
+    if (round % 2 == 1) {  // space that the file got and that was never written: zeros
       std::filesystem::resize_file(log, synced.back());
       cut = std::min(whole_log.find_first_not_of('\0', cut), whole_log.size());
     }
@@ -303,11 +303,11 @@ TEST_F(SpoolTest, ATornEndIsCutOffAndWhatWasSyncedBeforeItStays) {
   }
 }
 
-// What a process did until SQLite ran out of memory, and what it was told.
+// What a process did until SQLite ran out of memory, and what it reported.
 struct SpoolUsage {
   std::optional<Error> error;
-  std::uint64_t kept = 0;   // rows through here were called kept
-  std::uint64_t tried = 0;  // ... were to be
+  std::uint64_t kept = 0;   // rows through here were reported as stored
+  std::uint64_t tried = 0;  // rows through here were passed to store()
   std::uint64_t dropped = 0;
   std::string input;
 
@@ -322,7 +322,7 @@ struct SpoolUsage {
 
 class SpoolNoMemoryTest : public SpoolTest {
  protected:
-  // At its limit behind the second of three, so that the third needs room that is made there.
+  // Reaches its limit after the second of three, so that the third must make room first.
   SpoolOptions options() { return {memory_ / "rows.spool", 900, {}}; }
 
   SpoolUsage use() {
@@ -381,7 +381,7 @@ class SpoolNoMemoryTest : public SpoolTest {
   test::MemoryFolder memory_;
 };
 
-TEST_F(SpoolNoMemoryTest, AtAnyAllocationItSaysSoAndTheNextStartHasAllThatWasCalledKept) {
+TEST_F(SpoolNoMemoryTest, AnyFailedAllocationIsReportedAndTheNextStartHasAllStoredRows) {
   test::FailingMemory memory;
   memory.fail_no_more();
   const SpoolUsage sound = use();
@@ -389,20 +389,20 @@ TEST_F(SpoolNoMemoryTest, AtAnyAllocationItSaysSoAndTheNextStartHasAllThatWasCal
   EXPECT_EQ(sound.kept, 60U);
   const int allocations = memory.allocations();
   for (const bool and_after : {false, true}) {
-    // Some hundreds of them, and others whenever the code changes.
+    // Some hundreds; the number changes with the code.
     const int runs = (and_after ? 100 : 500) / (kSanitized ? 5 : 1);
     const int stride = std::max(1, allocations / runs);
-    int told = 0;
+    int reported = 0;
     for (int nth = 1; nth <= allocations && !HasFailure(); nth += stride) {
       SCOPED_TRACE("allocation " + std::to_string(nth) + " of " + std::to_string(allocations));
       begin_anew();
       memory.fail(nth, and_after);
       const SpoolUsage usage = use();
       memory.fail_no_more();
-      told += usage.error ? 1 : 0;
+      reported += usage.error ? 1 : 0;
       expect_kept(usage);
     }
-    EXPECT_GT(told, kSanitized ? 3 : 30);
+    EXPECT_GT(reported, kSanitized ? 3 : 30);
   }
 }
 

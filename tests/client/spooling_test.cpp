@@ -1,6 +1,4 @@
-// A producer with a spool, on a link whose other end the test plays.
-#include "client/spooling.h"
-
+// A producer with a spool, on a link whose other end is the test.
 #include <array>
 #include <optional>
 #include <stdexcept>
@@ -23,7 +21,7 @@ using ::testing::HasSubstr;
 
 class SpoolingTest : public ::testing::Test {
  protected:
-  // A start of the process: the spool is opened, and the producer greets.
+  // A start of the process: opens the spool and says hello.
   void start() {
     end();
     broker_.sent.clear();
@@ -48,7 +46,7 @@ class SpoolingTest : public ::testing::Test {
     started_ = producer_->start();
     producer_->into("pets", {"name"});
   }
-  // Whatever was not synced is gone, as when it is killed.
+  // A killed process: unsynced rows are lost.
   void end() {
     producer_.reset();
     spool_.reset();
@@ -60,7 +58,7 @@ class SpoolingTest : public ::testing::Test {
     const auto synced = producer_->sync_spool();
     ASSERT_TRUE(synced) << synced.error().what;
   }
-  // "first-last" of each batch that was sent, also again.
+  // "first-last" of each batch sent, duplicates included.
   [[nodiscard]] std::vector<std::string> sent() const {
     std::vector<std::string> out;
     for (const auto& batch : broker_.all<Batch>()) {
@@ -105,7 +103,7 @@ TEST_F(SpoolingTest, RowsAreTakenWithoutABrokerAndTheNextStartSendsThem) {
   EXPECT_EQ(producer_->summary().unacknowledged, 0U);
 }
 
-TEST_F(SpoolingTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBrokerIsGivenUp) {
+TEST_F(SpoolingTest, AnswersFromDuringAStallAreReadBeforeTheProducerGivesUp) {
   timeout_ = seconds(30);
   start();
   broker_.rows = FakeBroker::Rows::ignored;
@@ -119,7 +117,7 @@ TEST_F(SpoolingTest, AnswersThatCameWhileTheProcessStoodStillAreReadBeforeTheBro
   EXPECT_TRUE(*finished);
 }
 
-TEST_F(SpoolingTest, NothingIsSentThatIsNotSynced) {
+TEST_F(SpoolingTest, NothingIsSentBeforeItIsSynced) {
   start();
   for (int i = 0; i < 10; ++i) {
     ASSERT_TRUE(producer_->append(std::array<std::string_view, 1>{"Ace"}));
@@ -127,7 +125,7 @@ TEST_F(SpoolingTest, NothingIsSentThatIsNotSynced) {
   }
   end();
   start();
-  EXPECT_EQ(started_->through, Sequence{0}) << "they were not taken, and are gone";
+  EXPECT_EQ(started_->through, Sequence{0}) << "they were not taken, and are lost";
   EXPECT_EQ(sent(), Sent{});
 }
 
@@ -141,7 +139,7 @@ TEST_F(SpoolingTest, RowsThatComeFastAreSyncedInGroups) {
   EXPECT_LT(spool_->last().value, 100U);
 }
 
-TEST_F(SpoolingTest, WhatTheBrokerHasAlreadyIsNotSentAgain) {
+TEST_F(SpoolingTest, RowsThatTheBrokerHasAreNotSentAgain) {
   broker_.rows = FakeBroker::Rows::ignored;
   start();
   take(2);
@@ -169,7 +167,7 @@ TEST_F(SpoolingTest, RowsStayUntilTheyAreApplied) {
   EXPECT_EQ(spool_->dropped(), Sequence{2});
 }
 
-TEST_F(SpoolingTest, WithAckStoredRowsLeaveWhenTheyAreStored) {
+TEST_F(SpoolingTest, WithAckStoredRowsAreDroppedWhenTheyAreStored) {
   ack_ = Ack::stored;
   broker_.rows = FakeBroker::Rows::stored;
   start();
@@ -179,11 +177,11 @@ TEST_F(SpoolingTest, WithAckStoredRowsLeaveWhenTheyAreStored) {
   EXPECT_EQ(spool_->applied(), Sequence{0});
 }
 
-TEST_F(SpoolingTest, ABrokerThatIsNewHearsWhatIsKnownToBeApplied) {
+TEST_F(SpoolingTest, ANewBrokerLearnsWhichRowsAreApplied) {
   start();
   take(2);
   ASSERT_TRUE(producer_->finish().value_or(false));
-  broker_.welcome.through = {2};  // as a broker answers that hears so
+  broker_.welcome.through = {2};  // the answer of a broker that learnt it
   start();
   take(1);
   EXPECT_TRUE(producer_->finish().value_or(false));
@@ -203,7 +201,7 @@ TEST_F(SpoolingTest, AnOldCopyOfASpoolIsRefused) {
   EXPECT_EQ(sent(), Sent{});
 }
 
-TEST_F(SpoolingTest, RowsThatWereAcknowledgedAndAreGoneStopTheProducer) {
+TEST_F(SpoolingTest, AcknowledgedRowsUnknownToTheBrokerStopTheProducer) {
   ack_ = Ack::stored;
   broker_.rows = FakeBroker::Rows::stored;
   start();
@@ -214,11 +212,11 @@ TEST_F(SpoolingTest, RowsThatWereAcknowledgedAndAreGoneStopTheProducer) {
   take(1);
   const auto settled = producer_->settle();
   ASSERT_FALSE(settled);
-  EXPECT_THAT(settled.error().what, HasSubstr("through 5 were acknowledged and have left"));
+  EXPECT_THAT(settled.error().what, HasSubstr("through 5 were acknowledged and deleted from"));
   EXPECT_EQ(sent(), Sent{});
 }
 
-TEST_F(SpoolingTest, ABrokerThatIsSilentIsWaitedForOnlyAtTheEnd) {
+TEST_F(SpoolingTest, ASilentBrokerIsWaitedForOnlyAtTheEnd) {
   timeout_ = seconds(1);
   broker_.is_connected = false;
   start();
@@ -232,7 +230,7 @@ TEST_F(SpoolingTest, ABrokerThatIsSilentIsWaitedForOnlyAtTheEnd) {
   EXPECT_THAT(finished.error().what, HasSubstr("sent by the next start"));
 }
 
-TEST_F(SpoolingTest, AFullSpoolIsWaitedForUntilRowsHaveLeft) {
+TEST_F(SpoolingTest, AFullSpoolDelaysAppendUntilRowsAreDropped) {
   limit_ = 100;
   broker_.rows = FakeBroker::Rows::ignored;
   start();
@@ -248,7 +246,7 @@ TEST_F(SpoolingTest, AFullSpoolIsWaitedForUntilRowsHaveLeft) {
   EXPECT_EQ(producer_->summary().applied, 201U);
 }
 
-TEST_F(SpoolingTest, ASpoolThatStaysFullGivesUpAfterTheTimeoutAndKeepsWhatItHas) {
+TEST_F(SpoolingTest, ASpoolThatStaysFullFailsAfterTheTimeoutAndKeepsItsRows) {
   limit_ = 100;
   timeout_ = seconds(1);
   broker_.is_connected = false;
@@ -266,7 +264,7 @@ TEST_F(SpoolingTest, ASpoolThatStaysFullGivesUpAfterTheTimeoutAndKeepsWhatItHas)
   EXPECT_FALSE(producer_->sync_spool()) << "an interrupt ends the wait as well";
 }
 
-TEST_F(SpoolingTest, DefinitionsOfAnEarlierProcessAreNoRows) {
+TEST_F(SpoolingTest, DefinitionsOfAnEarlierProcessAreNotCountedAsRows) {
   broker_.is_connected = false;
   start();
   ASSERT_TRUE(producer_->define("pets", {"name"}, {"TEXT"}));

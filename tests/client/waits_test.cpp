@@ -15,7 +15,7 @@ TEST(WaitsTest, NothingWaitedIsZero) {
   EXPECT_EQ(waits.longest(kFirstInstant), milliseconds(0));
 }
 
-TEST(WaitsTest, TimeInWhichSeveralWaitCountsOnce) {
+TEST(WaitsTest, OverlappingWaitsCountOnce) {
   Waits waits;
   waits.began({10}, kFirstInstant);
   waits.began({20}, kFirstInstant + milliseconds(40));
@@ -26,7 +26,7 @@ TEST(WaitsTest, TimeInWhichSeveralWaitCountsOnce) {
   EXPECT_EQ(waits.longest(later), milliseconds(60));
 }
 
-TEST(WaitsTest, TimeWithoutARowIsNoWaiting) {
+TEST(WaitsTest, TimeWithoutARowDoesNotCount) {
   Waits waits;
   waits.began({1}, kFirstInstant);
   waits.acknowledged({1}, kFirstInstant + milliseconds(5));
@@ -36,7 +36,7 @@ TEST(WaitsTest, TimeWithoutARowIsNoWaiting) {
   EXPECT_EQ(waits.longest(kFirstInstant + milliseconds(999)), milliseconds(7));
 }
 
-TEST(WaitsTest, WhatStillWaitsCountsUpToNow) {
+TEST(WaitsTest, RowsThatStillWaitCountUpToNow) {
   Waits waits;
   waits.began({1}, kFirstInstant);
   EXPECT_EQ(waits.total(kFirstInstant + milliseconds(30)), milliseconds(30));
@@ -50,7 +50,7 @@ TEST(WaitsTest, AcknowledgementInMidBatchLeavesItWaiting) {
   EXPECT_EQ(waits.total(kFirstInstant + milliseconds(20)), milliseconds(20));
 }
 
-TEST(WaitsTest, MillionsThatWaitAreAllAcknowledgedAtTheEnd) {
+TEST(WaitsTest, MillionsOfWaitingRowsAreAllAcknowledged) {
   Waits waits;
   constexpr std::uint64_t kMany = 1'000'000;
   for (std::uint64_t i = 1; i <= kMany; ++i) {

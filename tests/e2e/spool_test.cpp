@@ -247,8 +247,8 @@ TEST_F(SpoolE2e, FlagsThatDoNotGoTogetherAreWrongUsage) {
   write_file(file, nutrients_csv(1));
   for (const auto& [flags, said] : std::vector<std::pair<std::vector<std::string>, std::string>>{
            {{"csv", file, "--spool", spool()}, "--spool needs a name"},
-           {arguments({"--create"}), "read all of it first"},
-           {arguments({"--order", "reverse"}), "read all of it first"},
+           {arguments({"--create"}), "read the whole input first"},
+           {arguments({"--order", "reverse"}), "read the whole input first"},
            {{"csv", file, "--resume", "n", "--direct", "--spool", spool()}, "--direct"},
            {{"csv", file, "--direct", "--ledger", "l"}, "--ledger does not go with --direct"}}) {
     Process producer = system_.produce(flags);

@@ -53,7 +53,7 @@ Summary insert_ace_and_buddy(Link& link, ProducerOptions options) {
   return producer.summary();
 }
 
-TEST_F(DirectLinkTest, RowsAreInTheDatabaseAndAppliedToTheProducer) {
+TEST_F(DirectLinkTest, RowsAreInTheDatabaseAndAcknowledgedAsApplied) {
   DirectLink link(options());
   const Summary summary = insert_ace_and_buddy(link, producer_options());
   EXPECT_EQ(summary.applied, 2U);
@@ -109,16 +109,16 @@ TEST_F(DirectLinkTest, DatabaseThatCannotBeOpenedIsAnError) {
   EXPECT_EQ(opened.error().code, Errc::unreachable);
 }
 
-TEST_F(DirectLinkTest, MissingTextLogIsToldAndTheRowsStay) {
+TEST_F(DirectLinkTest, MissingTextLogIsReportedAndTheRowsStay) {
   auto with = options();
   with.text_path = folder_.path() / "no" / "folder" / "out9.txt";
   with.text_table = "pets";
-  std::vector<std::string> told;
-  DirectLink link(with, [&](const Error& error) { told.push_back(error.what); });
+  std::vector<std::string> reported;
+  DirectLink link(with, [&](const Error& error) { reported.push_back(error.what); });
   const Summary summary = insert_ace_and_buddy(link, producer_options());
   EXPECT_EQ(summary.applied, 2U);
-  ASSERT_FALSE(told.empty());
-  EXPECT_THAT(told[0], HasSubstr("out9.txt"));
+  ASSERT_FALSE(reported.empty());
+  EXPECT_THAT(reported[0], HasSubstr("out9.txt"));
 }
 
 TEST_F(DirectLinkTest, OtherMessagesGetNoAnswer) {

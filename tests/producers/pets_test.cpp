@@ -54,7 +54,7 @@ TEST_F(PetsTest, EachProcessHasItsTwoPetsInOrder) {
   EXPECT_THAT(names_of(pets_of("P3", lab_pets())), ElementsAre("Emma", "Felix"));
 }
 
-TEST_F(PetsTest, OtherPetsAreDealtInOrderAndNoneIsForgotten) {
+TEST_F(PetsTest, OtherPetsAreDividedInOrderAndNoneIsOmitted) {
   const std::vector<Pet> pets{{"a", ""}, {"b", ""}, {"c", ""}, {"d", ""}, {"e", ""}};
   EXPECT_THAT(names_of(pets_of("P1", pets)), ElementsAre("a", "b"));
   EXPECT_THAT(names_of(pets_of("P2", pets)), ElementsAre("c", "d"));
@@ -118,7 +118,7 @@ TEST_F(PetsTest, LockedInsertIsLoggedAndTheNextPetIsTried) {
   EXPECT_EQ(exit_code_of(report), 1);
 }
 
-TEST_F(PetsTest, InterruptWaitsForThePetInHandAndTriesNoOther) {
+TEST_F(PetsTest, InterruptWaitsForTheCurrentPetAndTriesNoOther) {
   broker_.rows = FakeBroker::Rows::ignored;
   broker_.on_wait = [this] {
     stops_ = 1;
@@ -159,7 +159,7 @@ TEST_F(PetsTest, BrokerThatRefusesTheProducerEndsTheJobBeforeAPet) {
   EXPECT_THAT(report.failure->what, HasSubstr("what is this"));
 }
 
-TEST_F(PetsTest, PetThatIsLargerThanARowMayBeEndsTheJob) {
+TEST_F(PetsTest, PetAboveTheRowLimitEndsTheJob) {
   ProducerOptions options;
   options.id = {"p"};
   options.clock = broker_.clock();

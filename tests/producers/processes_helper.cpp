@@ -1,5 +1,5 @@
-// Called as `processes_helper keep|pass [NAME CODE|wait]`: without a name it starts itself again
-// under three names and prints what became of them.
+// Called as `processes_helper keep|pass [NAME CODE|wait]`. Without a name it starts itself under
+// three names and prints their outcomes.
 #include <poll.h>
 
 #include <cstdio>

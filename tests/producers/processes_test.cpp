@@ -12,17 +12,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/descriptor.h"
+
 namespace turnstile {
 namespace {
 
 using ::testing::HasSubstr;
 
-// The helper program, with its stdout to be read.
+// The helper program, with a pipe from its stdout.
 class Helper {
  public:
   explicit Helper(std::string mode) {
     std::array<int, 2> ends{};
     EXPECT_EQ(::pipe(ends.data()), 0);
+    output_.reset(ends[0]);
+    const Descriptor input(ends[1]);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
@@ -32,18 +36,13 @@ class Helper {
     std::array<char*, 3> argv{program.data(), mode.data(), nullptr};
     EXPECT_EQ(posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environ), 0);
     posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[1]);
-    output_ = ends[0];
   }
-  Helper(const Helper&) = delete;
-  Helper& operator=(const Helper&) = delete;
-  ~Helper() { ::close(output_); }
 
-  // Reads until `lines` line ends have come, or the end.
+  // Reads until `lines` line ends have come, or to the end.
   std::string read_lines(int lines) {
     std::string text;
     char c = 0;
-    while (lines > 0 && ::read(output_, &c, 1) == 1) {
+    while (lines > 0 && ::read(output_.get(), &c, 1) == 1) {
       text += c;
       lines -= c == '\n' ? 1 : 0;
     }
@@ -60,12 +59,12 @@ class Helper {
 
  private:
   pid_t pid_ = -1;
-  int output_ = -1;
+  Descriptor output_;
 };
 
 constexpr int kAllLines = 1000;
 
-TEST(ProcessesTest, OutputAndExitCodeOfEachAreKept) {
+TEST(ProcessesTest, OutputAndExitCodeOfEachAreReturned) {
   Helper helper("keep");
   const std::string output = helper.read_lines(kAllLines);
   EXPECT_EQ(helper.wait(), 0);
@@ -75,7 +74,7 @@ TEST(ProcessesTest, OutputAndExitCodeOfEachAreKept) {
             "code 1 output 'C3 is here\n'\n");
 }
 
-TEST(ProcessesTest, SignalIsHandedOnToAllOfThem) {
+TEST(ProcessesTest, SignalIsPassedOnToAllProcesses) {
   Helper helper("pass");
   const std::string begun = helper.read_lines(3);
   for (const char* name : {"C1 is here", "C2 is here", "C3 is here"}) {

@@ -41,11 +41,11 @@ TEST(ProgressBarTest, LineIsNeverWiderThanTheTerminal) {
   }
 }
 
-TEST(ProgressBarTest, BarIsLeftOutWhereThereIsNoRoom) {
+TEST(ProgressBarTest, BarIsOmittedWithoutRoom) {
   EXPECT_THAT(render_progress({500, 0.5, seconds(10)}, 45), Not(HasSubstr("#")));
 }
 
-TEST(ProgressBarTest, EndsBeyondTheExpectedOneAreTheEnd) {
+TEST(ProgressBarTest, FractionAboveOneCountsAsOne) {
   EXPECT_THAT(render_progress({500, 1.5, seconds(10)}, 80), HasSubstr("100 %"));
 }
 

@@ -28,7 +28,7 @@ TEST(ReportTest, AllDoneIsExitCodeZero) {
   EXPECT_EQ(exit_code_of(report_of_two()), 0);
 }
 
-TEST(ReportTest, WhatWasRefusedOrIsMissingIsExitCodeOne) {
+TEST(ReportTest, RefusedOrMissingRowsAreExitCodeOne) {
   Report dead = report_of_two();
   dead.summary.dead_count = 1;
   EXPECT_EQ(exit_code_of(dead), 1);
@@ -117,14 +117,14 @@ TEST(ReportTest, TextShowsTheFirstDeadLettersAndCountsTheRest) {
   EXPECT_THAT(text_of(report), HasSubstr("... and 3990 more"));
 }
 
-TEST(ReportTest, InterruptedTextSaysHowToGoOn) {
+TEST(ReportTest, InterruptedTextSaysHowToContinue) {
   Report report = report_of_two();
   report.interrupted = true;
   EXPECT_THAT(text_of(report), Not(HasSubstr("--resume")));
   report.resume_name = "";
-  EXPECT_THAT(text_of(report), HasSubstr("2 rows were applied; a run that is started with"));
+  EXPECT_THAT(text_of(report), HasSubstr("2 rows were applied; to be able to continue"));
   report.resume_name = "nightly";
-  EXPECT_THAT(text_of(report), HasSubstr("go on with --resume nightly"));
+  EXPECT_THAT(text_of(report), HasSubstr("continue with --resume nightly"));
 }
 
 TEST(ReportTest, SumOverProcessesAddsRowsAndTakesTheLongestWait) {
@@ -146,7 +146,7 @@ TEST(ReportTest, SumOverProcessesAddsRowsAndTakesTheLongestWait) {
   EXPECT_EQ(sum["processes"].size(), 2U);
 }
 
-TEST(ReportTest, SumIsTrueWhereOneIsAndTakesTheFirstValueThatIsNotNull) {
+TEST(ReportTest, SumIsTrueIfAnyIsTrueAndTakesTheFirstNonNullValue) {
   const auto sum = sum_of(
       {{{"interrupted", false}, {"error", nullptr}}, {{"interrupted", true}, {"error", "e"}}});
   EXPECT_EQ(sum["interrupted"], true);

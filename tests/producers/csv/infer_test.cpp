@@ -57,7 +57,7 @@ TEST(CsvInfer, IdsWithABareExponentAreText) {
   EXPECT_EQ(type_of({"12E4", "0.5"}), ColumnType::real);
 }
 
-TEST(CsvInfer, ValueThatANumberNoLongerSpellsChangesItsForm) {
+TEST(CsvInfer, ValueThatANumberSpellsOtherwiseChangesItsForm) {
   for (const std::string_view value : {"0123", "-01", "00", "+1", "-0", " 1", "1 ", "12E4", "1e5",
                                        "9223372036854775808", "00.5"}) {
     EXPECT_TRUE(changes_form(ColumnType::integer, value)) << value;
@@ -69,7 +69,7 @@ TEST(CsvInfer, ValueThatANumberNoLongerSpellsChangesItsForm) {
   EXPECT_TRUE(changes_form(ColumnType::real, "3.14159265358979323846"));
 }
 
-TEST(CsvInfer, ValueThatStaysAsItIsWrittenDoesNotChangeItsForm) {
+TEST(CsvInfer, ValueThatKeepsItsSpellingDoesNotChangeItsForm) {
   for (const std::string_view value :
        {"", "0", "7", "-12", "1234567890123456", "1.5", "-.5", "0.10", "x", "0x10", "1.2.3", "inf",
         "nan", "-", ".", "e5", "6:45", "2026-01-02", "1-2"}) {
@@ -129,7 +129,7 @@ TEST_P(CsvInferFile, PipeIsInferredAndThenReadWhole) {
   EXPECT_EQ(testing::drain(*source).size(), 2U);
 }
 
-TEST_P(CsvInferFile, TypesAreNotGuessedUnasked) {
+TEST_P(CsvInferFile, TypesAreInferredOnlyOnRequest) {
   const std::string path = folder_.file("t.csv", "a\n1\n");
   const auto source = testing::must_open({.path = path, .order = GetParam()});
   ASSERT_NE(source, nullptr);

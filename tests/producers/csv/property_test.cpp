@@ -1,5 +1,5 @@
-// Random rows, written as RFC 4180 with random quoting and line ends, come back as they were, in
-// both orders, whatever the sizes of buffer, pieces and blocks.
+// Random rows, written as RFC 4180 with random quoting and line ends, are read back unchanged in
+// both orders, for every size of buffer, pieces and blocks.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -32,7 +32,7 @@ class Random {
   std::mt19937_64 engine_;
 };
 
-// Another one each time; a failure is played again with the seed it printed.
+// A new seed each time; a failure prints its seed, which reproduces it.
 std::uint64_t chosen_seed() {
   const char* given = std::getenv("TURNSTILE_TEST_SEED");
   const std::uint64_t seed = given != nullptr ? std::stoull(given) : std::random_device{}();
@@ -89,7 +89,7 @@ Case random_case(Random& random) {
       line += (i == 0 ? "" : ",") + written(row[i], random);
     }
     made.text += line;
-    // A last row of no bytes at all needs its line end to be a row.
+    // An empty last row needs its line end to be a row.
     if (r + 1 < rows || line.empty() || !random.chance(3)) {
       made.text += random.chance(2) ? "\n" : "\r\n";
     }
@@ -135,7 +135,7 @@ TEST(CsvProperty, WrittenRowsComeBackInBothOrders) {
   }
 }
 
-// Any bytes at all: both orders agree on every row and every fault, and the sizes change nothing.
+// Any bytes: both orders agree on every row and every fault, and the sizes change nothing.
 TEST(CsvProperty, GarbageGivesTheSameRowsAndFaultsInBothOrders) {
   const std::vector<std::string> pieces_to_choose = {
       "a",          "1",    ",",        ",",    ",",

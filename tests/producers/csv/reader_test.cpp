@@ -1,4 +1,3 @@
-#include "base/descriptor.h"
 #include "producers/csv/reader.h"
 
 #include <sys/stat.h>
@@ -10,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/descriptor.h"
 #include "tests/producers/csv/testing.h"
 
 namespace turnstile::csv {
@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using testing::must_open;
 
-// What both orders must do alike.
+// What both orders have in common.
 class CsvReader : public ::testing::TestWithParam<Order> {
  protected:
   Error error_of(const std::string& path) {
@@ -47,10 +47,10 @@ TEST_P(CsvReader, MissingFileIsNamed) {
   EXPECT_FALSE(error.hint.empty());
 }
 
-TEST_P(CsvReader, FolderIsRefused) {
+TEST_P(CsvReader, DirectoryIsRefused) {
   const Error error = error_of(folder_.path().string());
   EXPECT_EQ(error.code, Errc::unreachable);
-  EXPECT_EQ(error.what, folder_.path().string() + " is a folder");
+  EXPECT_EQ(error.what, folder_.path().string() + " is a directory");
   EXPECT_FALSE(error.hint.empty());
 }
 
@@ -58,7 +58,7 @@ TEST_P(CsvReader, FileWithoutPermissionIsRefused) {
   constexpr uid_t kNobody = 65534;
   const std::string path = folder_.file("secret.csv", "a\n1\n");
   ASSERT_EQ(::chmod(path.c_str(), 0), 0);
-  const uid_t user = ::geteuid();  // root may read everything
+  const uid_t user = ::geteuid();  // root may read every file
   ASSERT_TRUE(user != 0 || ::seteuid(kNobody) == 0);
   const Error error = error_of(path);
   ASSERT_EQ(::seteuid(user), 0);
@@ -115,7 +115,7 @@ TEST_P(CsvReader, AnotherDelimiterThanTheCommaIsAnErrorThatNamesIt) {
   EXPECT_TRUE(open_csv({.path = folder_.file("d.csv", "a;b,c\n1,2\n"), .order = GetParam()}));
 }
 
-TEST_P(CsvReader, HeaderWithoutALineFeedIsNotThereYetIfAsked) {
+TEST_P(CsvReader, HeaderWithoutALineFeedIsUnfinishedIfALineFeedIsNeeded) {
   Limits limits;
   limits.line_feed_needed = true;
   for (const std::string_view text : {"", "a,b", "a,b\r", "a,\"b"}) {
@@ -126,7 +126,7 @@ TEST_P(CsvReader, HeaderWithoutALineFeedIsNotThereYetIfAsked) {
   }
 }
 
-TEST_P(CsvReader, LastLineWaitsIfAskedAndIsNamed) {
+TEST_P(CsvReader, LastLineWithoutALineFeedIsLeftIfOneIsNeededAndIsNamed) {
   Limits limits;
   limits.line_feed_needed = true;
   const auto source = must_open(
@@ -136,7 +136,7 @@ TEST_P(CsvReader, LastLineWaitsIfAskedAndIsNamed) {
   EXPECT_EQ(source->unfinished_line(), 3U);
 }
 
-TEST_P(CsvReader, BlankLineBeforeALineThatWaitsIsABadRow) {
+TEST_P(CsvReader, BlankLineBeforeAnUnfinishedLineIsABadRow) {
   Limits limits;
   limits.line_feed_needed = true;
   const auto source = must_open(
@@ -146,7 +146,7 @@ TEST_P(CsvReader, BlankLineBeforeALineThatWaitsIsABadRow) {
                                   "2@4#2 1|2", "3! a blank line, the header has 2 fields"));
 }
 
-TEST_P(CsvReader, HeaderAloneIsNoRows) {
+TEST_P(CsvReader, HeaderAloneHasNoRows) {
   for (const std::string_view text : {"a,b", "a,b\n", "a,b\r\n\r\n"}) {
     const auto source = must_open({.path = folder_.file("h.csv", text), .order = GetParam()});
     ASSERT_NE(source, nullptr);
@@ -163,7 +163,7 @@ TEST_P(CsvReader, HeaderNamesMayBeQuoted) {
   EXPECT_THAT(source->columns(), ElementsAre("a,1", "b \"x\""));
 }
 
-TEST_P(CsvReader, ErrorsAndCallersCallAPipeStandardInput) {
+TEST_P(CsvReader, APipeIsNamedStandardInput) {
   const testing::StandardInput input("a\n1\n");
   const auto source = must_open({.path = "-", .order = GetParam()});
   ASSERT_NE(source, nullptr);
@@ -187,10 +187,10 @@ TEST_P(CsvReader, EndStaysTheEnd) {
   EXPECT_THAT(drain(*source), IsEmpty());
 }
 
-TEST_P(CsvReader, SkipStopsRightBehindTheLastRowAskedFor) {
+TEST_P(CsvReader, SkipStopsDirectlyAfterTheLastSkippedRow) {
   const std::string path =
       folder_.file("s.csv", "a,b\n1,1\nbad\n2,2\nbad\n3,3\nbad\n4,4\n5,5\nbad\n6,6\n");
-  // Blocks of any size: whole ones are skipped without reading them.
+  // Blocks of any size: whole blocks are skipped without reading them.
   for (std::size_t block_bytes = 1; block_bytes < 60; ++block_bytes) {
     for (std::uint64_t rows = 0; rows <= 8; ++rows) {
       const CsvOptions options{
@@ -209,7 +209,7 @@ TEST_P(CsvReader, SkipStopsRightBehindTheLastRowAskedFor) {
       EXPECT_EQ(skipped->rows + skipped->bad_rows, passed);
       EXPECT_EQ(drain(*source), std::vector<std::string>(
                                     all.begin() + static_cast<std::ptrdiff_t>(passed), all.end()))
-          << "behind " << rows << " rows, blocks of " << block_bytes;
+          << "after " << rows << " rows, blocks of " << block_bytes;
     }
   }
 }
@@ -257,7 +257,7 @@ TEST_P(CsvReader, FingerprintOfAPipeIsThatOfTheFile) {
   EXPECT_EQ(must_open({.path = "-", .order = GetParam()})->fingerprint(), of_file);
 }
 
-TEST(CsvFileOrder, RowsComeAsTheyStandWithBadOnesBetween) {
+TEST(CsvFileOrder, RowsAndBadRowsComeInFileOrder) {
   const testing::ScratchFolder folder;
   const auto source = must_open({.path = folder.file("t.csv", "a,b\n1,2\n3\n\"x\ny\",\"4\"\n")});
   ASSERT_NE(source, nullptr);
@@ -280,7 +280,7 @@ TEST(CsvFileOrder, PipeGivesARowBeforeItEnds) {
   EXPECT_EQ(source->progress().bytes_total, std::nullopt);
 }
 
-TEST(CsvFileOrder, MoreRowsThanWereInferredFromAreReadToo) {
+TEST(CsvFileOrder, RowsAppendedAfterInferenceAreRead) {
   const testing::ScratchFolder folder;
   const std::string path = folder.file("g.csv", "a,b\n1,2\n");
   const auto source = must_open({.path = path, .infer_types = true});

@@ -24,7 +24,7 @@ using testing::must_open;
 
 class CsvReverse : public ::testing::Test {
  protected:
-  // Rows of `text` last first, the same whatever the blocks and the buffer.
+  // Rows of `text`, last first; the same for all sizes of blocks and buffer.
   std::vector<std::string> reversed(std::string_view text) {
     const std::string path = folder_.file("r.csv", text);
     auto expected = drain(*must_open({.path = path, .order = Order::reverse}));
@@ -68,7 +68,7 @@ TEST_F(CsvReverse, UnclosedQuoteCostsOnlyItsLine) {
                           "2@4#2 1|2"));
 }
 
-TEST_F(CsvReverse, BlankLineIsABadRowUnlessTheFileEndsBehindIt) {
+TEST_F(CsvReverse, BlankLineIsABadRowUnlessItEndsTheFile) {
   EXPECT_THAT(reversed("a,b\n1,2\n\n3,4\n\n"),
               ElementsAre("4@9#4 3|4", "3! a blank line, the header has 2 fields", "2@4#2 1|2"));
   EXPECT_THAT(reversed("a,b\n1,2\n\n\n"),
@@ -76,7 +76,7 @@ TEST_F(CsvReverse, BlankLineIsABadRowUnlessTheFileEndsBehindIt) {
   EXPECT_THAT(reversed("a\n\n1\n\n"), ElementsAre("4@5#4 ", "3@3#3 1", "2@2#2 "));
 }
 
-TEST_F(CsvReverse, BomIsNoPartOfTheFirstColumn) {
+TEST_F(CsvReverse, BomIsNotPartOfTheFirstColumn) {
   EXPECT_THAT(reversed("\xEF\xBB\xBF"
                        "a,b\n1,2\n3,4\n"),
               ElementsAre("3@11#3 3|4", "2@7#2 1|2"));
@@ -98,7 +98,7 @@ TEST_F(CsvReverse, AllRowsOfManyBlocksCome) {
   std::vector<std::string> expected;
   constexpr int kRows = 100'000;
   for (int id = 1; id <= kRows; ++id) {
-    // Two lines a row: each holds a quoted line break.
+    // Each row takes two lines: it holds a quoted line break.
     expected.push_back(fmt::format("{}@{}#{} {}|a,\nb", 2 * id, text.size(), id + 1, id));
     text += fmt::format("{},\"a,\nb\"\n", id);
   }
@@ -128,7 +128,7 @@ TEST_F(CsvReverse, PipeLargerThanItsBufferIsReversedAndLeavesNoFile) {
   EXPECT_THAT(rows.back(), HasSubstr("2@3#2 1"));
 }
 
-TEST_F(CsvReverse, FolderWithoutRoomForAPipeIsNamed) {
+TEST_F(CsvReverse, DirectoryWithoutRoomForAPipeIsNamed) {
   ASSERT_EQ(::setenv("TMPDIR", "/nonexistent", 1), 0);
   const testing::StandardInput input("a\n1\n");
   const auto source = open_csv({.path = "-", .order = Order::reverse});
@@ -173,7 +173,7 @@ TEST_F(CsvReverse, FileRewrittenWithTheSameSizeIsAnError) {
 TEST_F(CsvReverse, OtherRowsAreAnErrorEvenIfTheClockHidTheChange) {
   const std::string path = folder_.file("c.csv", "a,b\n1,2\n3,4\n");
   const auto before = std::filesystem::last_write_time(path);
-  // Fewer good rows; as many, and a bad one.
+  // Fewer good rows; or as many, plus a bad one.
   for (const std::string_view changed : {"a,b\n1,23456\n", "a,b\n1,2\n\n3,4"}) {
     folder_.file("c.csv", "a,b\n1,2\n3,4\n");
     std::filesystem::last_write_time(path, before);

@@ -1,3 +1,5 @@
+#include "producers/csv/run.h"
+
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -12,7 +14,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "producers/csv/run.h"
+#include "base/descriptor.h"
 #include "tests/client/fake_broker.h"
 #include "tests/support/folder.h"
 
@@ -25,42 +27,37 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// Standard error is a terminal of so many columns while it lives.
+// While this lives, standard error is a terminal of this many columns.
 class Terminal {
  public:
   explicit Terminal(unsigned short columns)
       : master_(::posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK)), before_(::dup(STDERR_FILENO)) {
-    EXPECT_EQ(::grantpt(master_) + ::unlockpt(master_), 0);
+    EXPECT_EQ(::grantpt(master_.get()) + ::unlockpt(master_.get()), 0);
     std::array<char, 128> name{};
-    EXPECT_EQ(::ptsname_r(master_, name.data(), name.size()), 0);
-    const int slave = ::open(name.data(), O_RDWR | O_NOCTTY);
+    EXPECT_EQ(::ptsname_r(master_.get(), name.data(), name.size()), 0);
+    const Descriptor slave(::open(name.data(), O_RDWR | O_NOCTTY));
     const winsize size{24, columns, 0, 0};
-    EXPECT_EQ(::ioctl(slave, TIOCSWINSZ, &size), 0);
-    ::dup2(slave, STDERR_FILENO);
-    ::close(slave);
+    EXPECT_EQ(::ioctl(slave.get(), TIOCSWINSZ, &size), 0);
+    ::dup2(slave.get(), STDERR_FILENO);
   }
   Terminal(const Terminal&) = delete;
   Terminal& operator=(const Terminal&) = delete;
-  ~Terminal() {
-    ::dup2(before_, STDERR_FILENO);
-    ::close(before_);
-    ::close(master_);
-  }
+  ~Terminal() { ::dup2(before_.get(), STDERR_FILENO); }
   std::string read() const {
     std::string text;
     std::array<char, 4096> bytes{};
-    for (ssize_t got = 0; (got = ::read(master_, bytes.data(), bytes.size())) > 0;) {
+    for (ssize_t got = 0; (got = ::read(master_.get(), bytes.data(), bytes.size())) > 0;) {
       text.append(bytes.data(), static_cast<std::size_t>(got));
     }
     return text;
   }
 
  private:
-  int master_;
-  int before_;
+  Descriptor master_;
+  Descriptor before_;
 };
 
-// Gives two rows and then fails, as a disk may.
+// Returns two rows and then fails like a disk.
 class FailingSource final : public csv::RowSource {
  public:
   FailingSource() {
@@ -117,7 +114,8 @@ class CsvRunTest : public ::testing::Test {
     return run.run();
   }
 
-  // One run of a named stream on `text`; its rows. What the broker then knows the next run hears.
+  // One run of a named stream on `text`; returns its rows. The broker remembers them for the next
+  // run.
   std::vector<std::string> run_on(const std::string& text) {
     job_.resume_name = "n";
     keeps_mark_ = true;
@@ -140,7 +138,7 @@ class CsvRunTest : public ::testing::Test {
     return rows();
   }
 
-  // What was sent, as the text of each row; NULL is written so.
+  // The text of each row sent; NULL appears as NULL.
   std::vector<std::string> rows() {
     std::vector<std::string> rows;
     for (const auto& batch : broker_.all<Batch>()) {
@@ -192,7 +190,7 @@ TEST_F(CsvRunTest, ReverseOrderSendsTheLastRowFirst) {
   EXPECT_THAT(rows(), ElementsAre("5;6;", "3;4;", "1;2;"));
 }
 
-TEST_F(CsvRunTest, LimitIsOfTheFirstRowsOfTheStream) {
+TEST_F(CsvRunTest, LimitSendsTheFirstRowsOfTheStream) {
   job_.limit = 2;
   open("a\n1\n2\n3\n", csv::Order::reverse);
   const Report report = run();
@@ -200,7 +198,7 @@ TEST_F(CsvRunTest, LimitIsOfTheFirstRowsOfTheStream) {
   EXPECT_EQ(exit_code_of(report), 0);
 }
 
-TEST_F(CsvRunTest, HeaderOnlyIsNoRowAndNoError) {
+TEST_F(CsvRunTest, HeaderOnlySendsNoRowAndIsNoError) {
   broker_.table_state = TableState::missing_table;
   open("a,b\n");
   const Report report = run();
@@ -208,7 +206,7 @@ TEST_F(CsvRunTest, HeaderOnlyIsNoRowAndNoError) {
   EXPECT_EQ(exit_code_of(report), 0);
 }
 
-TEST_F(CsvRunTest, BadRowStopsBeforeItAndWhatCameBeforeIsApplied) {
+TEST_F(CsvRunTest, BadRowEndsTheRunAndEarlierRowsAreApplied) {
   open("a,b\n1,2\n3\n5,6\n");
   const Report report = run();
   EXPECT_THAT(rows(), ElementsAre("1;2;"));
@@ -219,7 +217,7 @@ TEST_F(CsvRunTest, BadRowStopsBeforeItAndWhatCameBeforeIsApplied) {
   EXPECT_EQ(exit_code_of(report), 1);
 }
 
-TEST_F(CsvRunTest, BadRowsThatAreSkippedAreCountedAndListed) {
+TEST_F(CsvRunTest, SkippedBadRowsAreCountedAndListed) {
   job_.skip_bad_rows = true;
   open("a,b\n1,2\n3\n5,6\n7,8,9\n");
   const Report report = run();
@@ -236,7 +234,7 @@ TEST_F(CsvRunTest, MissingTableIsAnErrorBeforeARowIsSent) {
   EXPECT_THAT(rows(), IsEmpty());
   ASSERT_TRUE(report.failure);
   EXPECT_THAT(report.failure->what, HasSubstr("there is no table 't'"));
-  EXPECT_THAT(report.failure->hint, HasSubstr("--create makes it"));
+  EXPECT_THAT(report.failure->hint, HasSubstr("use --create"));
   EXPECT_EQ(exit_code_of(report), 1);
 }
 
@@ -248,7 +246,7 @@ TEST_F(CsvRunTest, MissingColumnIsAnErrorBeforeARowIsSent) {
   EXPECT_EQ(exit_code_of(report), 1);
 }
 
-TEST_F(CsvRunTest, TableThatNobodyCanLookAtGetsTheRows) {
+TEST_F(CsvRunTest, TableThatCannotBeCheckedGetsTheRows) {
   broker_.table_state = TableState::unknown;
   open("a\n1\n");
   const Report report = run();
@@ -268,13 +266,13 @@ TEST_F(CsvRunTest, CreateSendsTheDefinitionFirst) {
   EXPECT_EQ(exit_code_of(report), 0);
 }
 
-TEST_F(CsvRunTest, EmptyFieldsAreTextUnlessAskedOtherwise) {
+TEST_F(CsvRunTest, EmptyFieldsAreTextByDefault) {
   open("a,b\n1,\n");
   run();
   EXPECT_THAT(rows(), ElementsAre("1;;"));
 }
 
-TEST_F(CsvRunTest, EmptyFieldsAreNullIfAskedFor) {
+TEST_F(CsvRunTest, EmptyFieldsAreNullOnRequest) {
   job_.empty = EmptyField::null;
   open("a,b\n1,\n");
   run();
@@ -309,7 +307,7 @@ TEST_F(CsvRunTest, IntervalsOfOneSeedAreTheSameAndInTheRange) {
   EXPECT_NE(took[0], took[2]);
 }
 
-TEST_F(CsvRunTest, NamedStreamGoesOnBehindWhatIsStored) {
+TEST_F(CsvRunTest, NamedStreamContinuesAfterTheStoredRows) {
   job_.resume_name = "n";
   job_.source = "0123456789abcdef";
   broker_.welcome.through = {2};
@@ -324,7 +322,7 @@ TEST_F(CsvRunTest, NamedStreamGoesOnBehindWhatIsStored) {
   EXPECT_EQ(report.rows_read, 2U);
 }
 
-TEST_F(CsvRunTest, NamedStreamWithADefinitionGoesOnBehindOneRowLess) {
+TEST_F(CsvRunTest, NamedStreamWithADefinitionContinuesOneRowEarlier) {
   job_.create = true;
   job_.resume_name = "n";
   broker_.welcome.through = {2};
@@ -346,7 +344,7 @@ TEST_F(CsvRunTest, NameOfAnotherInputIsAnErrorAndNothingIsSent) {
   EXPECT_EQ(exit_code_of(report), 1);
 }
 
-TEST_F(CsvRunTest, FileThatGrewIsGoneOnWith) {
+TEST_F(CsvRunTest, FileThatGrewIsContinued) {
   EXPECT_THAT(run_on("a\n1\n2\n"), ElementsAre("1;", "2;"));
   EXPECT_THAT(run_on("a\n1\n2\n"), IsEmpty());
   EXPECT_THAT(run_on("a\n1\n2\n3\n"), ElementsAre("3;"));
@@ -376,7 +374,7 @@ TEST_F(CsvRunTest, NewFileAfterADefinitionIsSentWhole) {
   EXPECT_THAT(run_on("a\n1\n3\n4\n5\n"), ElementsAre("5;"));
 }
 
-TEST_F(CsvRunTest, NewFileIsAnErrorIfAskedFor) {
+TEST_F(CsvRunTest, NewFileIsAnErrorOnRequest) {
   run_on("a\n1\n2\n");
   job_.when_replaced = WhenReplaced::stop;
   EXPECT_THAT(run_on("a\n3\n"), IsEmpty());
@@ -386,15 +384,15 @@ TEST_F(CsvRunTest, NewFileIsAnErrorIfAskedFor) {
   EXPECT_EQ(exit_code_of(report_), 1);
 }
 
-TEST_F(CsvRunTest, NewFileWaitsUntilItIsKnownHowManyRowsThereAre) {
+TEST_F(CsvRunTest, NewFileWaitsUntilTheLastRowIsKnown) {
   run_on("a\n1\n2\n");
-  broker_.welcome.last = Sequence{5};  // of them three are on their way
+  broker_.welcome.last = Sequence{5};  // of these rows, three are in flight
   when_waiting_ = [this] { broker_.welcome.through = {5}; };
   EXPECT_THAT(run_on("a\n3\n"), ElementsAre("3;"));
   EXPECT_EQ(broker_.all<Batch>().front().header.first, Sequence{6});
 }
 
-TEST_F(CsvRunTest, NewFileIsNotSentWhileNobodyKnowsHowManyRowsThereAre) {
+TEST_F(CsvRunTest, NewFileIsNotSentWhileTheLastRowIsUnknown) {
   run_on("a\n1\n2\n");
   broker_.welcome.through_is_sure = false;
   job_.timeout = milliseconds(1);
@@ -403,7 +401,7 @@ TEST_F(CsvRunTest, NewFileIsNotSentWhileNobodyKnowsHowManyRowsThereAre) {
   EXPECT_EQ(report_.failure->code, Errc::unreachable);
 }
 
-TEST_F(CsvRunTest, SameFileGoesOnAlthoughNobodyKnowsHowManyRowsThereAre) {
+TEST_F(CsvRunTest, SameFileContinuesWhileTheLastRowIsUnknown) {
   run_on("a\n1\n2\n");
   broker_.welcome.through_is_sure = false;
   EXPECT_THAT(run_on("a\n1\n2\n3\n"), ElementsAre("3;"));
@@ -424,14 +422,14 @@ TEST_F(CsvRunTest, EmptyFieldOfANumberColumnIsNull) {
   EXPECT_THAT(rows(), ElementsAre("NULL;NULL;;;;", "1;2;3;4;=5;"));
 }
 
-TEST_F(CsvRunTest, ColumnWithoutATypeGetsIntegersAsSuchAndAllElseAsItIsWritten) {
+TEST_F(CsvRunTest, ColumnWithoutATypeGetsIntegersAsIntegersAndTheRestAsText) {
   broker_.types = {"BLOB"};
   open("b\n12\n-3\n012\n1.5\nx\n12E4\n");
   run();
   EXPECT_THAT(rows(), ElementsAre("=12;", "=-3;", "012;", "1.5;", "x;", "12E4;"));
 }
 
-TEST_F(CsvRunTest, EmptyFieldIsTextIfAskedForAndThatIsSaidOnce) {
+TEST_F(CsvRunTest, EmptyFieldIsTextOnRequestAndThatIsReportedOnce) {
   broker_.types = {"INTEGER", "REAL"};
   job_.empty = EmptyField::text;
   open("i,r\n,\n,\n");
@@ -440,7 +438,7 @@ TEST_F(CsvRunTest, EmptyFieldIsTextIfAskedForAndThatIsSaidOnce) {
   EXPECT_THAT(log_, ElementsAre(HasSubstr("row 1: an empty field goes into the INTEGER column i")));
 }
 
-TEST_F(CsvRunTest, ValuesWhoseFormTheColumnChangesAreCountedAndTheFirstIsTold) {
+TEST_F(CsvRunTest, ValuesWhoseFormTheColumnChangesAreCountedAndTheFirstIsReported) {
   broker_.types = {"INTEGER", "TEXT"};
   open("i,t\n1,01\n0123,02\n12E4,x\n");
   const Report report = run();
@@ -448,9 +446,8 @@ TEST_F(CsvRunTest, ValuesWhoseFormTheColumnChangesAreCountedAndTheFirstIsTold) {
   ASSERT_TRUE(report.first_changed);
   EXPECT_EQ(report.first_changed->row, 2U);
   EXPECT_EQ(report.first_changed->column, "i");
-  EXPECT_THAT(text_of(report),
-              HasSubstr("2 values changed form in a column of numbers, the first in "
-                        "row 2: i = 0123 (INTEGER)"));
+  EXPECT_THAT(text_of(report), HasSubstr("2 values changed form in a numeric column, the first in "
+                                         "row 2: i = 0123 (INTEGER)"));
   EXPECT_EQ(json_of(report)["changed_values"], 2);
   EXPECT_EQ(json_of(report)["first_changed"]["value"], "0123");
   EXPECT_EQ(exit_code_of(report), 0);
@@ -465,7 +462,7 @@ TEST_F(CsvRunTest, FileWithFewerRowsThanWereTakenIsAnError) {
   EXPECT_THAT(report.failure->what, HasSubstr("10 rows of 'n' were taken before"));
 }
 
-TEST_F(CsvRunTest, InterruptSendsAndAwaitsWhatWasReadAndNoMore) {
+TEST_F(CsvRunTest, InterruptSendsAndAwaitsOnlyTheRowsRead) {
   job_.interval = {seconds(1), seconds(1)};
   batch_rows_ = 1;
   open("a\n1\n2\n3\n");
@@ -479,7 +476,7 @@ TEST_F(CsvRunTest, InterruptSendsAndAwaitsWhatWasReadAndNoMore) {
 
 class CsvBarTest : public CsvRunTest {
  protected:
-  // What a terminal of so many columns got while four rows were sent.
+  // What a terminal of this width got while four rows were sent.
   std::string shown(csv::Order order, unsigned short columns) {
     wants_bar_ = true;
     job_.interval = {seconds(1), seconds(1)};
@@ -496,24 +493,24 @@ class CsvBarTest : public CsvRunTest {
   }
 };
 
-TEST_F(CsvBarTest, OnATerminalItShowsHowFarTheFileIsReadAndGoesWhenItEnds) {
+TEST_F(CsvBarTest, OnATerminalItShowsTheProgressAndDisappearsAtTheEnd) {
   const std::string text = shown(csv::Order::file, 60);
   EXPECT_THAT(text, HasSubstr("[####"));
   EXPECT_THAT(text, HasSubstr(" row"));
   EXPECT_TRUE(text.ends_with("\r\x1b[K")) << text;
 }
 
-TEST_F(CsvBarTest, OnATerminalThatDoesNotTellItsWidthItTakes80Columns) {
+TEST_F(CsvBarTest, WithoutAKnownWidthItTakes80Columns) {
   const std::string text = shown(csv::Order::reverse, 0);
   EXPECT_THAT(text, HasSubstr("[####"));
 }
 
-TEST_F(CsvBarTest, WithALimitItShowsHowMuchOfThatIsDone) {
+TEST_F(CsvBarTest, WithALimitItShowsProgressTowardsTheLimit) {
   job_.limit = 4;
   EXPECT_THAT(shown(csv::Order::file, 60), HasSubstr(" %  "));
 }
 
-TEST_F(CsvRunTest, WhatWasReadBeforeTheInputFailedIsAppliedAndTheFailureTold) {
+TEST_F(CsvRunTest, RowsBeforeAnInputFailureAreAppliedAndTheFailureIsReported) {
   source_ = std::make_unique<FailingSource>();
   const Report report = run();
   EXPECT_THAT(rows(), ElementsAre("1;", "1;"));

@@ -42,7 +42,7 @@ Lines scan_with(std::string_view text, std::size_t columns, const Limits& limits
   }
 }
 
-// Whatever the buffer and the pieces it is filled with, the rows must be the same.
+// Checks that the rows do not depend on the sizes of the buffer and of the pieces.
 Lines scan(std::string_view text, std::size_t columns = 0,
            std::size_t max_record_bytes = kMaxRecordBytes) {
   Limits limits;
@@ -58,15 +58,15 @@ Lines scan(std::string_view text, std::size_t columns = 0,
   return expected;
 }
 
-TEST(CsvScanner, NoBytesAreNoRecords) {
+TEST(CsvScanner, NoBytesHoldNoRecords) {
   EXPECT_THAT(scan(""), IsEmpty());
 }
 
-TEST(CsvScanner, BomAloneIsNoRecord) {
+TEST(CsvScanner, BomAloneHoldsNoRecord) {
   EXPECT_THAT(scan("\xEF\xBB\xBF"), IsEmpty());
 }
 
-TEST(CsvScanner, BomIsNoPartOfTheFirstField) {
+TEST(CsvScanner, BomIsNotPartOfTheFirstField) {
   EXPECT_THAT(scan("\xEF\xBB\xBFid,name\n1,b\n"), ElementsAre("1@3#1 id|name", "2@11#2 1|b"));
 }
 
@@ -88,7 +88,7 @@ TEST(CsvScanner, FinalLineEndMayBeMissing) {
   EXPECT_THAT(scan("a,b\n1,\"2\""), ElementsAre("1@0#1 a|b", "2@4#2 1|2"));
 }
 
-TEST(CsvScanner, CrLfEndsARecordAndIsNoPartOfIt) {
+TEST(CsvScanner, CrLfEndsARecordAndIsNotPartOfIt) {
   EXPECT_THAT(scan("a,b\r\n\"1\",2\r\n3,\"4\"\r\n"),
               ElementsAre("1@0#1 a|b", "2@5#2 1|2", "3@12#3 3|4"));
 }
@@ -142,7 +142,7 @@ TEST(CsvScanner, QuoteInsideAnUnquotedFieldIsABadRow) {
               ElementsAre("1! a quote inside field 2, which does not begin with one", "2@6#2 2|3"));
 }
 
-TEST(CsvScanner, BadRowWithAStrayQuoteStillEndsBehindItsQuotedLineBreak) {
+TEST(CsvScanner, BadRowWithAStrayQuoteStillEndsAfterItsQuotedLineBreak) {
   EXPECT_THAT(scan("5\",\"x\ny\"\n2,3\n", 2),
               ElementsAre("1! a quote inside field 1, which does not begin with one", "3@9#2 2|3"));
 }
@@ -175,12 +175,12 @@ TEST(CsvScanner, QuoteThatALaterLinesQuoteClosesCostsOnlyItsLine) {
                           "4@15#4 7|8"));
 }
 
-TEST(CsvScanner, FieldWithLineBreaksIsNoUnclosedQuote) {
+TEST(CsvScanner, FieldWithLineBreaksIsNotAnUnclosedQuote) {
   EXPECT_THAT(scan("1,\"2\n3,4\n\"\"5\"\"\"\n7,8\n", 2),
               ElementsAre("1@0#1 1|2\n3,4\n\"5\"", "4@16#2 7|8"));
 }
 
-// Up to the end of the last record that is finished, and the line on which the other begins.
+// Reads to the end of the last finished record, and names the line where the unfinished one begins.
 std::string rest_of(std::string_view text, std::size_t columns) {
   std::string expected;
   for (std::size_t buffer = 1; buffer <= text.size() + 1; ++buffer) {
@@ -203,7 +203,7 @@ std::string rest_of(std::string_view text, std::size_t columns) {
   return expected;
 }
 
-TEST(CsvScanner, LastLineWithoutALineFeedWaitsIfAsked) {
+TEST(CsvScanner, LastLineWithoutALineFeedIsLeftIfOneIsNeeded) {
   EXPECT_EQ(rest_of("1,2\n3,4\n", 2), "1@0#1 1|2, 2@4#2 3|4; 0 at 8");
   EXPECT_EQ(rest_of("1,2\n3,4", 2), "1@0#1 1|2; 2 at 4");
   EXPECT_EQ(rest_of("1,2\n3,", 2), "1@0#1 1|2; 2 at 4");
@@ -212,7 +212,7 @@ TEST(CsvScanner, LastLineWithoutALineFeedWaitsIfAsked) {
   EXPECT_EQ(rest_of("1,2\n3,\"4\nx", 2), "1@0#1 1|2; 2 at 4");
 }
 
-TEST(CsvScanner, OpenQuoteThatLastsTooLongIsNotWaitedFor) {
+TEST(CsvScanner, OverlongOpenQuoteCountsAsNeverClosed) {
   std::string text = "1,\"2\n";
   for (int i = 0; i < 20; ++i) {
     text += "3,4\n";
@@ -230,7 +230,7 @@ TEST(CsvScanner, NulByteIsABadRow) {
               ElementsAre("1! a NUL byte in field 1"));
 }
 
-TEST(CsvScanner, Utf8IsTaken) {
+TEST(CsvScanner, Utf8IsAccepted) {
   EXPECT_THAT(scan("\xC2\xB5g,\"\xE2\x82\xAC\"\"\xF0\x9F\x90\x95\"\n", 2),
               ElementsAre("1@0#1 \xC2\xB5g|\xE2\x82\xAC\"\xF0\x9F\x90\x95"));
 }
@@ -258,7 +258,7 @@ TEST(CsvScanner, InvalidUtf8IsABadRow) {
   }
 }
 
-TEST(CsvScanner, BytesSplitOverTwoFieldsAreNoCharacter) {
+TEST(CsvScanner, CharacterSplitOverTwoFieldsIsInvalid) {
   EXPECT_THAT(scan("\xC3,\xA9\n", 2), ElementsAre("1! field 1 is not valid UTF-8"));
 }
 

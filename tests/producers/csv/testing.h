@@ -28,7 +28,7 @@
 
 namespace turnstile::csv::testing {
 
-// Gives `text` in pieces of at most `piece_bytes`.
+// Returns `text` in pieces of at most `piece_bytes`.
 class MemorySource final : public ByteSource {
  public:
   MemorySource(std::string_view text, std::size_t piece_bytes)
@@ -55,7 +55,7 @@ inline std::string show(const Item& item) {
   return fmt::format("{}@{}#{} {}", row.line, row.offset, row.number, fmt::join(row.fields, "|"));
 }
 
-// The rest of a source; an error is a line "error: ...", and the end.
+// The rest of a source. An error becomes a line "error: ...", and ends it.
 inline std::vector<std::string> drain(RowSource& source) {
   std::vector<std::string> lines;
   for (;;) {
@@ -71,7 +71,7 @@ inline std::vector<std::string> drain(RowSource& source) {
   }
 }
 
-// A regular file that no disk has: quick to write anew thousands of times.
+// A regular file in memory: fast to rewrite thousands of times.
 class MemoryFile {
  public:
   MemoryFile() : file_(::memfd_create("csv-test", MFD_CLOEXEC)) { EXPECT_GE(file_.get(), 0); }
@@ -109,35 +109,33 @@ class ScratchFolder {
   std::filesystem::path path_;
 };
 
-// Standard input is a pipe that gives `text`, for as long as this lives.
+// While this lives, standard input is a pipe that contains `text`.
 class StandardInput {
  public:
   explicit StandardInput(std::string text) : saved_(::dup(STDIN_FILENO)) {
     int ends[2] = {-1, -1};  // NOLINT(modernize-avoid-c-arrays): pipe() takes one
     EXPECT_EQ(::pipe(ends), 0);
-    ::dup2(ends[0], STDIN_FILENO);
-    ::close(ends[0]);
-    writer_ = std::thread([to = ends[1], text = std::move(text)] {
+    const Descriptor reader(ends[0]);
+    ::dup2(reader.get(), STDIN_FILENO);
+    writer_ = std::thread([to = Descriptor(ends[1]), text = std::move(text)] {
       for (std::string_view rest = text; !rest.empty();) {
-        const ssize_t n = ::write(to, rest.data(), rest.size());
+        const ssize_t n = ::write(to.get(), rest.data(), rest.size());
         if (n < 0) {
           break;
         }
         rest.remove_prefix(static_cast<std::size_t>(n));
       }
-      ::close(to);
     });
   }
   StandardInput(const StandardInput&) = delete;
   StandardInput& operator=(const StandardInput&) = delete;
   ~StandardInput() {
     writer_.join();
-    ::dup2(saved_, STDIN_FILENO);
-    ::close(saved_);
+    ::dup2(saved_.get(), STDIN_FILENO);
   }
 
  private:
-  int saved_;
+  Descriptor saved_;
   std::thread writer_;
 };
 
