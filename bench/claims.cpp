@@ -19,7 +19,7 @@ const std::vector<Claim>& claims() {
       {1, "csv", "CSV to SQLite", "sqlite3 .import", kRate, ratio, at_least, 2.2, true},
       {2, "csv-text", "the same with out9.txt", "sqlite3 .import", kRate, ratio, at_least, 1.8, true},
       {3, "limit", "CSV to SQLite", "physical limit", kRate, ratio, at_least, 0.8, true},
-      {4, "four", "4 producers at once", "1 producer (line 1)", kRate, ratio, at_least, 0.95, true},
+      {4, "four", "4 producers together", "1 producer (line 1)", kRate, ratio, at_least, 0.95, true},
       {5, "each", "append for each row", kOneRowEach, kRate, ratio, at_least, 10, true},
       {6, "jetstream", "CSV to SQLite", "JetStream, 1,000 rows a message", kRate, ratio, at_least, 1.05, true},
       {7, "waiting", "64 processes, row by row", "64 processes direct", kRate, ratio, at_least, 8, true},

@@ -91,7 +91,7 @@ class Server {
   std::string url_;
 };
 
-enum class Send { gathered, at_once };
+enum class Send { gathered, immediately };
 
 class Client {
  public:
@@ -100,7 +100,7 @@ class Client {
     must(natsOptions_Create(&options), "making options");
     const Options owned(options);
     must(natsOptions_SetURL(options, url.c_str()), "setting the address");
-    must(natsOptions_SetSendAsap(options, send == Send::at_once), "setting options");
+    must(natsOptions_SetSendAsap(options, send == Send::immediately), "setting options");
     natsConnection* connection = nullptr;
     must(natsConnection_Connect(&connection, options), "connecting");
     connection_.reset(connection);
@@ -270,7 +270,8 @@ struct Consuming {
 };
 
 void consume(const Consuming& with, Gate& gate) {
-  Client client(with.url, with.reports_commits ? Send::at_once : Send::gathered, with.on_their_way);
+  Client client(with.url, with.reports_commits ? Send::immediately : Send::gathered,
+                with.on_their_way);
   client.add_stream();
   const auto subscription = client.subscribe_to_rows(with.on_their_way);
   Applying applying(with.directory);
@@ -393,7 +394,7 @@ std::vector<double> jetstream_waiting(const std::filesystem::path& directory, Sa
                      .on_their_way = kMessagesOfManyRows,
                      .reports_commits = true},
                     [&](const std::string& url) {
-                      Client client(url, Send::at_once, kMessagesOfManyRows);
+                      Client client(url, Send::immediately, kMessagesOfManyRows);
                       const auto done = client.subscribe(kDone);
                       RowsEncoder encoder;
                       double before = now_seconds();

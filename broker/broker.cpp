@@ -31,7 +31,7 @@ constexpr std::uint64_t kTurnTalk = 16;
 constexpr auto kRejectedLogInterval = 10s;
 constexpr auto kLingerAtEnd = 200ms;
 
-// One bound for the memory of all connections, each of which may have a partial message of the
+// One bound for the memory of all connections, since each may have a partial message of the
 // largest size: twice the window's memory, since as much may be arriving, twice each connection's
 // least credit, and the program with its journal's cache. Above it the broker closes connections,
 // first those that said nothing while the memory grew.
@@ -198,9 +198,8 @@ Result<void> Broker::run(int stop_fd, std::optional<Inside> inside) {
     const auto until = std::min(core_->deadline(before), next_guard_);
     // Rounded up, so that the deadline has passed when the wait ends.
     const auto stops =
-        listener_->wait(stop_fd,
-                        std::chrono::ceil<std::chrono::milliseconds>(
-                            std::max(until - before, std::chrono::steady_clock::duration::zero())));
+        listener_->wait(stop_fd, std::chrono::ceil<std::chrono::milliseconds>(std::max(
+                                     until - before, std::chrono::steady_clock::duration::zero())));
     if (!stops) {
       return tl::make_unexpected(stops.error());
     }

@@ -140,7 +140,7 @@ void Core::reopen_journal() {
   }
 }
 
-// Reports which rows of which producers are lost, where promise 1 cannot be kept.
+// Reports the lost rows and their producers, where promise 1 cannot be kept.
 void Core::report_vanished(const DurableStore::Vanished& vanished) {
   std::map<ProducerId, std::map<std::uint64_t, std::uint64_t>> gone;
   for (const RowRange& rows : vanished.held) {

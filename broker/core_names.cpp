@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 constexpr std::chrono::milliseconds kForgetNamesEvery = 60s;
 constexpr std::chrono::milliseconds kForgetWhenCrowded = 100ms;
 // Names above the bound are removed when there are this many of them.
-constexpr std::size_t kNamesAtOnce = 1000;
+constexpr std::size_t kNamesPerCall = 1000;
 // How far a claimed epoch that this broker does not know may be ahead of its clock.
 constexpr std::uint64_t kClockSlackMs = std::uint64_t{24} * 60 * 60 * 1000;
 
@@ -189,7 +189,7 @@ void Core::greet(ConnectionId connection, Epoch epoch, const std::optional<Progr
 // Promise 6. Keeps the names that are connected or have waiting rows.
 void Core::forget_names(TimePoint now) {
   const std::uint64_t names = journal_.names();
-  const bool too_many = names > options_.max_names + kNamesAtOnce;
+  const bool too_many = names > options_.max_names + kNamesPerCall;
   if (forgot_names_ && now - *forgot_names_ < (too_many ? kForgetWhenCrowded : kForgetNamesEvery)) {
     return;
   }
@@ -205,7 +205,7 @@ void Core::forget_names(TimePoint now) {
   names_looked_ms_ = clock;
   const std::uint64_t before = clock - std::min(clock, keep_ms);
   std::uint64_t above = names - std::min<std::uint64_t>(names, options_.max_names);
-  const auto oldest = journal_.oldest_names(above + window_.producers() + kNamesAtOnce);
+  const auto oldest = journal_.oldest_names(above + window_.producers() + kNamesPerCall);
   if (!oldest) {
     journal_failed(oldest.error(), now);
     return;

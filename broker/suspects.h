@@ -38,7 +38,7 @@ class TrackRecord {
   bool is_proven_ = false;     // one added a row
 };
 
-// The suspects' batches: those that wait, none of which is stored, and the bounds of those in
+// The suspects' batches: those that wait, all unstored, and the bounds of those in
 // flight.
 class SuspectQueue {
  public:

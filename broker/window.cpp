@@ -376,7 +376,7 @@ std::optional<Window::Settled> Window::settle(const BatchResult& result, TimePoi
     release(producer);
   } else if (stored) {
     // Promise 2: a stored batch is never dropped. It waits in the journal until a person finds out
-    // why, and its producer's later batches wait behind it.
+    // why, and its producer's later batches wait as well.
     settled.remove.reset();
     settled.stopped = true;
     stopped_.insert(id);

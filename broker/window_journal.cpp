@@ -123,7 +123,7 @@ void Window::journal_opened(Cold cold, const std::vector<Kept>& kept) {
   }
   drop_stored(front_);
   drop_stored(behind_);
-  // Unstored batches wait behind those in the journal. Earlier tickets are void.
+  // Batches in the journal come first, unstored ones after them. Earlier tickets are void.
   for (auto* queue : {&behind_, &suspects_.waiting()}) {
     front_.insert(front_.end(), std::make_move_iterator(queue->begin()),
                   std::make_move_iterator(queue->end()));

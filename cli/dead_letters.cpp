@@ -9,8 +9,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "inspect/check_target.h"
 #include "base/counted.h"
+#include "inspect/check_target.h"
 #include "store/schema.h"
 
 namespace turnstile::dead_letters {
@@ -143,7 +143,7 @@ Result<std::vector<ValueRef>> values_of(const Letter& letter) {
     return fail(Errc::corrupt, fmt::format("dead letter {} holds {} that cannot be decoded",
                                            letter.id, counted(letter.rows, "row")));
   }
-  // Alone it is a frame of one row, but for the frame's own first byte.
+  // With the frame's first byte before it, it is a frame of one row.
   const std::string frame = '\x91' + letter.bytes;
   DecodedRows rows;
   if (auto decoded = decode_rows(frame, 1, rows); !decoded) {
@@ -204,7 +204,7 @@ Result<std::vector<ValueRef>> corrected(const Letter& letter,
                                         const std::vector<Setting>& settings) {
   if (letter.kind != LetterKind::row) {
     return fail(Errc::bad_input, fmt::format("dead letter {} is not of a row", letter.id),
-                "it can be shown and discarded; send anew what it stands for");
+                "it can be shown and discarded; send its rows again");
   }
   auto values = values_of(letter);
   if (!values) {

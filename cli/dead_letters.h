@@ -16,10 +16,10 @@
 #include <variant>
 #include <vector>
 
-#include "inspect/check_sqlite.h"
-#include "flags/cli11.h"
-#include "link/link.h"
 #include "base/result.h"
+#include "flags/cli11.h"
+#include "inspect/check_sqlite.h"
+#include "link/link.h"
 #include "proto/rows.h"
 #include "store/schema.h"
 

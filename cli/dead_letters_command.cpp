@@ -8,11 +8,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/signals.h"
+#include "base/utf8.h"
 #include "cli/dead_letters.h"
 #include "flags/options.h"
-#include "base/signals.h"
 #include "link/endpoint.h"
-#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "cli/dead_letters.h"
 #include "base/counted.h"
 #include "base/utf8.h"
+#include "cli/dead_letters.h"
 
 namespace turnstile::dead_letters {
 namespace {

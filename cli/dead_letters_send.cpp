@@ -4,10 +4,10 @@
 
 #include <fmt/format.h>
 
+#include "base/counted.h"
 #include "cli/dead_letters.h"
 #include "client/identity.h"
 #include "client/producer.h"
-#include "base/counted.h"
 #include "proto/limits.h"
 #include "store/schema.h"
 

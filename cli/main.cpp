@@ -9,14 +9,14 @@
 #include <CLI/CLI.hpp>
 
 #include "broker/command.h"
-#include "inspect/check.h"
-#include "flags/config.h"
 #include "cli/dead_letters.h"
-#include "inspect/doctor.h"
-#include "flags/options.h"
 #include "cli/serve.h"
 #include "consumer/command.h"
+#include "flags/config.h"
+#include "flags/options.h"
 #include "generated/version.h"
+#include "inspect/check.h"
+#include "inspect/doctor.h"
 #include "lab/command.h"
 #include "producers/command.h"
 

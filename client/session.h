@@ -21,7 +21,7 @@
 
 namespace turnstile {
 
-// What a user should be told, once when it begins and once when it ends.
+// Reported to the user once when it begins and once when it ends.
 enum class Notice {
   unreachable,  // nothing came from the broker for 2 s
   connected,    // the broker answers again, or for the first time after `unreachable`

@@ -1,4 +1,4 @@
-# What Release adds, as far as compiler and linker have it, against memory errors that nobody has
+# What Release adds, where compiler and linker have it, against memory errors that nobody has
 # found yet: a position-independent program whose tables are read-only once it is loaded, canaries on
 # the stack, checked copies, and jumps that end only where code may be entered.
 # tests/cli/hardening_test.sh looks at the result.

@@ -1,26 +1,26 @@
 # Units for clang-tidy, which looks through everything a unit includes: of one a room, most of the
 # time was for the same headers. Each source of each target is in one of them.
 
-# Sets `result` to the targets of a folder and those below it.
-function(turnstile_tidy_targets folder result)
-  get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
-  get_property(subfolders DIRECTORY ${folder} PROPERTY SUBDIRECTORIES)
-  foreach(subfolder IN LISTS subfolders)
-    turnstile_tidy_targets(${subfolder} below)
+# Sets `result` to the targets of a directory and those below it.
+function(turnstile_tidy_targets directory result)
+  get_property(targets DIRECTORY ${directory} PROPERTY BUILDSYSTEM_TARGETS)
+  get_property(subdirectories DIRECTORY ${directory} PROPERTY SUBDIRECTORIES)
+  foreach(subdirectory IN LISTS subdirectories)
+    turnstile_tidy_targets(${subdirectory} below)
     list(APPEND targets ${below})
   endforeach()
   set(${result} ${targets} PARENT_SCOPE)
 endfunction()
 
-# turnstile_tidy_unit(NAME CHECKS TARGETS...): what they are made of, but for what another unit has.
+# turnstile_tidy_unit(NAME CHECKS TARGETS...): what they are made of, except for what another unit has.
 function(turnstile_tidy_unit name checks)
   get_property(taken GLOBAL PROPERTY turnstile_tidy_sources)
   add_library(${name} OBJECT)
   foreach(target IN LISTS ARGN)
-    get_target_property(folder ${target} SOURCE_DIR)
+    get_target_property(directory ${target} SOURCE_DIR)
     get_target_property(sources ${target} SOURCES)
     foreach(source IN LISTS sources)
-      cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${folder} NORMALIZE)
+      cmake_path(ABSOLUTE_PATH source BASE_DIRECTORY ${directory} NORMALIZE)
       if(NOT source IN_LIST taken)
         list(APPEND taken ${source})
         target_sources(${name} PRIVATE ${source})
@@ -33,20 +33,20 @@ function(turnstile_tidy_unit name checks)
     set_target_properties(${target} PROPERTIES EXPORT_COMPILE_COMMANDS OFF)
   endforeach()
   set_property(GLOBAL PROPERTY turnstile_tidy_sources ${taken})
-  # clang-tidy takes its checks from the folder of the unit.
+  # clang-tidy takes its checks from the directory of the unit.
   configure_file(${checks} ${CMAKE_BINARY_DIR}/CMakeFiles/${name}.dir/.clang-tidy COPYONLY)
 endfunction()
 
-# Into which of them a target goes is free, but for names that two sources have, such as main().
+# Into which of them a target goes is free, except for names that two sources have, such as main().
 turnstile_tidy_targets(${CMAKE_SOURCE_DIR} all)
 foreach(target IN LISTS all)
-  get_target_property(folder ${target} SOURCE_DIR)
+  get_target_property(directory ${target} SOURCE_DIR)
   get_target_property(type ${target} TYPE)
   if(type MATCHES "INTERFACE|UTILITY")
     continue()
-  elseif(folder MATCHES "/tests/(base|proto|link|flags|store|client|producers|lab|e2e)$")
+  elseif(directory MATCHES "/tests/(base|proto|link|flags|store|client|producers|lab|e2e)$")
     list(APPEND tests_of_rooms ${target})
-  elseif(folder MATCHES "/tests/")
+  elseif(directory MATCHES "/tests/")
     list(APPEND tests_of_systems ${target})
   elseif(target MATCHES "^turnstile(_flags|_inspect|_dead_letters|_serve|_producers|_.*command)?$")
     # What includes CLI11, for whose every finding one of the checks looks through the whole unit.

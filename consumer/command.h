@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "consumer/consumer.h"
 #include "flags/cli11.h"
 #include "flags/paths.h"
-#include "consumer/consumer.h"
 
 namespace turnstile {
 

@@ -12,9 +12,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/result.h"
 #include "events/event.h"
 #include "proto/messages.h"
-#include "base/result.h"
 #include "proto/rows.h"
 
 namespace turnstile {

@@ -9,11 +9,11 @@
 
 #include <fmt/format.h>
 
+#include "base/counted.h"
 #include "inspect/check_journal.h"
 #include "inspect/check_sqlite.h"
 #include "inspect/check_target.h"
 #include "inspect/check_text.h"
-#include "base/counted.h"
 
 namespace turnstile::check {
 namespace {

@@ -38,10 +38,10 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+#include "flags/cli11.h"
 #include "inspect/check_ledger.h"
 #include "inspect/check_ranges.h"
-#include "flags/cli11.h"
-#include "base/result.h"
 
 namespace turnstile::check {
 

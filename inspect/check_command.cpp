@@ -5,8 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "inspect/check.h"
 #include "flags/options.h"
+#include "inspect/check.h"
 
 namespace turnstile {
 namespace {

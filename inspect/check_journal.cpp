@@ -8,8 +8,8 @@
 #include <fmt/format.h>
 #include <msgpack.hpp>
 
-#include "broker/journal_schema.h"
 #include "base/counted.h"
+#include "broker/journal_schema.h"
 
 namespace turnstile::check {
 namespace {

@@ -29,8 +29,8 @@
 #include <string_view>
 #include <vector>
 
-#include "inspect/check_ranges.h"
 #include "base/result.h"
+#include "inspect/check_ranges.h"
 
 namespace turnstile::check {
 

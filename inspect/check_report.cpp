@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "inspect/check.h"
 #include "base/counted.h"
 #include "base/utf8.h"
+#include "inspect/check.h"
 
 namespace turnstile::check {
 namespace {

@@ -16,9 +16,9 @@
 #include <nlohmann/json.hpp>
 
 #include "flags/cli11.h"
-#include "inspect/disk.h"
 #include "flags/options.h"
 #include "flags/system_info.h"
+#include "inspect/disk.h"
 
 namespace turnstile {
 

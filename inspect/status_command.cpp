@@ -7,11 +7,11 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "base/counted.h"
+#include "base/utf8.h"
 #include "broker/command.h"
 #include "flags/options.h"
 #include "link/endpoint.h"
-#include "base/counted.h"
-#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

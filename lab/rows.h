@@ -23,8 +23,8 @@ struct CsvRows {
   std::vector<std::string> names;
 };
 
-// Rows with ids from `first_id`: alternately some short rows and some long ones. Two streams, one
-// of which starts with short rows, write one file: they keep overtaking each other, and where they
+// Rows with ids from `first_id`: alternately some short rows and some long ones. Two streams
+// write one file, and one starts with short rows: they keep overtaking each other, and where they
 // do, the line of one ends inside a line of the other.
 CsvRows nutrient_rows(std::size_t rows, std::size_t first_id, bool short_first = true);
 // P1-1, P1-2, ...

@@ -130,7 +130,7 @@ class Runner {
   bool has_begun_ = false;
   bool is_stopped_ = false;
 
-  // The planned crash: of which process, when, and whether it has happened.
+  // The planned crash: its process, its time, and whether it has happened.
   std::string victim_;
   std::optional<Clock::time_point> crash_at_;
   bool has_crashed_ = false;

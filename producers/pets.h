@@ -1,4 +1,4 @@
-// The lab's job: three processes, each of which inserts its pets one after another.
+// The lab's job: three processes; each inserts its pets one after another.
 #pragma once
 
 #include <functional>

@@ -1,7 +1,7 @@
 #include "proto/header_reader.h"
 
-#include "proto/limits.h"
 #include "base/utf8.h"
+#include "proto/limits.h"
 
 namespace turnstile {
 namespace {

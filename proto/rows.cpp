@@ -9,9 +9,9 @@
 #include <msgpack.hpp>
 
 #include "base/counted.h"
+#include "base/utf8.h"
 #include "proto/limits.h"
 #include "proto/msgpack_reader.h"
-#include "base/utf8.h"
 
 namespace turnstile {
 namespace {

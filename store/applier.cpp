@@ -4,9 +4,9 @@
 #include <chrono>
 #include <utility>
 
+#include "base/utf8.h"
 #include "proto/limits.h"
 #include "proto/source.h"
-#include "base/utf8.h"
 #include "store/definition.h"
 
 namespace turnstile::store {

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "proto/ids.h"
 #include "proto/messages.h"
-#include "base/result.h"
 #include "store/batch.h"
 #include "store/format.h"
 #include "store/schema.h"

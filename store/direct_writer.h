@@ -13,9 +13,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
 #include "events/event_sink.h"
 #include "proto/messages.h"
-#include "base/result.h"
 #include "proto/rows.h"
 #include "store/batch.h"
 #include "store/sqlite.h"

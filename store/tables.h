@@ -13,8 +13,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "proto/messages.h"
 #include "base/result.h"
+#include "proto/messages.h"
 #include "proto/rows.h"
 #include "store/affinity.h"
 #include "store/rows_table.h"

@@ -19,8 +19,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "link/zmq_dealer.h"
 #include "client/producer.h"
+#include "link/zmq_dealer.h"
 #include "tests/e2e/harness.h"
 
 namespace turnstile::e2e {

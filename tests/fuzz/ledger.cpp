@@ -1,4 +1,5 @@
-// Ledgers (inspect/check_ledger.h): whatever stands in a line, the lines before and behind it count.
+// Ledgers (inspect/check_ledger.h): whatever stands in a line, the lines before and behind it
+// count.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -3,8 +3,8 @@
 
 #include <bit>
 
-#include "proto/limits.h"
 #include "base/utf8.h"
+#include "proto/limits.h"
 #include "store/row_bytes.h"
 #include "tests/fuzz/fuzz.h"
 

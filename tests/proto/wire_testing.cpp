@@ -390,9 +390,8 @@ Message random_message(std::size_t index, Random& random) {
       return LeaseState{
           random.chance(), {random.number(kAny)}, std::chrono::milliseconds(random.number(kAny32))};
     case 15:
-      return Delivery{{random.number(kAny)},
-                      encode_batch_header(random_header(random)),
-                      random_bytes(random)};
+      return Delivery{
+          {random.number(kAny)}, encode_batch_header(random_header(random)), random_bytes(random)};
     case 16:
       return AskProgress{random.number(kAny),
                          random_producer(random),
