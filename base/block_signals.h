@@ -5,8 +5,8 @@
 
 namespace turnstile {
 
-// No signal reaches this thread while it lives, nor what it starts meanwhile until that says so: a
-// signal is for whoever waits for one.
+// Blocks all signals in this thread while it exists. A thread or process that it starts inherits
+// the block, so that signals go to the thread that waits for them.
 class BlockSignals {
  public:
   BlockSignals() {

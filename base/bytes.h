@@ -1,5 +1,5 @@
-// An immutable, shared run of bytes: a frame that is passed on without being copied, whoever
-// allocated it (a ZeroMQ message, a string, an encoder's buffer).
+// An immutable, shared run of bytes: a frame that is passed on without being copied. Its
+// memory may belong to a ZeroMQ message, a string or an encoder's buffer.
 #pragma once
 
 #include <memory>

@@ -183,7 +183,7 @@ Result<void> set_up_logging_to_file(const LogOptions& options) {
     return fail(Errc::unreachable,
                 fmt::format("cannot open the log file {}: {}", options.file,
                             std::generic_category().message(errno)),
-                "make its folder, give this user the right to write it, or name another file");
+                "make its directory, give this user the right to write it, or name another file");
   }
   log_to(std::move(file), options);
   return {};

@@ -11,8 +11,8 @@ namespace turnstile {
 // when they are not enough for the journal, a target and a few connections.
 Result<void> allow_all_descriptors();
 
-// What this process has in its heap, and what of it is in memory, cheap enough for ten times a
-// second. 0: cannot be told (under a sanitizer).
+// Bytes of this process's heap, and bytes resident in memory; cheap enough to ask ten times a
+// second. 0: unknown (under a sanitizer).
 std::size_t heap_bytes();
 std::size_t resident_bytes();
 // Gives what was freed back to the system.

@@ -9,7 +9,7 @@
 namespace turnstile {
 
 enum class Errc {
-  bad_input,    // the user's data or flags: mend them and try again
+  bad_input,    // the user's data or flags: fix them and retry
   refused,      // the other side understood and said no
   unreachable,  // could not reach or open something; trying again may help
   locked,       // another process holds the database

@@ -79,16 +79,15 @@ StopSignal::StopSignal(milliseconds same_within) : fd_(eventfd(0, EFD_CLOEXEC | 
   struct sigaction action {};
   action.sa_handler = count_signal;
   sigemptyset(&action.sa_mask);
-  // Two handlers at once would both count.
+  // One handler at a time: two would both count.
   sigaddset(&action.sa_mask, SIGINT);
   sigaddset(&action.sa_mask, SIGTERM);
-  // Without SA_RESTART: whoever waits in a call wakes up.
+  // Without SA_RESTART a blocking call returns with EINTR.
   sigaction(SIGINT, &action, &old_interrupt_);
   sigaction(SIGTERM, &action, &old_terminate_);
 }
 
-// Whoever was asked to stop is ending: the same request may come once more, and would change the
-// exit code.
+// The process is ending: a second request to stop may still come, and would change the exit code.
 StopSignal::~StopSignal() {
   if (requested()) {
     old_interrupt_.sa_handler = SIG_IGN;

@@ -97,7 +97,7 @@ std::uint64_t word_at(std::string_view text, std::size_t i) {
   return word;
 }
 
-// Most text is that: eight bytes at once, the last eight perhaps once more.
+// Most text is ASCII: eight bytes a step; the last step may look at some bytes twice.
 bool is_ascii_without_nul(std::string_view text) {
   constexpr std::size_t kWord = sizeof(std::uint64_t);
   if (text.size() < kWord) {

@@ -11,7 +11,7 @@
 
 namespace turnstile {
 
-// What whoever runs a consumer is asked.
+// Flags of `turnstile consumer`.
 struct ConsumerFlags {
   std::string db;
   bool new_target = false;

@@ -19,11 +19,8 @@ constexpr auto kBrokerSilence = 6s;
 constexpr auto kHelloPatience = 1s;
 constexpr auto kFirstPause = 100ms;
 constexpr auto kLongestPause = 2s;
-// What is applied at once; and who kept its caller for longer does so for a hundredth of the time
-// at most: the rest is left to serve().
 constexpr auto kFullLinkPause = 10ms;
-// Batches behind the one at hand of which the target knows at most.
-// Of rows, between two looks at the link: a part of what a socket holds.
+// Bytes of rows between two reads of the link: a part of what a socket holds.
 constexpr std::size_t kPrefetchEvery = std::size_t{16} * 1024;
 // Of one message of results: the rest goes into the next.
 constexpr std::size_t kResultsPerMessage = 1000;
@@ -34,8 +31,8 @@ constexpr std::size_t kDeadPerMessage = 1000;
 std::string whole_path(const std::filesystem::path& path) {
   std::error_code code;
   const auto absolute = std::filesystem::absolute(path, code);
-  const auto folder = std::filesystem::weakly_canonical(absolute.parent_path(), code);
-  return code || folder.empty() ? path.string() : (folder / absolute.filename()).string();
+  const auto directory = std::filesystem::weakly_canonical(absolute.parent_path(), code);
+  return code || directory.empty() ? path.string() : (directory / absolute.filename()).string();
 }
 
 }  // namespace
@@ -73,7 +70,7 @@ Result<void> Consumer::run() {
 // The hello is said when the broker asks for it, which it does of every new connection.
 Result<void> Consumer::serve(std::chrono::milliseconds wait) {
   if (lost_touch_) {
-    // A broker that was away may have this connection's lease still; it is asked for anew.
+    // A broker that was away may still hold this connection's lease; ask for it again.
     lost_touch_ = false;
     forget_lease();
     link_.reconnect();
@@ -245,7 +242,7 @@ Result<void> Consumer::on_lease(const LeaseState& state) {
                 "Start it again: it stands by.");
   }
   if (state.lease == Lease{}) {
-    forget_lease();  // the answer to a hello: whoever said it twice has started over
+    forget_lease();  // the answer to a hello: the broker has started over
   }
   if (!has_lease_) {
     spdlog::info("another consumer has the lease; this one stands by");
@@ -485,8 +482,8 @@ Result<std::vector<BatchResult>> Consumer::apply_in_one_transaction(std::size_t 
   for (std::size_t i = 0; i < batches; ++i) {
     const Pending& pending = pending_[i];
     if (!pending.header) {
-      // The broker checked this header before it took the batch, so it was damaged since. It stays
-      // in the journal and its producer stops: nothing of it can be told apart here.
+      // The broker checked this header before it took the batch, so it was damaged since. The batch
+      // stays in the journal and its producer stops: its rows cannot be identified here.
       spdlog::error("a batch from the broker cannot be read: {}", pending.header.error().what);
       results.push_back({pending.ticket, Outcome::hole, {}, 0, {}});
       continue;
@@ -561,7 +558,7 @@ Result<void> Consumer::back_off(const Error& error) {
     problem_ = error.what;
   }
   if (error.code == Errc::io || error.code == Errc::corrupt) {
-    // Promise 8: nothing is acknowledged from this file until it was opened and read anew.
+    // Promise 8: nothing is acknowledged from this file until it was opened and read again.
     target_.reset();
   }
   pause_ = pause_ == 0ms ? std::chrono::milliseconds(kFirstPause)

@@ -3,7 +3,7 @@
 //
 //   standing by ──lease──► opening the target ──open_target──► writing ──► stopped
 //        ▲                            ▲                          │ │ ▲
-//        └── the broker started anew ─┼──────────────────────────┘ │ └─ locked, full: the group is
+//        └── the broker restarted ────┼──────────────────────────┘ │ └─ locked, full: the group is
 //            (forget_lease)           └── a failed sync: read back ┘    tried again (back_off)
 //                                         (promise 8)
 //

@@ -58,7 +58,7 @@ constexpr std::array<std::string_view, 22> kOtherVariables{
     "SEEDS",   "ROUNDS",   "SOAK", "TRACE",  "WORLD",   "NO_ASLR",   "CHROMIUM", "BENCH",
     "TESTS",   "SANITIZE", "FUZZ", "TIDY",   "SHOTS",   "OUT"};
 
-// Flags that ask for something at once, and the one that names the file itself: no settings.
+// No settings: flags that print something and exit, and the flag that names the config file.
 bool is_setting(std::string_view flag) {
   return flag != "help" && flag != "help-all" && flag != "version" && flag != "config";
 }
@@ -111,7 +111,7 @@ Result<std::string> read_settings(const std::string& path) {
   const std::string hint = "name a readable text file with --config or TURNSTILE_CONFIG";
   std::error_code ignored;
   if (std::filesystem::is_directory(path, ignored)) {
-    return fail(Errc::bad_input, fmt::format("the config file '{}' is a folder", path), hint);
+    return fail(Errc::bad_input, fmt::format("the config file '{}' is a directory", path), hint);
   }
   std::ifstream file(path, std::ios::binary);
   std::string text(kLargestFile + 1, '\0');

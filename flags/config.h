@@ -29,7 +29,7 @@ namespace turnstile {
 // "log-level" -> "TURNSTILE_LOG_LEVEL"
 std::string environment_name(std::string_view flag);
 
-// What the arguments choose, as far as it must be known before CLI11 parses them.
+// What must be known of the arguments before CLI11 parses them.
 struct Invocation {
   std::vector<CLI::App*> commands;    // the program, the subcommand, its subcommand; never empty
   std::set<std::string> given_flags;  // long names without dashes

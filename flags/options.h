@@ -62,8 +62,8 @@ enum class EndpointUse : std::uint8_t { connect, listen };
 // `0640`: the mode of a file that its owner may read and write, in octal.
 Result<mode_t> parse_file_mode(std::string_view text);
 
-// From now on the files that this process makes have this mode, and its folders may be entered by
-// those who may read the files. What is there already keeps its mode.
+// Files that this process creates from now on have this mode, and users that may read them may
+// enter its directories. Existing files keep their mode.
 void make_files_with(mode_t mode);
 inline constexpr mode_t kPrivateFile = 0600;
 

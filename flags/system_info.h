@@ -40,8 +40,9 @@ std::string format_bytes(std::uint64_t bytes);
 std::vector<std::string> aligned(const std::vector<NamedValue>& values, std::string_view indent);
 
 // Whether this version of SQLite (as sqlite3_libversion_number) may damage a WAL database that
-// several connections write and checkpoint at once: 3.7.0 to 3.51.2, but for the later releases of
-// 3.44 and 3.50, which have the fix as well. See https://www.sqlite.org/wal.html#walresetbug
+// several connections write and checkpoint concurrently: 3.7.0 to 3.51.2, except the later
+// releases of 3.44 and 3.50, which have the fix as well. See
+// https://www.sqlite.org/wal.html#walresetbug
 bool has_wal_reset_race(int sqlite_version_number);
 
 }  // namespace turnstile

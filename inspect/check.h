@@ -21,7 +21,7 @@
 //      lines begin to where they end. A changed row or byte shows; so does a line that lacks its
 //      last fields, unless columns were added after it. Rows that other programs deleted, or added
 //      at the end, are noted, and a fault with `exclusive`.
-//   5. With ledgers: every sequence that was acknowledged as applied is behind its producer's
+//   5. With ledgers: every sequence that was acknowledged as applied is within its producer's
 //      progress; every one acknowledged as stored is there, or in the journal.
 //   6. With `exclusive`: all tables together hold as many rows as all producers are credited with.
 // What it cannot prove: for a table without text log, that the rows have the values that were sent.

@@ -97,7 +97,7 @@ void judge_order(const Batch& batch, ProducerReport& producer, Report& report) {
   if (first > reached + 1) {
     report.add(
         Breach::journal,
-        fmt::format("the journal, offset {}: producer {} goes on with sequence {}, but {} to "
+        fmt::format("the journal, offset {}: producer {} continues with sequence {}, but {} to "
                     "{} are neither applied nor in the journal before it",
                     batch.offset, batch.producer, first, reached + 1, first - 1));
   }

@@ -1,5 +1,5 @@
-// Ledgers: what producers were told, written by them with --ledger FILE and held against the target
-// by `turnstile check`.
+// Ledgers: the acknowledgements that producers got and wrote down with --ledger FILE. `turnstile
+// check` compares them with the target.
 //
 // A ledger is a text file to which a producer appends one line for each acknowledgement, after it
 // came. A line is one JSON object, ended by a line feed, of at most kLedgerLineBytes bytes, written
@@ -9,8 +9,8 @@
 //
 //   producer   the producer id, as it is on the wire
 //   first      the first and ...
-//   last       ... the last sequence newly acknowledged at this level: behind what this producer
-//              was told before, up to what it is told now; 1 <= first <= last
+//   last       ... the last sequence newly acknowledged at this level, after those acknowledged
+//              before; 1 <= first <= last
 //   level      "stored" or "applied"; `applied` includes rows that became dead letters
 //   at_ms      when the acknowledgement came, in milliseconds since the Unix epoch
 //
@@ -36,7 +36,7 @@ namespace turnstile::check {
 
 inline constexpr std::size_t kLedgerLineBytes = 4096;
 
-// What one producer was told, by all ledgers together.
+// What one producer had acknowledged, by all ledgers together.
 struct Acknowledged {
   Ranges stored;
   Ranges applied;

@@ -14,7 +14,7 @@ tl::unexpected<Error> cannot_read(const std::filesystem::path& path, const std::
     return fail(Errc::unreachable, "there is no file " + path.string(), "name another file");
   }
   return fail(Errc::unreachable, path.string() + " cannot be read: " + why,
-              "see whether it is a database and whether this user can read it; in its folder "
+              "see whether it is a database and whether this user can read it; in its directory "
               "SQLite makes the files -wal and -shm");
 }
 

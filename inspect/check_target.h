@@ -1,5 +1,5 @@
-// The target's bookkeeping and its rows, for `turnstile check`: promises 2 and 7 as far as the
-// target alone can show them.
+// The target's bookkeeping and its rows, for `turnstile check`: the part of promises 2 and 7
+// that the target alone can show.
 #pragma once
 
 #include <string>

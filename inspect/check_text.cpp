@@ -128,7 +128,7 @@ bool append_line(const Query& row, TextForm form, std::string& out) {
   return differs;
 }
 
-// The line that holds this byte, as far as it can be shown on one line.
+// The line that holds this byte, cut to what fits on one line.
 std::string shown(std::string_view text, std::size_t at) {
   at = std::min(at, text.size());
   const std::size_t before = text.substr(0, at).rfind('\n');
@@ -157,7 +157,7 @@ Result<std::string> select_rows(const Database& target, const std::string& table
   if (list.empty()) {
     return std::string();
   }
-  // SQLite gives the rowid by three words, each of which a column may have taken.
+  // SQLite has three words for the rowid; a column may have taken any of them.
   for (const char* word : {"rowid", "_rowid_", "oid"}) {
     const std::string sql = fmt::format("SELECT {}{} FROM main.{}", word, list, quoted_name(table));
     auto taken =

@@ -56,20 +56,20 @@ constexpr std::array<KnownFileSystem, 21> kFileSystems{{
 }};
 
 tl::unexpected<Error> fail_with_errno(const std::string& doing,
-                                      const std::filesystem::path& folder) {
+                                      const std::filesystem::path& directory) {
   const int code = errno;
   return fail(Errc::unreachable,
-              fmt::format("cannot {} the folder '{}': {}", doing, folder.string(),
+              fmt::format("cannot {} the directory '{}': {}", doing, directory.string(),
                           std::generic_category().message(code)),
-              "give --db a path in a folder that exists and that this user can write");
+              "give --db a path in a directory that exists and that this user can write");
 }
 
 // Keeps its name until the end: Btrfs does not log a file that has none, and its sync would look
 // faster than that of a database.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::filesystem::path& folder)
-      : path_((folder / ".turnstile-doctor-XXXXXX").string()),
+  explicit TemporaryFile(const std::filesystem::path& directory)
+      : path_((directory / ".turnstile-doctor-XXXXXX").string()),
         fd_(mkostemp(path_.data(), O_CLOEXEC)) {}
   ~TemporaryFile() {
     if (fd_ >= 0) {
@@ -93,7 +93,7 @@ microseconds median(std::vector<microseconds> samples) {
   return *middle;
 }
 
-Result<microseconds> time_syncs(int fd, const std::filesystem::path& folder) {
+Result<microseconds> time_syncs(int fd, const std::filesystem::path& directory) {
   std::array<char, kBlockBytes> block{};
   block.fill('t');
   std::vector<microseconds> samples;
@@ -104,10 +104,10 @@ Result<microseconds> time_syncs(int fd, const std::filesystem::path& folder) {
     const ssize_t written = pwrite(fd, block.data(), block.size(), offset);
     if (written != static_cast<ssize_t>(block.size())) {
       errno = written < 0 ? errno : ENOSPC;
-      return fail_with_errno("write a file in", folder);
+      return fail_with_errno("write a file in", directory);
     }
     if (fdatasync(fd) != 0) {
-      return fail_with_errno("sync a file in", folder);
+      return fail_with_errno("sync a file in", directory);
     }
     samples.push_back(std::chrono::duration_cast<microseconds>(steady_clock::now() - before));
   }
@@ -139,24 +139,24 @@ FileSystem file_system_of(std::uint32_t magic) {
   return {fmt::format("unknown (type {:#x})", magic), FileSystemKind::unknown};
 }
 
-Result<Disk> look_at_disk(const std::filesystem::path& folder) {
+Result<Disk> look_at_disk(const std::filesystem::path& directory) {
   struct statfs found {};
-  if (statfs(folder.c_str(), &found) != 0) {
-    return fail_with_errno("open", folder);
+  if (statfs(directory.c_str(), &found) != 0) {
+    return fail_with_errno("open", directory);
   }
   return Disk{
       file_system_of(static_cast<std::uint32_t>(found.f_type)),
       static_cast<std::uint64_t>(found.f_bavail) * static_cast<std::uint64_t>(found.f_bsize)};
 }
 
-Result<SyncTimes> measure_sync(const std::filesystem::path& folder) {
-  const TemporaryFile file(folder);
+Result<SyncTimes> measure_sync(const std::filesystem::path& directory) {
+  const TemporaryFile file(directory);
   if (file.fd() < 0) {
-    return fail_with_errno("write a file in", folder);
+    return fail_with_errno("write a file in", directory);
   }
   SyncTimes times;
   for (microseconds* pass : {&times.appended, &times.overwritten}) {
-    auto measured = time_syncs(file.fd(), folder);
+    auto measured = time_syncs(file.fd(), directory);
     if (!measured) {
       return tl::make_unexpected(measured.error());
     }

@@ -1,5 +1,6 @@
 // What the disk under a database promises: its file system, its free space, and how long a sync
-// takes. Everything that fails here is Errc::unreachable: the folder is missing or cannot be used.
+// takes. Everything that fails here is Errc::unreachable: the directory is missing or cannot be
+// used.
 #pragma once
 
 #include <chrono>
@@ -34,7 +35,7 @@ struct Disk {
   std::uint64_t free_bytes = 0;  // for this user
 };
 
-Result<Disk> look_at_disk(const std::filesystem::path& folder);
+Result<Disk> look_at_disk(const std::filesystem::path& directory);
 
 // Medians of writing 4 KiB and syncing them.
 struct SyncTimes {
@@ -42,8 +43,8 @@ struct SyncTimes {
   std::chrono::microseconds overwritten{0};  // where the file has blocks already
 };
 
-// Writes and syncs 32 blocks each way, or as many as 3 s allow, in a temporary file in `folder`
+// Writes and syncs 32 blocks each way, or as many as 3 s allow, in a temporary file in `directory`
 // that is removed again.
-Result<SyncTimes> measure_sync(const std::filesystem::path& folder);
+Result<SyncTimes> measure_sync(const std::filesystem::path& directory);
 
 }  // namespace turnstile

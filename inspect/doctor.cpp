@@ -76,7 +76,7 @@ Result<void> write_file(const std::string& path, const std::string& text) {
   file.close();
   if (!file) {
     return fail(Errc::unreachable, fmt::format("cannot write the report to '{}'", path),
-                "give --out a file in a folder that exists and that this user can write");
+                "give --out a file in a directory that exists and that this user can write");
   }
   return {};
 }
@@ -122,14 +122,14 @@ Diagnosis diagnose(const std::filesystem::path& database) {
   if (!diagnosis.ipc) {
     diagnosis.warnings.emplace_back("ZeroMQ has no ipc: only tcp:// endpoints will work");
   }
-  const std::filesystem::path folder = diagnosis.database.parent_path();
-  auto disk = look_at_disk(folder);
+  const std::filesystem::path directory = diagnosis.database.parent_path();
+  auto disk = look_at_disk(directory);
   if (!disk) {
     diagnosis.errors.push_back(std::move(disk.error()));
     return diagnosis;
   }
   diagnosis.disk = std::move(*disk);
-  if (auto sync = measure_sync(folder)) {
+  if (auto sync = measure_sync(directory)) {
     diagnosis.sync = *sync;
   } else {
     diagnosis.errors.push_back(std::move(sync.error()));
@@ -192,7 +192,7 @@ std::string text_report(const Diagnosis& diagnosis) {
   if (diagnosis.sqlite_wal_reset_race) {
     report +=
         "  NOTE     WAL-reset race: this version of SQLite may damage a WAL database that several\n"
-        "           connections write and checkpoint at once. Queued mode has one such "
+        "           connections write and checkpoint concurrently. Queued mode has one such "
         "connection;\n"
         "           direct mode has many: keep it on the rollback journal\n";
   }

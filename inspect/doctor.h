@@ -40,14 +40,14 @@ struct Diagnosis {
 
 Diagnosis diagnose(const std::filesystem::path& database);
 
-// What is wrong with the disk, but for what could not be found out at all. Pure.
+// What is wrong with the disk; unknown values give no warning. Pure.
 std::vector<std::string> disk_warnings(const Disk& disk, const std::optional<SyncTimes>& sync);
 
 std::string text_report(const Diagnosis& diagnosis);
 nlohmann::ordered_json json_report(const Diagnosis& diagnosis);
 
 // Registers the subcommand; its callback leaves an ExitCode in `exit_code`: done, also with
-// warnings, or unreachable when the database's folder or the report's file cannot be written.
+// warnings, or unreachable when the database's directory or the report's file cannot be written.
 void add_doctor_command(CLI::App& app, int& exit_code);
 
 }  // namespace turnstile

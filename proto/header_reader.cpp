@@ -126,7 +126,7 @@ std::vector<DeadRow> HeaderReader::dead() {
 void HeaderReader::skip_rest() {
   for (; ok() && left_ > 0; --left_) {
     if (!in_.skip(kUnknownDepth)) {
-      note("a field behind the known ones is truncated, not MessagePack or nested too deeply");
+      note("a field after the known ones is truncated, not MessagePack or nested too deeply");
     }
   }
 }
@@ -134,7 +134,7 @@ void HeaderReader::skip_rest() {
 void HeaderReader::finish() {
   skip_rest();
   if (ok() && !in_.at_end()) {
-    note("header has bytes behind its end");
+    note("header has bytes after its end");
   }
 }
 

@@ -1,6 +1,6 @@
-// Reads the fields of a header frame in order, with their limits. The first thing that is not as it
-// should be is kept as problem(), and everything after it reads as empty. Fields behind those that
-// are asked for are passed over, so that a later version can add some.
+// Reads the fields of a header frame in order, with their limits. The first fault is kept as
+// problem(), and everything after it reads as empty. Fields after the known ones are skipped, so
+// that a later version can add some.
 #pragma once
 
 #include <cstddef>

@@ -252,7 +252,7 @@ BatchHeader read_batch_header(HeaderReader& in) {
   } else if (h.rows == 0) {
     in.note("a batch has no rows");
   } else if (h.first.value > limits::kSequence - h.rows) {
-    // The sequence behind the last row is a sequence as well.
+    // The sequence after the last row must be a valid sequence as well.
     in.note("a batch ends beyond the last sequence");
   } else if (h.table.empty()) {
     in.note("table is empty");
@@ -507,7 +507,7 @@ Message read_body(Type type, HeaderReader& in, const Frames& frames) {
   return Heartbeat{};
 }
 
-// What is wrong with the number and the sizes of the frames behind the header; empty: nothing.
+// What is wrong with the number and the sizes of the frames after the header; empty: nothing.
 std::string frames_problem(Type type, const Frames& frames) {
   if (frames.size() != frames_of(type)) {
     return "message of type " + std::to_string(static_cast<int>(type)) + " has " +

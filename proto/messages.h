@@ -43,7 +43,7 @@ struct BatchHeader {
   [[nodiscard]] Sequence last() const { return {first.value + rows - 1}; }
 };
 
-// A row that the target refused, as it is told to its producer.
+// A row that the target refused, as its producer gets it.
 struct DeadRow {
   Sequence sequence;
   std::string reason;
@@ -59,12 +59,10 @@ struct Hello {
   Epoch epoch;          // 0 until a WELCOME gave one
   Sequence known;       // outcomes are known to this producer up to here
   std::string source;   // see BatchHeader::source
-  // Told to be stored or applied through here: no batch behind that comes before the next row.
-  // Nothing: who knows.
+  // Highest acknowledged row: the next batch begins after it. Unset: unknown.
   std::optional<Sequence> stored;
-  // The highest row that this process has sent, or where its first WELCOME let it begin: of rows
-  // behind that it takes no answer. Nothing: who knows, or there was no WELCOME. Not without
-  // `stored`.
+  // The highest row that this process has sent, or the row before its first: it ignores
+  // acknowledgements of later rows. Unset: unknown, or there was no WELCOME. Only with `stored`.
   std::optional<Sequence> sent;
   // A producer's: no WELCOME before the target was asked. Its rows cannot be sent again under the
   // numbers that they had.

@@ -28,8 +28,8 @@ void copy_as_two(const char* from, std::size_t size, char* to) {
   std::memcpy(to + size - kPiece, from + size - kPiece, kPiece);
 }
 
-// What msgpack's packer writes to: bytes of which there are enough. Most texts are short, and to
-// call memcpy for them is a tenth of the encoding (bench/inner).
+// What msgpack's packer writes to: a buffer that is large enough. Most texts are short, and calling
+// memcpy for them would be a tenth of the encoding (bench/inner).
 struct Room {
   char* at;
   void write(const char* data, std::size_t size) {
@@ -48,7 +48,7 @@ struct Room {
   }
 };
 
-// A value's, of which all but the bytes of texts and blobs takes up to nine.
+// Of an encoded value: up to nine bytes, and the bytes of a text or blob.
 std::size_t most_bytes(std::string_view text) {
   return 9 + text.size();
 }
@@ -190,7 +190,7 @@ Bytes RowsEncoder::take() {
     buffer_.resize(size_);
     frame = std::exchange(buffer_, std::string(size_ + size_ / 8, '\0'));
   } else {
-    frame.assign(buffer_, 0, size_);  // whoever holds it shall not hold the rest
+    frame.assign(buffer_, 0, size_);  // its holder must not keep the rest
     if (buffer_.size() > kKeptMost) {
       buffer_ = std::string();
     }
@@ -248,7 +248,7 @@ Result<void> decode_rows(std::string_view frame, std::uint32_t rows, DecodedRows
       into.defects_.push_back({row, defect});
     }
   }
-  return in.at_end() ? Result<void>() : broken("bytes behind the last row");
+  return in.at_end() ? Result<void>() : broken("bytes after the last row");
 }
 
 }  // namespace turnstile

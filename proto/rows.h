@@ -53,7 +53,7 @@ class DecodedRows {
   [[nodiscard]] std::span<ValueRef> row(std::size_t index) {
     return std::span(values_).subspan(begin(index), ends_[index] - begin(index));
   }
-  // Of rows that follow each other, one row's behind the other's.
+  // The values of consecutive rows, row after row.
   [[nodiscard]] std::span<const ValueRef> values(std::size_t first, std::size_t count) const {
     return std::span(values_).subspan(begin(first), begin(first + count) - begin(first));
   }

@@ -182,7 +182,7 @@ std::string Applier::defect(const Work& work, std::uint32_t row, std::size_t col
   return problem.empty() ? std::string(work.rows->defect(row)) : problem;
 }
 
-// Which rows of a batch go in together: the next ones that may, but for what was left out.
+// Which rows of a batch go in together: the next ones that may, except those that were left out.
 class Applier::RowGroups {
  public:
   RowGroups(const Work& work, const Inserter& inserter)
@@ -463,7 +463,7 @@ Result<void> Applier::roll_back() {
 
 // After a row's own error. When a statement that is taken back has written pages before, SQLite
 // (3.40; sqlite3WalSavepointUndo keeps iReCksum) may commit frames without checksums: everybody
-// reads them until a crash, and then they and all behind them are gone. So the whole transaction
+// reads them until a crash, and then they and all later ones are gone. So the whole transaction
 // goes instead, and from then on no statement writes before its end.
 Result<bool> Applier::has_rolled_back(int pages_spilled_before) {
   if (!connection_.in_transaction()) {

@@ -83,7 +83,7 @@ class Books {
   Result<void> save_progress(const BatchHeader& header, Sequence through, const Counts& counts,
                              std::int64_t now_ms);
 
-  // What a letter takes, but for the names of its columns, which letters share.
+  // Bytes of a letter without the names of its columns, which letters share.
   static std::uint64_t bytes_of(const DeadLetter& letter);
   // How many bytes it takes. `form` is 0 for a batch's first letter, and kept for its others.
   Result<std::uint64_t> add_dead_letter(const BatchHeader& header, const DeadLetter& letter,

@@ -178,7 +178,7 @@ Result<DirectOutcome> DirectWriter::insert(const BatchHeader& header) {
     return all_rows_refused(header, inserter.refusal());
   }
   // Nothing may be read between BEGIN and the first INSERT: a transaction that reads first does not
-  // wait for a lock, it fails at once.
+  // wait for a lock, it fails immediately.
   DirectOutcome outcome;
   outcome.batch.through = header.last();
   std::string lines;

@@ -1,6 +1,6 @@
 // Direct mode: a producer writes the file by itself, on purpose without what the queue adds: no
-// sequence is kept, a row may be lost to "database is locked", and the text log is appended to by
-// whoever committed.
+// sequence is kept, a row may be lost to "database is locked", and each process
+// appends its lines to the text log after its commit.
 // Belongs to one thread.
 #pragma once
 

@@ -11,7 +11,7 @@
 
 namespace turnstile::store {
 
-// Of two looks a minute apart, of which each must be small against the time until idle ones are
+// For looks a minute apart. The step must be small against the time after which idle producers are
 // forgotten.
 inline std::chrono::milliseconds idle_step(std::chrono::milliseconds keep) {
   constexpr int kLeastSteps = 10;

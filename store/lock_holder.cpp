@@ -72,11 +72,11 @@ std::string contents_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-// The program and its first argument without their folders. More of a command line may hold
+// The program and its first argument without their directories. More of a command line may hold
 // secrets.
 std::string program_of(pid_t pid) {
-  const std::string folder = "/proc/" + std::to_string(pid);
-  const std::string command = contents_of(folder + "/cmdline");
+  const std::string directory = "/proc/" + std::to_string(pid);
+  const std::string command = contents_of(directory + "/cmdline");
   const auto word = [&command](std::size_t begin) {
     return std::filesystem::path(command.substr(begin, command.find('\0', begin) - begin))
         .filename()
@@ -84,7 +84,7 @@ std::string program_of(pid_t pid) {
   };
   std::string program = command.empty() ? std::string() : word(0);
   if (program.empty()) {
-    program = contents_of(folder + "/comm");
+    program = contents_of(directory + "/comm");
     program.resize(program.find_last_not_of('\n') + 1);
     return program;
   }

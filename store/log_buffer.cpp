@@ -19,7 +19,7 @@ constexpr sqlite3_int64 kDiskPageBytes = 4096;
 // Which of the locks in a database's shared memory a writer holds (sqlite.org/walformat.html).
 constexpr int kWriteLock = 0;
 
-// Frames that belong at `at`, one behind the other.
+// Consecutive frames that belong at `at`.
 struct Piece {
   std::string bytes;
   sqlite3_int64 at = 0;
@@ -88,8 +88,8 @@ class LogBuffer {
     return self->real_->xClose(file);
   }
 
-  // Whoever gives up the write lock has committed, and then a sync has written everything, or has
-  // not: what is kept then belongs to nobody, and may not be written over what others commit.
+  // The write lock is given up after a commit, whose sync wrote everything, or after a rollback.
+  // Then the buffered frames are void and must not overwrite what others commit.
   int lock(int lock, int count, int flags) {
     if (lock == kWriteLock && (flags & SQLITE_SHM_UNLOCK) != 0 &&
         (flags & SQLITE_SHM_EXCLUSIVE) != 0) {

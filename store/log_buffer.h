@@ -10,16 +10,16 @@
 
 namespace turnstile::sqlite {
 
-// A write of so many bytes goes to the file at once: zeros ahead of the frames, which may find no
-// room without harm to the transaction, or a page of the largest size.
+// A write of this size or more goes straight to the file: zeros ahead of the frames, which may find
+// no room without harm to the transaction, or a page of the largest size.
 inline constexpr std::size_t kStraightBytes = std::size_t{64} * 1024;
 
 // From now until SQLite closes `log`, the open log of `database` with the path `log_path`. A read,
 // a sync, and whatever asks for the file's length or changes it finds everything written, and fails
 // if that cannot be; what a transaction that ends without a commit leaves is dropped. For
-// connections that sync each commit (synchronous=FULL): SQLite shows a commit to others only behind
-// that sync, so nobody is told of frames that are not in the file yet. Not for
-// locking_mode=EXCLUSIVE, where no lock tells of a transaction's end.
+// connections that sync each commit (synchronous=FULL): SQLite shows a commit to others only after
+// that sync, so nobody reads frames that are not in the file yet. Not for locking_mode=EXCLUSIVE,
+// where no lock shows the end of a transaction.
 void buffer_log(sqlite3_file* database, sqlite3_file* log, const char* log_path);
 
 }  // namespace turnstile::sqlite

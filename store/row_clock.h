@@ -15,7 +15,7 @@ class RowClock {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // Why SQLite was told to interrupt the last statement.
+  // Why SQLite interrupted the last statement.
   enum class Reason {
     none,
     row_too_long,  // the row becomes a dead letter

@@ -8,7 +8,7 @@
 
 namespace turnstile::store {
 
-// What SQLite calls. It reads the table from the first row to the last, and one time at once.
+// What SQLite calls. It reads the table from the first row to the last, with one cursor at a time.
 struct RowsTable::Module : sqlite3_module {
   struct Table : sqlite3_vtab {
     RowsTable* rows;

@@ -27,7 +27,7 @@ class RowsTable {
 
   // Its columns, in their order.
   [[nodiscard]] const std::string& select_sql() const { return select_sql_; }
-  // What it holds from now on: whole rows, one behind the other, each value as bound_for() has it
+  // Its content from now on: whole rows, one after another, each value as bound_for() has it
   // for its column's affinity. Both must live until the statement is reset.
   void show(std::span<const ValueRef> values, std::span<const Affinity> affinities);
   // How many the last statement is done with: the next is the one it stopped at, if it did.

@@ -1,5 +1,5 @@
-// The bookkeeping tables of a target, as TARGET.md explains them. Whoever reads a target by its
-// documented format (a checker, a tool) uses these names and nothing else of this room.
+// The bookkeeping tables of a target, as TARGET.md explains them. A program that reads a target by
+// its documented format (a checker, a tool) uses these names and nothing else of this room.
 #pragma once
 
 #include <array>

@@ -54,19 +54,20 @@ Error cannot_open(const std::filesystem::path& path, std::string_view doing, int
   const std::string start = std::string(doing) + ": ";
   const auto parent = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
   if (std::filesystem::is_directory(path, ignored)) {
-    return {Errc::unreachable, start + file + " is a folder", "name a file"};
+    return {Errc::unreachable, start + file + " is a directory", "name a file"};
   }
   // A file that may not be made is tried once more for reading, which hides why.
   const bool may_not_make = !std::filesystem::exists(path, ignored) &&
                             std::filesystem::exists(parent, ignored) &&
                             ::faccessat(AT_FDCWD, parent.c_str(), W_OK, AT_EACCESS) != 0;
   if (system_error == EACCES || system_error == EPERM || may_not_make) {
-    return {Errc::unreachable, start + "no permission to open or create " + file,
-            "give this user the right to read and write it and its folder, or name another file"};
+    return {
+        Errc::unreachable, start + "no permission to open or create " + file,
+        "give this user the right to read and write it and its directory, or name another file"};
   }
   if (!std::filesystem::exists(parent, ignored)) {
-    return {Errc::unreachable, start + "there is no folder " + parent.string(),
-            "make the folder, or name another file"};
+    return {Errc::unreachable, start + "there is no directory " + parent.string(),
+            "make the directory, or name another file"};
   }
   if (!std::filesystem::exists(path, ignored) && system_error == ENOENT) {
     return {Errc::unreachable, start + "there is no file " + file, "name another file"};
@@ -74,7 +75,7 @@ Error cannot_open(const std::filesystem::path& path, std::string_view doing, int
   const std::string why =
       system_error != 0 ? std::generic_category().message(system_error) : message;
   return {Errc::unreachable, start + file + " cannot be opened (" + why + ")",
-          "see whether the file and its folder can be read and written"};
+          "see whether the file and its directory can be read and written"};
 }
 
 Error moved(const std::filesystem::path& path) {
@@ -114,10 +115,10 @@ Error describe(int code, std::string_view doing, const std::filesystem::path& pa
     case SQLITE_AUTH:
       if (code == SQLITE_READONLY_DBMOVED) {
         return {Errc::unreachable, start + file + " was moved or deleted while it was open",
-                "put it back, or start anew"};
+                "put it back, or start again"};
       }
       return {Errc::unreachable, start + file + " cannot be written (" + message + ")",
-              "give this user the right to write the file and its folder"};
+              "give this user the right to write the file and its directory"};
     case SQLITE_IOERR:
       // A write that found no room can be tried again; a failed sync never counts as that.
       if (out_of_space && code != SQLITE_IOERR_FSYNC) {
@@ -127,7 +128,7 @@ Error describe(int code, std::string_view doing, const std::filesystem::path& pa
               start + "reading or writing " + file + " failed (" + message +
                   (system_error != 0 ? ", " + std::generic_category().message(system_error) : "") +
                   ")",
-              "look at the disk (dmesg), then open the file anew"};
+              "look at the disk (dmesg), then open the file again"};
     case SQLITE_CORRUPT:
       return {Errc::corrupt, start + file + " is damaged (" + message + ")",
               "copy it away, then see what `sqlite3 " + file + " '.recover'` can save"};
@@ -372,7 +373,7 @@ const char* Connection::log_path() const {
 }
 
 Result<std::int64_t> Connection::grow_log(std::int64_t bytes) const {
-  // SQLite's own files take less than 128 KiB at once, and a log buffer leaves so many alone.
+  // SQLite's own files take writes below 128 KiB, and a log buffer passes writes of this size on.
   constexpr auto kZeros = static_cast<sqlite3_int64>(kStraightBytes);
   static const std::string zeros(kStraightBytes, '\0');
   sqlite3_file* log = nullptr;

@@ -72,9 +72,9 @@ class Connection {
  public:
   Connection() = default;
 
-  // Errors name the file and say what to do (no such folder, no permission, ...). SQLite reads the
-  // file only when it is first used: that it is not a database shows then.
-  // `vfs` empty: the system's.
+  // Errors name the file and say what to do (no such directory, no permission, ...). SQLite reads
+  // the file only when it is first used: that it is not a database shows then. `vfs` empty: the
+  // system's.
   static Result<Connection> open(const std::filesystem::path& path, Access access,
                                  const std::string& vfs = {});
 
@@ -105,10 +105,10 @@ class Connection {
   // This connection wrote into the database: it made a checkpoint.
   void note_written();
 
-  // In a transaction that writes, so that nobody else does: makes the write-ahead log's file longer
-  // by so many bytes of zeros or a few more, which nobody reads. What is overwritten syncs at twice
-  // the speed of a file that grows. How long it is then. Errors: full, io. (Asking for its length
-  // is not free: the next sync writes its inode, with the time of change.)
+  // In a write transaction: extends the write-ahead log's file by at least `bytes` of zeros, which
+  // nobody reads. Overwriting syncs at twice the speed of appending. Returns the file's new length.
+  // Errors: full, io. (Asking for its length is not free: the next sync writes its inode, with the
+  // time of change.)
   Result<std::int64_t> grow_log(std::int64_t bytes) const;
 
   // Pages that statements wrote into the write-ahead log before their commit, to make room.

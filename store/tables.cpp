@@ -74,7 +74,7 @@ bool about_table(const Error& error) {
   return error.code == Errc::refused;
 }
 
-// Why these columns cannot be inserted in, as far as SQLite would not say so or would not mind.
+// Why rows with these columns cannot be inserted, where SQLite would not say so.
 std::string problem_with(const std::vector<std::string>& columns) {
   if (columns.empty()) {
     return "no column is named";
@@ -189,7 +189,7 @@ Result<void> Tables::refresh() {
   return {};
 }
 
-void Tables::begin_anew() {
+void Tables::forget_all() {
   forget();
   seen_schema_version_ = kNoVersion;
 }

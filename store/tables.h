@@ -1,5 +1,5 @@
 // What a connection knows of the tables of its database, and the prepared inserts for them. Both
-// are kept until the schema changes, whoever changed it. Belongs to the connection's thread.
+// are kept until the schema changes, by any program. Belongs to the connection's thread.
 #pragma once
 
 #include <chrono>
@@ -48,9 +48,9 @@ struct TableInfo {
   // A row once inserted reads back as affinity alone says: no trigger, conflict clause or generated
   // column.
   bool plain = false;
-  // INSERT OR FAIL does what INSERT does, but for the rows before one that it refuses: it leaves
-  // them. Not so with a conflict clause, which it overrules, and with AUTOINCREMENT, whose counter
-  // is written last.
+  // INSERT OR FAIL does what INSERT does, except that it keeps the rows before the one it refuses.
+  // Not so with a conflict clause, which it overrules, and with AUTOINCREMENT, whose counter is
+  // written last.
   bool may_fail = false;
 
   // The position in `columns`, or columns.size(). SQLite's names do not mind ASCII case.
@@ -128,7 +128,7 @@ class Tables {
 
   // A transaction was rolled back in which the schema may have changed: what was seen of it may
   // never have been, and its version is given again.
-  void begin_anew();
+  void forget_all();
 
   // What is wrong with tables that this connection was asked for, at most `most` of them.
   [[nodiscard]] std::vector<TableTrouble> troubles(std::size_t most) const;
@@ -181,7 +181,7 @@ std::string reserved_table_problem(std::string_view table);
 // rows from programs that use it.
 std::string definition_problem(std::string_view table);
 
-// What a producer is told about these columns of a table before it sends rows.
+// The answer to a producer that asks about these columns of a table before it sends rows.
 TableAnswer answer_about(const Inserter& inserter, const std::string& table,
                          const std::vector<std::string>& columns);
 

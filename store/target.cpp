@@ -35,11 +35,11 @@ constexpr std::uint64_t kRowsAMiss = 64;
 constexpr const char* kLargeCache = "PRAGMA cache_size=-32768";
 
 constexpr std::int64_t kPageBytes = std::int64_t{16} * 1024;
-// Transactions of a few rows wait for little but their sync: a log of at least so many pages gets
-// as many again when fewer are left than a transaction may need.
+// Transactions of a few rows wait for little but their sync. A log of at least kLogPagesPerStep
+// pages gets as many again when fewer than kLogPagesAhead are unused.
 constexpr std::size_t kFewRowsBytes = std::size_t{16} * 1024;
 constexpr std::int64_t kLogPagesAhead = 8;
-constexpr std::int64_t kLogPagesAtOnce = 64;
+constexpr std::int64_t kLogPagesPerStep = 64;
 constexpr std::int64_t kLogPageHeader = 24;
 
 }  // namespace
@@ -98,7 +98,7 @@ Result<void> Target::prepare() {
                     " cannot have a write-ahead log (it is in mode " + *mode + ")",
                 "put it on a local file system");
   }
-  // A log that a reader let grow gives its space back when it is begun anew.
+  // A log that grew because of a reader gives its space back when SQLite restarts it.
   const std::string size_limit = "; PRAGMA journal_size_limit=" +
                                  std::to_string(kPageBytes * options_.checkpoint_pages / 4 * 5);
   if (auto set = connection_.execute(kSettings + size_limit, kDoing); !set) {
@@ -196,7 +196,7 @@ Result<void> Target::set_foreign_keys() {
 
 Result<void> Target::usable() const {
   if (broken_) {
-    return fail(broken_->code, broken_->what, "open the target anew");
+    return fail(broken_->code, broken_->what, "open the target again");
   }
   return {};
 }
@@ -260,7 +260,7 @@ Result<void> Target::start() {
                 "stop this one");
   }
   if (tables_->version() != known_tables_) {
-    tables_->begin_anew();
+    tables_->forget_all();
   }
   auto begun = current.map([](Generation) {}).and_then([&] { return tables_->refresh(); });
   if (!begun) {
@@ -560,13 +560,13 @@ Result<void> Target::grow_log() {
   for (const auto& batch : batches_) {
     bytes += batch.rows_frame.size();
   }
-  // The first pages of a log are not worth it, and behind the last it is begun anew.
-  const bool is_worth_it = bytes <= kFewRowsBytes && wal_pages_ >= kLogPagesAtOnce &&
+  // Not worth it for the first pages of a log, nor for the last before SQLite restarts it.
+  const bool is_worth_it = bytes <= kFewRowsBytes && wal_pages_ >= kLogPagesPerStep &&
                            wal_pages_ < options_.checkpoint_pages;
   if (!may_grow_log_ || !is_worth_it || wal_room_ >= wal_pages_ + kLogPagesAhead) {
     return {};
   }
-  auto grown = connection_.grow_log(kLogPagesAtOnce * wal_page_bytes_);
+  auto grown = connection_.grow_log(kLogPagesPerStep * wal_page_bytes_);
   if (grown) {
     wal_room_ = *grown / wal_page_bytes_;
   } else if (grown.error().code == Errc::full) {
@@ -585,9 +585,9 @@ void Target::grow_cache(std::uint64_t rows) {
   rows_since_misses_ += rows;
   int missed = 0;
   int unused = 0;
-  const auto look = [&](bool begin_anew) {
+  const auto look = [&](bool reset) {
     return sqlite3_db_status(connection_.handle(), SQLITE_DBSTATUS_CACHE_MISS, &missed, &unused,
-                             begin_anew ? 1 : 0);
+                             reset ? 1 : 0);
   };
   if (look(false) != SQLITE_OK || missed < kSmallCacheBytes / wal_page_bytes_) {
     return;
@@ -618,8 +618,8 @@ void Target::checkpoint() {
   }
 }
 
-// SQLite begins the log anew only when no reader needs what is in it: one that does not end keeps
-// it growing, and nobody would know why the disk fills.
+// SQLite restarts the log only when no reader needs its content. A reader that does not end keeps
+// it growing, and without this note nobody would know why the disk fills.
 void Target::note_log_in_use(int pages, int copied) {
   if (pages <= copied) {
     told_log_pages_ = options_.checkpoint_pages;

@@ -11,7 +11,7 @@
 //                            ├── commit ────┤
 //                            ├── rollback ──┤
 //                            └── any error ─┤
-//                                           └── Errc::io ──► [broken]: open anew (promise 8)
+//                                           └── Errc::io ──► [broken]: open again (promise 8)
 //
 // Belongs to one thread at a time.
 #pragma once
@@ -59,8 +59,8 @@ struct TargetOptions {
   std::chrono::milliseconds row_time_limit{5000};  // of one row with its triggers; 0: none
   std::uint64_t dead_letter_limit = std::uint64_t{256} * 1024 * 1024;  // bytes
   std::string vfs;  // of SQLite; empty: the system's
-  // The write-ahead log is copied into the file when it has so many: of 16 KiB each, so that it is
-  // reused at about 64 MB.
+  // The write-ahead log is copied into the file when it has this many pages of 16 KiB, so that it
+  // is reused at about 64 MB.
   int checkpoint_pages = 4'000;
   // Called about every 100 ms while a transaction waits for a lock, a task holds the database or
   // much is read back, so that the caller can say that it is alive. Must not touch the target.
@@ -76,8 +76,8 @@ struct TargetOptions {
 class Target final : public WritableTarget {
  public:
   // Opens or creates the file and its bookkeeping tables (turnstile_*), and looks whether the text
-  // log can be this target's. Writes no row and no line: a consumer that stands by may open it.
-  // Errors: unreachable (missing folder, no permission, not a database, a newer format version,
+  // log can be this target's. Writes no row and no line: a standby may open it.
+  // Errors: unreachable (missing directory, no permission, not a database, a newer format version,
   // a text log that exists but is not this target's), locked, io, full.
   static Result<std::unique_ptr<Target>> open(TargetOptions options);
   ~Target() override;

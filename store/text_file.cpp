@@ -87,17 +87,18 @@ class PosixTextFile final : public TextFile {
   }
 
  private:
-  // Whoever made the file may have died before this. A folder that cannot be opened for it, or
-  // takes no sync, keeps names safe in its own way or not at all.
+  // The process that made the file may have died before this. A directory that cannot be opened or
+  // synced keeps its names safe in its own way or not at all.
   Result<void> sync_name() {
-    const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-    const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const auto directory =
+        path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
       const int code = ::fsync(fd);
       const int error = errno;
       ::close(fd);
       if (code != 0 && error != EINVAL) {
-        return tl::make_unexpected(file_error(error, "syncing the folder of", path_));
+        return tl::make_unexpected(file_error(error, "syncing the directory of", path_));
       }
     }
     name_is_synced_ = true;
@@ -126,7 +127,7 @@ Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::pa
   if (fd < 0) {
     Error error = file_error(errno, "opening", path);
     error.code = Errc::unreachable;
-    error.hint = "make its folder, give this user the right to write it, or name another file";
+    error.hint = "make its directory, give this user the right to write it, or name another file";
     return tl::make_unexpected(std::move(error));
   }
   return std::unique_ptr<TextFile>(std::make_unique<PosixTextFile>(path, fd));
@@ -139,7 +140,7 @@ Result<void> check_text_path(const std::filesystem::path& path) {
   }
   return fail(Errc::unreachable,
               "the text log " + path.string() +
-                  (S_ISDIR(about.st_mode) ? " is a folder" : " is not a regular file"),
+                  (S_ISDIR(about.st_mode) ? " is a directory" : " is not a regular file"),
               "name an ordinary file for --text, or leave it out");
 }
 

@@ -37,7 +37,7 @@ class TextFile {
   virtual Result<Look> look() {
     return size().map([](std::uint64_t bytes) { return Look{.is_at_path = true, .size = bytes}; });
   }
-  // The bytes, and the file's name in its folder.
+  // The bytes, and the file's name in its directory.
   virtual Result<void> sync() = 0;
 };
 

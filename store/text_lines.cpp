@@ -96,7 +96,7 @@ char* put_separator(char* at) {
 constexpr std::size_t kSeparatorBytes = 2;
 constexpr std::size_t kLineBytes = 3;  // [, ] and the end of the line
 
-// Lets `write` put something of at most so many bytes at the end.
+// Lets `write` append at most `most` bytes.
 template <typename Write>
 void append_room(std::size_t most, std::string& out, Write write) {
   const std::size_t start = out.size();

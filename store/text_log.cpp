@@ -32,7 +32,7 @@ bool is_same_row(std::string_view line, std::string_view now) {
   return now.starts_with(line) && now.substr(line.size()).starts_with(", ");
 }
 
-// The same file by every way to it, as far as folders tell.
+// The same path for every way to a file that leads through other directories or links.
 std::filesystem::path absolute_path(const std::filesystem::path& path) {
   std::error_code failed;
   auto resolved = std::filesystem::weakly_canonical(std::filesystem::absolute(path), failed);
@@ -694,7 +694,7 @@ Result<void> TextLog::open_again() {
     return tl::make_unexpected(std::move(file.error()));
   }
   if (unsynced_bytes_ > 0 && !behind_) {
-    // Where it is now its last lines are to stay, as far as that can be had.
+    // The moved file should keep its last lines; a failure here is no loss of the log.
     static_cast<void>(file_->sync());
   }
   file_ = std::move(*file);

@@ -3,8 +3,8 @@
 //
 // How long the file must be after a commit, and which rowid it reaches, is a record in the target
 // that moves in the same transaction as the rows. Lines are written after the commit, at the place
-// that the record says: whoever writes late, or twice, repeats the same bytes. Up to synced() the
-// file's bytes are known to be on disk; behind it they are made again from the table after a crash.
+// that the record says: a writer that comes late or twice repeats the same bytes. Up to synced()
+// the file's bytes are known to be on disk; later ones are made again from the table after a crash.
 //
 // The file need not begin with the table: its lines follow the record's base, a length and a rowid.
 // When somebody moves, deletes or cuts the file, the next transaction moves the base: to the end of

@@ -27,7 +27,7 @@ class WritableTarget {
   virtual Result<Generation> take_over() = 0;
 
   // begin, apply..., commit. Any error means that the transaction is rolled back and nothing of it
-  // was applied; the caller tries again later (locked, full) or opens the target anew (io; promise
+  // was applied; the caller tries again later (locked, full) or opens the target again (io; promise
   // 8). Errc::fenced: another writer has taken over. begin() first catches up with the text log,
   // and fails when that fails.
   virtual Result<void> begin() = 0;
@@ -46,7 +46,7 @@ class WritableTarget {
   virtual Result<void> catch_up_text_log() = 0;
   [[nodiscard]] bool text_log_is_behind() const { return text_log_error().has_value(); }
   [[nodiscard]] virtual const std::optional<Error>& text_log_error() const = 0;
-  // What people should know, such as that the text log was written anew; empties the list.
+  // What people should know, such as that the text log was written again; empties the list.
   virtual std::vector<std::string> take_notes() = 0;
 
   // Outside transactions only: they must see what is committed.

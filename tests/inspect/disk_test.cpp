@@ -48,7 +48,7 @@ TEST(Sync, AFolderThatTakesNoFilesIsNamedWithTheReason) {
   const auto times = measure_sync("/proc");  // takes none, not even from root
   ASSERT_FALSE(times);
   EXPECT_EQ(times.error().code, Errc::unreachable);
-  EXPECT_THAT(times.error().what, HasSubstr("cannot write a file in the folder '/proc'"));
+  EXPECT_THAT(times.error().what, HasSubstr("cannot write a file in the directory '/proc'"));
 }
 
 }  // namespace

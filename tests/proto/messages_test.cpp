@@ -330,7 +330,7 @@ TEST(Messages, FramesAboveTheirLimitAreRefused) {
 TEST(Messages, BytesBehindTheHeaderAreRefused) {
   EXPECT_EQ(
       error_of(testing::frames({testing::header_of({pack::number(2)}) + testing::from_hex("C0")})),
-      "header has bytes behind its end");
+      "header has bytes after its end");
 }
 
 TEST(Messages, AHeaderOfAnotherMessageIsNoBatchHeader) {

@@ -323,7 +323,7 @@ TEST(Rows, WhatIsNoArrayOfArraysIsRefused) {
   EXPECT_EQ(error_of(from_hex("91 91 91 01"), 1), "the rows frame holds an array inside a row");
   EXPECT_EQ(error_of(from_hex("91 91 C1"), 1),
             "the rows frame holds bytes that are not MessagePack");
-  EXPECT_EQ(error_of(from_hex("91 91 01 C0"), 1), "the rows frame holds bytes behind the last row");
+  EXPECT_EQ(error_of(from_hex("91 91 01 C0"), 1), "the rows frame holds bytes after the last row");
 }
 
 TEST(Rows, ExtensionTypesAreRefused) {

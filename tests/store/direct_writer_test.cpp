@@ -172,7 +172,7 @@ TEST_F(DirectWriterTest, MissingFolderIsNamed) {
   const auto written = DirectWriter(options).write(pets(), ace().view());
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, Errc::unreachable);
-  EXPECT_THAT(written.error().what, HasSubstr("there is no folder"));
+  EXPECT_THAT(written.error().what, HasSubstr("there is no directory"));
 }
 
 TEST_F(DirectWriterTest, WhatCanNeverGoInIsRefusedAsAWhole) {

@@ -100,7 +100,7 @@ TEST(TextFileTest, AFolderIsNoTextLog) {
   const auto file = store::open_posix_text_file(folder / "");
   ASSERT_FALSE(file);
   EXPECT_EQ(file.error().code, Errc::unreachable);
-  EXPECT_THAT(file.error().what, HasSubstr("is a folder"));
+  EXPECT_THAT(file.error().what, HasSubstr("is a directory"));
 }
 
 TEST(TextFileTest, EachErrorOfTheSystemIsOfRoomOrOfTheFile) {
