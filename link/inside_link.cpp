@@ -31,7 +31,7 @@ void InsideLink::ring() const {
 // The protocol bounds both directions: a consumer has a limit of unanswered batches.
 bool InsideLink::send(const Message& message) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     to_broker_.push_back(message);
   }
   ring();
@@ -39,9 +39,10 @@ bool InsideLink::send(const Message& message) {
 }
 
 std::optional<Message> InsideLink::receive(std::chrono::milliseconds wait) {
-  std::unique_lock lock(mutex_);
-  if (wait.count() > 0) {  // wait_for() would sleep even for no time
-    changed_.wait_for(lock, wait, [this] { return !to_consumer_.empty(); });
+  const auto until = std::chrono::steady_clock::now() + wait;
+  const MutexLock lock(mutex_);
+  while (to_consumer_.empty() && std::chrono::steady_clock::now() < until) {
+    mutex_.wait_until(changed_, until);
   }
   if (to_consumer_.empty()) {
     return std::nullopt;
@@ -53,7 +54,7 @@ std::optional<Message> InsideLink::receive(std::chrono::milliseconds wait) {
 
 void InsideLink::reconnect() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++connection_;
     to_consumer_.clear();
     to_broker_.clear();
@@ -62,20 +63,23 @@ void InsideLink::reconnect() {
 }
 
 void InsideLink::wait(std::chrono::milliseconds most) {
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, most, [this] { return is_woken_ || !to_consumer_.empty(); });
+  const auto until = std::chrono::steady_clock::now() + most;
+  const MutexLock lock(mutex_);
+  while (!is_woken_ && to_consumer_.empty() && std::chrono::steady_clock::now() < until) {
+    mutex_.wait_until(changed_, until);
+  }
   is_woken_ = false;
 }
 
 InsideLink::Taken InsideLink::take() {
   std::uint64_t rung = 0;
   [[maybe_unused]] const ssize_t read = ::read(fd(), &rung, sizeof(rung));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return {connection_, std::exchange(to_broker_, {})};
 }
 
 bool InsideLink::give(std::uint64_t connection, Message&& message) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (connection != connection_) {
     return false;
   }
@@ -88,7 +92,7 @@ bool InsideLink::give(std::uint64_t connection, Message&& message) {
 
 void InsideLink::wake() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     is_woken_ = true;
   }
   changed_.notify_one();

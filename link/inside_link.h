@@ -9,11 +9,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/descriptor.h"
+#include "base/mutex.h"
 #include "link/link.h"
 #include "proto/messages.h"
 
@@ -50,12 +50,12 @@ class InsideLink final : public Link {
   void ring() const;
 
   const Descriptor fd_;
-  std::mutex mutex_;
+  Mutex mutex_;
   std::condition_variable changed_;
-  std::uint64_t connection_ = 1;
-  std::deque<Message> to_consumer_;
-  std::vector<Message> to_broker_;
-  bool is_woken_ = false;
+  std::uint64_t connection_ TURNSTILE_GUARDED_BY(mutex_) = 1;
+  std::deque<Message> to_consumer_ TURNSTILE_GUARDED_BY(mutex_);
+  std::vector<Message> to_broker_ TURNSTILE_GUARDED_BY(mutex_);
+  bool is_woken_ TURNSTILE_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace turnstile
