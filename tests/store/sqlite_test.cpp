@@ -50,7 +50,8 @@ TEST_F(SqliteTest, MissingFolderIsNamed) {
   const auto opened = Connection::open(folder_ / "none" / "t.db", Access::create);
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().code, Errc::unreachable);
-  EXPECT_THAT(opened.error().what, HasSubstr("there is no directory " + (folder_ / "none").string()));
+  EXPECT_THAT(opened.error().what,
+              HasSubstr("there is no directory " + (folder_ / "none").string()));
   EXPECT_THAT(opened.error().hint, HasSubstr("make the directory"));
 }
 
