@@ -252,7 +252,7 @@ class Picture {
         kMargin, y_, title_of(mode), writers_in_words(mode));
     const std::string lost =
         n.lost == 0 ? std::string() : fmt::format("{} lost", counted(n.lost, "row"));
-    body_ += fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"sum end\">", kPlotRight, y_);
+    body_ += fmt::format(R"(<text x="{:.1f}" y="{:.1f}" class="sum end">)", kPlotRight, y_);
     if (!lost.empty()) {
       body_ += fmt::format("<tspan class=\"bad\">{}</tspan>, ", lost);
     }

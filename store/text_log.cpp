@@ -487,8 +487,8 @@ void TextLog::follow_change() {
 }
 
 const std::optional<Error>& TextLog::behind() const {
-  static const std::optional<Error> kNothing;
-  return unreadable_ ? kNothing : behind_;
+  static const std::optional<Error> nothing;
+  return unreadable_ ? nothing : behind_;
 }
 
 void TextLog::look() {

@@ -8,13 +8,13 @@
 namespace turnstile {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::MatchesRegex;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::MatchesRegex;
 
 TEST(Banner, NamesProgramDateSystemVersionsAndWhatWasOpened) {
   const auto lines = banner_lines("broker", {{"listens at", "ipc://broker.sock"}});
-  EXPECT_THAT(lines, testing::ElementsAre(
+  EXPECT_THAT(lines, ::testing::ElementsAre(
                          MatchesRegex("turnstile broker [0-9]+\\.[0-9]+\\.[0-9]+"),
                          MatchesRegex("  date        [0-9]{4}-[0-9]{2}-[0-9]{2} .*"),
                          MatchesRegex("  system      Linux .*, .*"),
@@ -23,14 +23,14 @@ TEST(Banner, NamesProgramDateSystemVersionsAndWhatWasOpened) {
 }
 
 TEST(Banner, IsLoggedAtInfoLevel) {
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   set_up_logging({LogLevel::info, false});
   log_banner("consumer", {{"target", "shared.db"}});
   set_up_logging({LogLevel::info, true});
   log_banner("unheard", {});
-  EXPECT_THAT(testing::internal::GetCapturedStderr(),
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
               AllOf(HasSubstr(" - INFO -   turnstile consumer "), HasSubstr("target  shared.db"),
-                    testing::Not(HasSubstr("unheard"))));
+                    ::testing::Not(HasSubstr("unheard"))));
 }
 
 TEST(SystemInfo, BytesAreWrittenForPeople) {
@@ -45,7 +45,7 @@ TEST(SystemInfo, TheMachineHasCpusMemoryAndASystem) {
   const Machine machine = look_at_machine();
   EXPECT_GE(machine.cpus, 1U);
   EXPECT_GT(machine.memory_bytes, 1U << 20U);
-  EXPECT_THAT(machine.system, testing::StartsWith("Linux "));
+  EXPECT_THAT(machine.system, ::testing::StartsWith("Linux "));
 }
 
 TEST(SystemInfo, TheWalResetRaceIsInTheVersionsThatHaveIt) {

@@ -14,12 +14,12 @@
 namespace turnstile {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 // A small program of the real one's shape: a flag that all have, one that two have with different
 // forms, and a nested subcommand with a positional argument.
-class Config : public testing::Test {
+class Config : public ::testing::Test {
  public:
   ~Config() override { std::filesystem::remove(path_); }
 
@@ -52,11 +52,11 @@ class Config : public testing::Test {
     for (const std::string& argument : arguments) {
       argv.push_back(argument.c_str());
     }
-    testing::internal::CaptureStderr();
-    testing::internal::CaptureStdout();
+    ::testing::internal::CaptureStderr();
+    ::testing::internal::CaptureStdout();
     const int code = run_command_line(app_, static_cast<int>(argv.size()), argv.data(), exit_code_);
-    stdout_ = testing::internal::GetCapturedStdout();
-    stderr_ = testing::internal::GetCapturedStderr();
+    stdout_ = ::testing::internal::GetCapturedStdout();
+    stderr_ = ::testing::internal::GetCapturedStderr();
     return code;
   }
 
@@ -70,7 +70,8 @@ class Config : public testing::Test {
   CLI::App* consumer_ = app_.add_subcommand("consumer");
   CLI::App* produce_ = app_.add_subcommand("produce")->require_subcommand(1);
   CLI::App* csv_ = produce_->add_subcommand("csv");
-  std::string path_ = testing::TempDir() + "turnstile_config_" + std::to_string(getpid()) + ".toml";
+  std::string path_ =
+      ::testing::TempDir() + "turnstile_config_" + std::to_string(getpid()) + ".toml";
   std::string db_ = "default.db";
   std::string file_;
   std::string csv_journal_;
@@ -324,8 +325,8 @@ TEST_F(Config, HelpExitsWith0AndNamesTheVariables) {
 TEST_F(Config, ValuesThatLookLikeSubcommandsAreNotTakenForThem) {
   const std::vector<std::string> arguments{"consumer", "--db", "broker", "-", "--", "produce"};
   const Invocation invocation = find_invocation(app_, arguments);
-  EXPECT_THAT(invocation.commands, testing::ElementsAre(&app_, consumer_));
-  EXPECT_THAT(invocation.given_flags, testing::ElementsAre("db"));
+  EXPECT_THAT(invocation.commands, ::testing::ElementsAre(&app_, consumer_));
+  EXPECT_THAT(invocation.given_flags, ::testing::ElementsAre("db"));
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // What CLI11 says to `arguments`, or nothing if it takes them.
 std::string complaint(CLI::App& app, const std::string& arguments) {

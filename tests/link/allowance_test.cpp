@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 using Asking = Allowance::Asking;
 
-class AllowanceTest : public testing::Test {
+class AllowanceTest : public ::testing::Test {
  protected:
   int asked_of(int questions) {
     int asked = 0;

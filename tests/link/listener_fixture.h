@@ -99,7 +99,7 @@ class Client {
   int fd_;
 };
 
-class ListenerTest : public testing::Test {
+class ListenerTest : public ::testing::Test {
  protected:
   ~ListenerTest() override { ::close(stop_); }
 

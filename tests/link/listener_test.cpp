@@ -17,11 +17,11 @@
 namespace turnstile::broker {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 template <typename Dealer>
 class ListenerAndLinkTest : public ListenerTest {};
-using Dealers = testing::Types<ZmqDealer, IpcDealer>;
+using Dealers = ::testing::Types<ZmqDealer, IpcDealer>;
 TYPED_TEST_SUITE(ListenerAndLinkTest, Dealers);
 
 TYPED_TEST(ListenerAndLinkTest, SmallAndLargeMessagesArriveWholeInOrderBothWays) {
