@@ -1,4 +1,4 @@
-// A reader of SQLite files for the checker, which shares no code with the files' writers. Opens
+// A reader of SQLite files for the checker, which does not use the writers' SQLite code. Opens
 // read-only and never writes; a write-ahead log beside the file is read with it.
 // A Database and its Queries belong to one thread. Queries end before their Database does.
 #pragma once
