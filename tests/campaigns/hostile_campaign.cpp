@@ -138,25 +138,35 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Honest latencies, and rows a second, for so many batches.
+// How long honest batches took: 1 row, and 1,000 rows. The time in which the broker was ready to
+// run, but other programs had the processors, is left out: on a busy machine that time says how the
+// kernel shares the processors, not what the broker does for whom.
 struct Pace {
-  std::vector<double> latencies_ms;
-  std::vector<double> rows_a_second;
+  std::vector<double> single_ms;
+  std::vector<double> large_ms;
 
-  void measure(HonestProducer& honest) {
+  void measure(HonestProducer& honest, const Process& broker) {
     constexpr int kSingle = 25;
     constexpr int kLarge = 5;
     constexpr std::uint32_t kRows = 1'000;
     for (int i = 0; i < kSingle; ++i) {
-      const auto took = honest.send(1, kPatienceOfHonest);
-      ASSERT_TRUE(took);
-      latencies_ms.push_back(static_cast<double>(took->count()) / 1000);
+      measure_one(honest, broker, 1, single_ms);
     }
     for (int i = 0; i < kLarge; ++i) {
-      const auto took = honest.send(kRows, kPatienceOfHonest);
-      ASSERT_TRUE(took);
-      rows_a_second.push_back(kRows * 1e6 / static_cast<double>(took->count()));
+      measure_one(honest, broker, kRows, large_ms);
     }
+  }
+
+ private:
+  static void measure_one(HonestProducer& honest, const Process& broker, std::uint32_t rows,
+                          std::vector<double>& times_ms) {
+    const auto before = broker.waited_for_processor();
+    const auto took = honest.send(rows, kPatienceOfHonest);
+    ASSERT_TRUE(took);
+    const std::chrono::duration<double, std::milli> without_processor =
+        broker.waited_for_processor() - before;
+    times_ms.push_back(std::chrono::duration<double, std::milli>(*took).count() -
+                       without_processor.count());
   }
 };
 
@@ -191,40 +201,40 @@ TEST_P(Delay, HonestRowsAreDelayedByNoMoreThanTwice) {
   Pace attacked;
   std::uint64_t sent = 0;
   expect_fresh_start(honest, honest_beside, nullptr);
-  quiet.measure(honest);
-  double latency = 0;
-  double speed = 0;
+  quiet.measure(honest, served.broker);
+  double single = 0;
+  double large = 0;
   // More rounds where the machine does other work as well, which hits the two unevenly.
-  for (int round = 0; round < rounds || (round < 5 * rounds && (latency > 2 || speed > 2));
+  for (int round = 0; round < rounds || (round < 5 * rounds && (single > 2 || large > 2));
        ++round) {
     const std::uint64_t attacker_seed = ~seed + static_cast<std::uint64_t>(round);
     expect_fresh_start(honest, honest_beside, nullptr);
     {
       const Attacker attacker(attack(), other.system.endpoint, attacker_seed, kNoEnd);
       expect_fresh_start(honest, honest_beside, &attacker);
-      beside.measure(honest);
+      beside.measure(honest, served.broker);
     }
     expect_fresh_start(honest, honest_beside, nullptr);
     {
       const Attacker attacker(attack(), served.system.endpoint, attacker_seed, kNoEnd);
       expect_fresh_start(honest, honest_beside, &attacker);
-      attacked.measure(honest);
+      attacked.measure(honest, served.broker);
       sent += attacker.sent();
     }
     ASSERT_FALSE(HasFatalFailure()) << served.broker.err();
-    latency = median(attacked.latencies_ms) / median(beside.latencies_ms);
-    speed = median(beside.rows_a_second) / median(attacked.rows_a_second);
+    single = median(attacked.single_ms) / median(beside.single_ms);
+    large = median(attacked.large_ms) / median(beside.large_ms);
   }
   fmt::print(
       "{:<20} {:>8} messages; one row: {:.1f} ms in quiet, {:.1f} beside, {:.1f} attacked = "
       "{:.2f}; "
-      "1,000 rows: {:.0f}, {:.0f}, {:.0f} rows/s = {:.2f}\n",
-      name_of(attack()), sent, median(quiet.latencies_ms), median(beside.latencies_ms),
-      median(attacked.latencies_ms), latency, median(quiet.rows_a_second),
-      median(beside.rows_a_second), median(attacked.rows_a_second), speed);
+      "1,000 rows: {:.1f}, {:.1f}, {:.1f} ms = {:.2f}\n",
+      name_of(attack()), sent, median(quiet.single_ms), median(beside.single_ms),
+      median(attacked.single_ms), single, median(quiet.large_ms), median(beside.large_ms),
+      median(attacked.large_ms), large);
   EXPECT_GT(sent, 0U);
-  EXPECT_LE(latency, 2.0);
-  EXPECT_LE(speed, 2.0);
+  EXPECT_LE(single, 2.0);
+  EXPECT_LE(large, 2.0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, Delay, ::testing::Range(0, static_cast<int>(kAttacks)),

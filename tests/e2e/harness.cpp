@@ -221,6 +221,14 @@ std::uint64_t Process::status_field(std::string_view name) const {
   return 0;
 }
 
+std::chrono::nanoseconds Process::waited_for_processor() const {
+  std::istringstream schedstat(read_file("/proc/" + std::to_string(pid_) + "/schedstat"));
+  std::int64_t ran = 0;
+  std::int64_t waited = 0;
+  schedstat >> ran >> waited;
+  return std::chrono::nanoseconds(waited);
+}
+
 std::size_t Process::open_files() const {
   std::error_code gone;
   const std::filesystem::directory_iterator files("/proc/" + std::to_string(pid_) + "/fd", gone);

@@ -85,6 +85,9 @@ class Process {
   [[nodiscard]] std::uint64_t peak_resident_kib() const { return status_field("VmHWM:"); }
   [[nodiscard]] std::uint64_t resident_kib() const { return status_field("VmRSS:"); }
   [[nodiscard]] std::size_t open_files() const;
+  // How long its main thread was ready to run so far, but had no processor. Zero where the kernel
+  // does not count it.
+  [[nodiscard]] std::chrono::nanoseconds waited_for_processor() const;
   [[nodiscard]] pid_t pid() const { return pid_; }
   // Readable once it has ended.
   [[nodiscard]] int pidfd() const { return pidfd_; }
