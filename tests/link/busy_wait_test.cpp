@@ -28,8 +28,8 @@ TEST_F(BusyWaitTest, ThereIsNoSpinningBeforeItPays) {
 
 TEST_F(BusyWaitTest, AfterAShortWaitTheNextSpinsUntilTheAnswer) {
   busy_wait_.ended(9s);
-  EXPECT_TRUE(waits_for_answer(1000));
-  EXPECT_EQ(questions_, 1000);
+  EXPECT_TRUE(waits_for_answer(3));  // each yield may give a busy processor away for long
+  EXPECT_EQ(questions_, 3);
 }
 
 TEST_F(BusyWaitTest, AfterALongWaitTheNextSleeps) {
