@@ -28,4 +28,7 @@ std::string printable_lines(std::string_view text);
 inline constexpr std::size_t kPrintableBytes = 4;
 char* put_printable(std::string_view text, char* at);
 
+// `text` as the content of an XML element: &, < and > are escaped.
+std::string xml_text(std::string_view text);
+
 }  // namespace turnstile

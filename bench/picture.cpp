@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "bench/report.h"
 
 namespace turnstile::bench {
@@ -24,33 +25,13 @@ constexpr const char* kDark = "#1d2733";
 constexpr const char* kPale = "#66717d";
 constexpr const char* kGrid = "#dfe4e8";
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 // A line of text; `anchor`: SVG's start, middle or end.
 std::string text_at(double x, double y, std::string_view text, std::string_view anchor,
                     const char* color, int size, bool bold = false) {
   return fmt::format(
       "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\" fill=\"{}\" "
       "font-size=\"{}\"{}>{}</text>\n",
-      x, y, anchor, color, size, bold ? " font-weight=\"600\"" : "", escaped(text));
+      x, y, anchor, color, size, bold ? " font-weight=\"600\"" : "", xml_text(text));
 }
 
 std::string vertical(double x, double top, double bottom, const char* color, double width) {

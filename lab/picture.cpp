@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/counted.h"
+#include "base/utf8.h"
 #include "lab/scenario.h"
 #include "lab/sentence.h"
 
@@ -81,29 +82,9 @@ constexpr std::array<std::string_view, 9> kMeanings{
     "process killed", "row in the queue",     "stored: safe on disk", "applied",
 };
 
-std::string escaped(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
-}
-
 std::string text_at(double x, double y, std::string_view classes, std::string_view text) {
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" class=\"{}\">{}</text>\n", x, y, classes,
-                     escaped(text));
+                     xml_text(text));
 }
 
 bool fits(std::string_view text, double width) {
@@ -185,7 +166,7 @@ class Picture {
                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0} {1}\" width=\"{0}\" "
                "height=\"{1}\" role=\"img\" aria-labelledby=\"title desc\">\n"
                "<title id=\"title\">{2}</title>\n<desc id=\"desc\">{3}</desc>\n",
-               kWidth, height, escaped(title), escaped(description)) +
+               kWidth, height, xml_text(title), xml_text(description)) +
            std::string(kStyle) + std::string(kGlyphs) +
            fmt::format(
                "<rect class=\"paper\" x=\".5\" y=\".5\" width=\"{}\" height=\"{}\" "
