@@ -18,6 +18,7 @@
 #include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/sinks/base_sink.h>
 
+#include "base/descriptor.h"
 #include "base/signals.h"
 #include "base/utf8.h"
 
@@ -87,23 +88,16 @@ class OneLineMessage : public spdlog::custom_flag_formatter {
 class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit LogFile(std::string path) : path_(std::move(path)), seen_hangups_(hangups()) {}
-  LogFile(const LogFile&) = delete;
-  LogFile& operator=(const LogFile&) = delete;
-  ~LogFile() override {
-    if (fd_ >= 0) {
-      ::close(fd_);
-    }
-  }
 
   // The old file stays when this fails.
   bool open() {
     constexpr mode_t kMode = 0600;
-    const int fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
-    if (fd >= 0 && fd_ >= 0) {
-      ::close(fd_);
+    Descriptor fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode));
+    if (!fd) {
+      return false;
     }
-    fd_ = fd >= 0 ? fd : fd_;
-    return fd >= 0;
+    fd_ = std::move(fd);
+    return true;
   }
 
  protected:
@@ -116,7 +110,7 @@ class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
     formatter_->format(message, line);
     const char* at = line.data();
     for (std::size_t left = line.size(); left > 0;) {
-      const ssize_t written = ::write(fd_, at, left);
+      const ssize_t written = ::write(fd_.get(), at, left);
       if (written < 0 && errno != EINTR) {
         return;
       }
@@ -129,7 +123,7 @@ class LogFile final : public spdlog::sinks::base_sink<std::mutex> {
  private:
   std::string path_;
   int seen_hangups_;
-  int fd_ = -1;
+  Descriptor fd_;
 };
 
 void log_to(spdlog::sink_ptr sink, const LogOptions& options) {

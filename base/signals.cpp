@@ -70,11 +70,11 @@ int hangups() {
 }
 
 StopSignal::StopSignal(milliseconds same_within) : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-  if (fd_ < 0) {
+  if (!fd_) {
     throw std::system_error(errno, std::generic_category(), "eventfd");
   }
   signals_counted = 0;
-  signals_fd = fd_;
+  signals_fd = fd_.get();
   same_within_ms = same_within.count();
   struct sigaction action {};
   action.sa_handler = count_signal;
@@ -96,7 +96,6 @@ StopSignal::~StopSignal() {
   sigaction(SIGINT, &old_interrupt_, nullptr);
   sigaction(SIGTERM, &old_terminate_, nullptr);
   signals_fd = -1;
-  ::close(fd_);
 }
 
 int StopSignal::count() const {

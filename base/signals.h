@@ -4,6 +4,8 @@
 #include <chrono>
 #include <csignal>
 
+#include "base/descriptor.h"
+
 namespace turnstile {
 
 // Takes the two signals while it lives, and has them ignored afterwards if one came. One at a time
@@ -21,10 +23,10 @@ class StopSignal {
   [[nodiscard]] bool requested() const { return count() > 0; }
   [[nodiscard]] int count() const;
   // Readable from the first signal on. Nobody reads it.
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
-  int fd_;
+  Descriptor fd_;
   struct sigaction old_interrupt_ {};
   struct sigaction old_terminate_ {};
 };

@@ -21,22 +21,18 @@ std::string from_variable(const char* name) {
 
 }  // namespace
 
-EventSink::EventSink(int fd, std::string process)
-    : fd_(fd), process_(std::move(process)), pid_(::getpid()) {}
-
-EventSink::~EventSink() {
-  ::close(fd_);
-}
+EventSink::EventSink(Descriptor fd, std::string process)
+    : fd_(std::move(fd)), process_(std::move(process)), pid_(::getpid()) {}
 
 Result<std::shared_ptr<EventSink>> EventSink::open(const std::string& path, std::string process) {
   constexpr mode_t kMode = 0600;
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
-  if (fd < 0) {
+  Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode));
+  if (!fd) {
     return fail(Errc::unreachable,
                 "cannot write events to " + path + ": " + std::generic_category().message(errno),
                 "name a file that can be written");
   }
-  return std::shared_ptr<EventSink>(new EventSink(fd, std::move(process)));
+  return std::shared_ptr<EventSink>(new EventSink(std::move(fd), std::move(process)));
 }
 
 std::shared_ptr<EventSink> EventSink::from_environment() {
@@ -66,7 +62,7 @@ void EventSink::write(Event event) const {
   }
   const std::string line = to_line(event);
   // A part of a line would spoil the next one's, but a regular file takes all or has no room.
-  [[maybe_unused]] const ssize_t written = ::write(fd_, line.data(), line.size());
+  [[maybe_unused]] const ssize_t written = ::write(fd_.get(), line.data(), line.size());
 }
 
 void EventSink::about(EventKind kind) const {

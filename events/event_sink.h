@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/descriptor.h"
 #include "base/result.h"
 #include "events/event.h"
 #include "proto/messages.h"
@@ -29,7 +30,7 @@ class EventSink {
 
   EventSink(const EventSink&) = delete;
   EventSink& operator=(const EventSink&) = delete;
-  ~EventSink();
+  ~EventSink() = default;
 
   // Adds the time; the process and its number too, unless they are set. A line that cannot be
   // written is dropped. Threads may share a sink.
@@ -45,9 +46,9 @@ class EventSink {
                     std::string_view level) const;
 
  private:
-  EventSink(int fd, std::string process);
+  EventSink(Descriptor fd, std::string process);
 
-  const int fd_;
+  const Descriptor fd_;
   const std::string process_;
   const std::int64_t pid_;
 };

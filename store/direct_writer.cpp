@@ -9,6 +9,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "proto/limits.h"
 #include "store/definition.h"
 #include "store/text_file.h"
@@ -46,20 +47,19 @@ DirectOutcome all_rows_refused(const BatchHeader& header, const std::string& rea
 
 Result<void> append_to(const std::filesystem::path& path, std::string_view lines) {
   constexpr mode_t kMode = 0666;  // less the umask
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode);
-  if (fd < 0) {
+  const Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, kMode));
+  if (!fd) {
     return tl::make_unexpected(file_error(errno, "opening", path));
   }
   Result<void> result;
   while (!lines.empty() && result) {
-    const ssize_t written = ::write(fd, lines.data(), lines.size());
+    const ssize_t written = ::write(fd.get(), lines.data(), lines.size());
     if (written >= 0) {
       lines.remove_prefix(static_cast<std::size_t>(written));
     } else if (errno != EINTR) {
       result = tl::make_unexpected(file_error(errno, "writing", path));
     }
   }
-  ::close(fd);
   return result;
 }
 

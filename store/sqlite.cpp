@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "store/lock_holder.h"
 #include "store/log_buffer.h"
 
@@ -35,10 +36,7 @@ std::string_view view_of(const void* bytes, int size) {
 // the umask alone decides. An empty file is an empty database. What fails shows when it is opened.
 void make_file(const std::filesystem::path& path) {
   constexpr mode_t kMode = 0666;
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode);
-  if (fd >= 0) {
-    ::close(fd);
-  }
+  const Descriptor made(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
 }
 
 // Damage to an index or to a virtual table, or a collation that this program does not have.

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/file_identity.h"
 
 namespace turnstile::store {
@@ -17,15 +18,12 @@ namespace {
 
 class PosixTextFile final : public TextFile {
  public:
-  PosixTextFile(std::filesystem::path path, int fd)
-      : path_(std::move(path)), fd_(fd), identity_(identity_of(fd)) {}
-  PosixTextFile(const PosixTextFile&) = delete;
-  PosixTextFile& operator=(const PosixTextFile&) = delete;
-  ~PosixTextFile() override { ::close(fd_); }
+  PosixTextFile(std::filesystem::path path, Descriptor fd)
+      : path_(std::move(path)), fd_(std::move(fd)), identity_(identity_of(fd_.get())) {}
 
   Result<std::uint64_t> size() override {
     struct stat about {};
-    if (::fstat(fd_, &about) != 0) {
+    if (::fstat(fd_.get(), &about) != 0) {
       return failure("reading the size of");
     }
     return static_cast<std::uint64_t>(about.st_size);
@@ -34,7 +32,7 @@ class PosixTextFile final : public TextFile {
   Result<std::size_t> write_some(std::uint64_t offset, std::string_view bytes) override {
     ssize_t written = -1;
     do {
-      written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      written = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     } while (written < 0 && errno == EINTR);
     if (written < 0) {
       return failure("writing");
@@ -45,7 +43,7 @@ class PosixTextFile final : public TextFile {
   Result<void> truncate(std::uint64_t length) override {
     int code = -1;
     do {
-      code = ::ftruncate(fd_, static_cast<off_t>(length));
+      code = ::ftruncate(fd_.get(), static_cast<off_t>(length));
     } while (code != 0 && errno == EINTR);
     if (code != 0) {
       return failure("cutting");
@@ -57,7 +55,7 @@ class PosixTextFile final : public TextFile {
     std::string bytes(size, '\0');
     ssize_t read = -1;
     do {
-      read = ::pread(fd_, bytes.data(), size, static_cast<off_t>(offset));
+      read = ::pread(fd_.get(), bytes.data(), size, static_cast<off_t>(offset));
     } while (read < 0 && errno == EINTR);
     if (read < 0) {
       return failure("reading");
@@ -80,7 +78,7 @@ class PosixTextFile final : public TextFile {
 
   Result<void> sync() override {
     // Never repeated: a sync that failed once may report success the next time (promise 8).
-    if (::fdatasync(fd_) != 0) {
+    if (::fdatasync(fd_.get()) != 0) {
       return failure("syncing");
     }
     return name_is_synced_ ? Result<void>() : sync_name();
@@ -92,14 +90,9 @@ class PosixTextFile final : public TextFile {
   Result<void> sync_name() {
     const auto directory =
         path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
-    const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-      const int code = ::fsync(fd);
-      const int error = errno;
-      ::close(fd);
-      if (code != 0 && error != EINVAL) {
-        return tl::make_unexpected(file_error(error, "syncing the directory of", path_));
-      }
+    const Descriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (fd && ::fsync(fd.get()) != 0 && errno != EINVAL) {
+      return failure("syncing the directory of");
     }
     name_is_synced_ = true;
     return {};
@@ -110,7 +103,7 @@ class PosixTextFile final : public TextFile {
   }
 
   std::filesystem::path path_;
-  int fd_;
+  Descriptor fd_;
   std::optional<FileIdentity> identity_;
   bool name_is_synced_ = false;
 };
@@ -123,14 +116,14 @@ Result<std::unique_ptr<TextFile>> open_posix_text_file(const std::filesystem::pa
     return tl::make_unexpected(std::move(regular.error()));
   }
   constexpr mode_t kMode = 0666;  // less the umask
-  const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode);
-  if (fd < 0) {
+  Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kMode));
+  if (!fd) {
     Error error = file_error(errno, "opening", path);
     error.code = Errc::unreachable;
     error.hint = "make its directory, give this user the right to write it, or name another file";
     return tl::make_unexpected(std::move(error));
   }
-  return std::unique_ptr<TextFile>(std::make_unique<PosixTextFile>(path, fd));
+  return std::unique_ptr<TextFile>(std::make_unique<PosixTextFile>(path, std::move(fd)));
 }
 
 Result<void> check_text_path(const std::filesystem::path& path) {
