@@ -722,13 +722,15 @@ Result<bool> TextLog::restore_at_path() {
   if (before && !before->is_at_path) {
     return takes_base("was moved, deleted or replaced");
   }
-  if (auto begun = connection_.execute("BEGIN"); !begun) {
+  // With the write lock, because this may cut the file: a consumer that was paused before it, and
+  // lost its lease meanwhile, would cut what its successor wrote.
+  if (auto begun = connection_.execute("BEGIN IMMEDIATE"); !begun) {
     begun.error().code = Errc::io;  // no fault of the table
     return tl::make_unexpected(std::move(begun.error()));
   }
-  auto restored = restore_within_read();
+  auto restored = is_latest().and_then([this] { return restore_within_lock(); });
   if (connection_.in_transaction()) {
-    // Nothing was written: this only ends the view of the table.
+    // Nothing was written: this only ends the lock.
     if (auto ended = connection_.execute("COMMIT"); !ended && restored) {
       restored = tl::make_unexpected(std::move(ended.error()));
     }
@@ -746,7 +748,19 @@ Result<bool> TextLog::takes_base(const std::string& change) {
   });
 }
 
-Result<bool> TextLog::restore_within_read() {
+// Whether the record is the one that this writer made last; else the file is a successor's.
+Result<void> TextLog::is_latest() {
+  const auto record = read_record();
+  if (!record) {
+    return tl::make_unexpected(record.error());
+  }
+  if (record->value_or(Record{}).end == recorded_) {
+    return {};
+  }
+  return fail(Errc::fenced, "another consumer writes " + path_.string());
+}
+
+Result<bool> TextLog::restore_within_lock() {
   if (auto ready = tables_.refresh().and_then([&] { return prepare(); }); !ready) {
     return tl::make_unexpected(std::move(ready.error()));
   }

@@ -152,7 +152,8 @@ class TextLog {
   Result<std::int64_t> read_lines(std::int64_t after, std::int64_t through, const Sink& sink);
   Result<bool> restore_at_path();
   Result<bool> takes_base(const std::string& change);
-  Result<bool> restore_within_read();
+  Result<void> is_latest();
+  Result<bool> restore_within_lock();
 
   sqlite::Connection& connection_;
   Tables& tables_;

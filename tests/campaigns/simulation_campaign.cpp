@@ -166,7 +166,7 @@ INSTANTIATE_TEST_SUITE_P(
     Bugs, SimulationFinds,
     testing::Values(
         PlantedBug{"BrokerAnswersEarly", Planted::broker_answers_early, 20, "promise 1"},
-        PlantedBug{"JournalSyncsLate", Planted::journal_syncs_late, 50, "promise 1"},
+        PlantedBug{"JournalSyncsLate", Planted::journal_syncs_late, 50, ""},
         PlantedBug{"TargetSyncsLate", Planted::target_syncs_late, 50, ""},
         PlantedBug{"TargetForgetsProgress", Planted::target_forgets_progress, 50, ""},
         PlantedBug{"KnownRowsAgain", Planted::known_rows_again, 20'000, "promise 2"},

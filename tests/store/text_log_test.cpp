@@ -362,6 +362,22 @@ TEST_F(TextLogTest, AFileThatIsCutBetweenTheLookAndTheWriteKeepsNoZeros) {
   EXPECT_EQ(log(), std::string(kCalciumLine) + std::string(kIronLine));
 }
 
+TEST_F(TextLogTest, AWriterThatLostItsLeaseBeforeItsLinesWereWrittenCutsNoneOfItsSuccessor) {
+  auto paused = open(logging());
+  nutrients(*paused, {protein});
+  faults_.on_write = Error{Errc::full, "no space left", ""};
+  nutrients(*paused, {calcium});
+  faults_.on_write.reset();
+  auto successor = open(logging());
+  nutrients(*successor, {iron});
+  const auto lines = std::string(kProteinLine) + std::string(kCalciumLine) + std::string(kIronLine);
+  EXPECT_EQ(log(), lines);
+  const auto caught_up = paused->catch_up_text_log();
+  ASSERT_FALSE(caught_up);
+  EXPECT_EQ(caught_up.error().code, Errc::fenced);
+  EXPECT_EQ(log(), lines);
+}
+
 TEST_F(TextLogTest, BytesThatOthersAppendAreCutAgain) {
   auto target = open(logging());
   nutrients(*target, {protein});
